@@ -1,0 +1,228 @@
+//! The JSON of the admin socket (SPEC §9): the same objects that `--json` prints.
+//!
+//! A record is JSON in the source system's names (snake_case), as `key get --json` prints it. It
+//! travels as a [`serde_json::Value`]: its fields belong to the daemon's domain, not to the wire.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Most records that one page of a list carries.
+pub const LIST_PAGE_MAX: u32 = 1000;
+
+/// Names one key: `KeyGet`, `KeyDelete`, `KeyUsage`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRef {
+    /// The key's id, in decimal.
+    pub id: String,
+}
+
+/// `KeyCreate`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreate {
+    /// The fields of the new key. Those that keygate derives are left out, with a notice.
+    pub record: Value,
+}
+
+/// The reply to `KeyCreate`: the only time the token is shown.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeyCreated {
+    /// The record.
+    pub key: Value,
+    /// What the holder sends. Not stored, not logged, not shown again.
+    pub token: String,
+    /// What the operator should know of this write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// `KeyList`. Filters are joined by "and".
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyList {
+    /// Only this tenant's keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+    /// Only keys of this status, such as `ACTIVE` or `STATUS_ACTIVE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Only keys with this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Deleted keys too.
+    #[serde(default)]
+    pub deleted: bool,
+    /// Only keys after this id: the `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Records on this page, 1 to 1,000; 100 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// One frame of the reply to `KeyList` and `Export`: more follow while the frame says so.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct KeyPage {
+    /// Records, by ascending id.
+    pub keys: Vec<Value>,
+    /// In a list's last frame: where the next page starts, or absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// `KeyUpdate`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyUpdate {
+    /// The key's id, in decimal.
+    pub id: String,
+    /// Fields to change; `null` clears one.
+    pub set: Value,
+    /// Refuse unless the record has this revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
+}
+
+/// `KeyRotate`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotate {
+    /// The key's id, in decimal.
+    pub id: String,
+    /// How long the old token goes on, in milliseconds; the daemon's default if absent, 0 ends it
+    /// now. Never past `expires_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The reply to `KeyRotate`: the only time the new token is shown.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// The record.
+    pub key: Value,
+    /// The new token.
+    pub token: String,
+    /// When the old token ends, RFC 3339.
+    pub old_token_ends_at: String,
+}
+
+/// `KeySetStatus`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySetStatus {
+    /// The key's id, in decimal.
+    pub id: String,
+    /// The new status, such as `SUSPENDED` or `STATUS_SUSPENDED`.
+    pub status: String,
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The reply to `KeyUpdate`, `KeySetStatus` and `KeyDelete`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeyChanged {
+    /// The record after the change.
+    pub key: Value,
+    /// What the operator should know of this write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// One frame of an `Import`: more follow while the frame says so.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportChunk {
+    /// Take the good records and report the bad ones; counts in the first frame only.
+    #[serde(default)]
+    pub skip_bad: bool,
+    /// Records, in the file's order.
+    pub records: Vec<Box<serde_json::value::RawValue>>,
+}
+
+/// One record that an import did not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportProblem {
+    /// The record's number in the file, from 1.
+    pub record: u64,
+    /// The field, where one is at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The reply to an `Import`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ImportReport {
+    /// Records taken.
+    pub imported: u64,
+    /// Records left out because they are bad.
+    pub skipped: u64,
+    /// The first problems, 1,000 at most.
+    pub problems: Vec<ImportProblem>,
+    /// What the operator should know, 1,000 lines at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// One endpoint of a key's usage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointUsage {
+    /// As the caller names it; `(other)` beyond the bound.
+    pub endpoint: String,
+    /// Reported requests.
+    pub requests: u64,
+    /// Of these, with a status of 400 or above or an error text.
+    pub errors: u64,
+    /// Mean of the reported latencies, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_response_time: Option<f64>,
+}
+
+/// One recent error of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentError {
+    /// When it was reported, RFC 3339.
+    pub at: String,
+    /// Which endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Which status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The text, at most 256 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The reply to `KeyUsage`. Totals include what an import carried over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyUsage {
+    /// The key's id, in decimal.
+    pub key_id: String,
+    /// Valid verdicts.
+    pub total_requests: u64,
+    /// When the last one was given, RFC 3339.
+    pub last_used_at: Option<String>,
+    /// Requests reported by `Increment`.
+    pub reported_requests: u64,
+    /// Of these, errors.
+    pub total_errors: u64,
+    /// Of these, no errors.
+    pub successful_requests_count: u64,
+    /// Share of successes among the reported, 0 to 1.
+    pub success_rate: Option<f64>,
+    /// Mean of the reported latencies, in milliseconds.
+    pub average_response_time: Option<f64>,
+    /// Since the key came to this daemon, most requested first.
+    pub endpoints: Vec<EndpointUsage>,
+    /// Reported requests by status, since the key came to this daemon.
+    pub statuses: std::collections::BTreeMap<String, u64>,
+    /// The last 32, oldest first.
+    pub recent_errors: Vec<RecentError>,
+}

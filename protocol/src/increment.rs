@@ -1,0 +1,157 @@
+//! `Increment`: what became of a request (SPEC §6.4).
+//!
+//! ```text
+//! key_id u64 | count u32 | latency_us u32 | status u16 | type-length-values …
+//! ```
+
+use bytes::{BufMut, BytesMut};
+
+use crate::limits::{ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
+use crate::wire::{DEMAND, PayloadError, Reader, put_tlv};
+
+const TLV_ENDPOINT: u8 = 1;
+const TLV_ERROR_TEXT: u8 = 2;
+// Skipping an id would count a retry twice, so it must be understood.
+const TLV_ID: u8 = 128;
+
+/// `latency_us` when no latency is reported.
+const LATENCY_NONE: u32 = u32::MAX;
+
+/// One report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Increment<'a> {
+    /// The key, as its verdict named it.
+    pub key_id: u64,
+    /// Requests that this report stands for, at least 1; status and latency are those of each.
+    pub count: u32,
+    /// Microseconds each took, at most 2^32 - 2.
+    pub latency_us: Option<u32>,
+    /// The status of each, 100 to 999 as in HTTP; 400 and above is an error.
+    pub status: Option<u16>,
+    /// Which endpoint, as the caller names it; at most 256 bytes of UTF-8.
+    pub endpoint: Option<&'a str>,
+    /// What went wrong; at most 1,024 bytes of UTF-8.
+    pub error: Option<&'a str>,
+    /// The same id within the daemon's window counts once.
+    pub id: Option<u128>,
+}
+
+impl<'a> Increment<'a> {
+    /// Reads a request payload in place.
+    ///
+    /// # Errors
+    /// [`PayloadError`] when a field is missing, out of bounds, or not known and demanded.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, PayloadError> {
+        let mut reader = Reader::new(payload);
+        let key_id = reader.u64("key_id")?;
+        let count = reader.u32("count")?;
+        if count == 0 {
+            return Err(PayloadError::OutOfBounds { field: "count", why: "it is at least 1" });
+        }
+        let latency_us = Some(reader.u32("latency_us")?).filter(|&us| us != LATENCY_NONE);
+        let status = match reader.u16("status")? {
+            0 => None,
+            status @ 100..=999 => Some(status),
+            _ => {
+                return Err(PayloadError::OutOfBounds { field: "status", why: "0 or 100 to 999" });
+            }
+        };
+        let mut report =
+            Self { key_id, count, latency_us, status, endpoint: None, error: None, id: None };
+        while let Some((kind, value)) = reader.tlv()? {
+            match kind {
+                TLV_ENDPOINT => {
+                    report.endpoint = Some(text(
+                        value,
+                        ENDPOINT_BYTES_MAX,
+                        "endpoint",
+                        "it is 1 to 256 bytes of UTF-8",
+                    )?);
+                }
+                TLV_ERROR_TEXT => {
+                    report.error = Some(text(
+                        value,
+                        ERROR_TEXT_BYTES_MAX,
+                        "error",
+                        "it is 1 to 1,024 bytes of UTF-8",
+                    )?);
+                }
+                TLV_ID => {
+                    let mut id = Reader::new(value);
+                    report.id = Some(id.u128("id")?);
+                    id.end()?;
+                }
+                kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
+                _ => {}
+            }
+        }
+        Ok(report)
+    }
+
+    /// Appends the request payload.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.key_id);
+        out.put_u32_le(self.count);
+        out.put_u32_le(self.latency_us.unwrap_or(LATENCY_NONE));
+        out.put_u16_le(self.status.unwrap_or(0));
+        if let Some(endpoint) = self.endpoint {
+            put_tlv(out, TLV_ENDPOINT, endpoint.as_bytes());
+        }
+        if let Some(error) = self.error {
+            put_tlv(out, TLV_ERROR_TEXT, error.as_bytes());
+        }
+        if let Some(id) = self.id {
+            put_tlv(out, TLV_ID, &id.to_le_bytes());
+        }
+    }
+}
+
+fn text<'a>(
+    value: &'a [u8],
+    max: usize,
+    field: &'static str,
+    why: &'static str,
+) -> Result<&'a str, PayloadError> {
+    if value.is_empty() || value.len() > max {
+        return Err(PayloadError::OutOfBounds { field, why });
+    }
+    str::from_utf8(value).map_err(|_| PayloadError::OutOfBounds { field, why })
+}
+
+/// What became of a report: the one byte of its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum IncrementOutcome {
+    /// It was counted.
+    Counted = 0,
+    /// Its id was seen before; nothing was counted again.
+    Duplicate = 1,
+    /// No such key.
+    NotFound = 2,
+}
+
+impl IncrementOutcome {
+    /// Bytes of one reply payload.
+    pub const BYTES: usize = 1;
+
+    /// Reads a reply payload.
+    ///
+    /// # Errors
+    /// [`PayloadError`] when it is not one known byte.
+    pub fn decode(payload: &[u8]) -> Result<Self, PayloadError> {
+        let mut reader = Reader::new(payload);
+        let outcome = match reader.u8("outcome")? {
+            0 => Self::Counted,
+            1 => Self::Duplicate,
+            2 => Self::NotFound,
+            _ => return Err(PayloadError::OutOfBounds { field: "outcome", why: "it is 0 to 2" }),
+        };
+        reader.end()?;
+        Ok(outcome)
+    }
+
+    /// Appends the reply payload.
+    pub fn encode(self, out: &mut BytesMut) {
+        out.put_u8(self as u8);
+    }
+}

@@ -1,0 +1,28 @@
+//! The wire contract of keygate: what travels between a service and the daemon, byte by byte.
+//!
+//! `SPEC.md` beside this crate is the authority; this crate is its Rust form. It has no runtime,
+//! no clock and no storage: bytes come in as slices, messages go out into a [`bytes::BytesMut`].
+//!
+//! Read in this order: [`frame`] (the only file that knows the length prefix), [`opcode`],
+//! [`validate`] and [`increment`] (the two calls of the data plane), [`batch`], [`hello`],
+//! [`verdict`] and [`error`] (the two tables), [`admin`] (the JSON of the admin socket).
+
+pub mod admin;
+pub mod batch;
+pub mod error;
+pub mod frame;
+pub mod hello;
+pub mod increment;
+pub mod limits;
+pub mod opcode;
+pub mod validate;
+pub mod verdict;
+mod wire;
+
+pub use error::{ErrorCode, ErrorReply, Execution};
+pub use frame::{Flags, Frame, FrameError, Header};
+pub use increment::{Increment, IncrementOutcome};
+pub use opcode::Opcode;
+pub use validate::{Validate, ValidateFlags};
+pub use verdict::{LimitName, LimitReport, Verdict, VerdictCode, Warnings};
+pub use wire::PayloadError;

@@ -1,0 +1,38 @@
+//! Every bound of the wire, in one place (SPEC §3). Lengths are in bytes.
+
+/// Longest data-plane request: what the length prefix may say on the data socket.
+pub const DATA_FRAME_BYTES_MAX: u32 = 64 * 1024;
+/// Longest admin frame in either direction, and longest reply on the data socket.
+pub const ADMIN_FRAME_BYTES_MAX: u32 = 1024 * 1024;
+/// Longest reply on the data socket: a batch's answers may be longer than its questions.
+pub const REPLY_FRAME_BYTES_MAX: u32 = ADMIN_FRAME_BYTES_MAX;
+/// Longest token that is looked at; a longer one is `MALFORMED`.
+pub const TOKEN_BYTES_MAX: usize = 512;
+/// Longest scope, granted or demanded.
+pub const SCOPE_BYTES_MAX: usize = 128;
+/// Scopes that one request may demand, all-of and any-of together.
+pub const SCOPES_DEMANDED_MAX: usize = 64;
+/// Largest cost of one request: 2^32.
+pub const COST_MAX: u64 = 1 << 32;
+/// Items in one batch frame.
+pub const BATCH_ITEMS_MAX: usize = 512;
+/// Longest endpoint name in an `Increment`.
+pub const ENDPOINT_BYTES_MAX: usize = 256;
+/// Longest error text that an `Increment` may carry; what is kept is cut at 256 bytes.
+pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
+/// Limits in one verdict.
+pub const LIMITS_IN_VERDICT_MAX: usize = 16;
+/// Longest text in an error reply.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 4096;
+/// Longest client name in `Hello`.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+
+const _: () = assert!(BATCH_ITEMS_MAX <= u16::MAX as usize);
+const _: () = assert!(TOKEN_BYTES_MAX <= u16::MAX as usize);
+// The largest batch of verdicts (without details) fits one reply frame.
+const _: () = assert!(
+    BATCH_ITEMS_MAX * (2 + crate::verdict::VERDICT_BYTES_MAX_PLAIN)
+        + 2
+        + crate::frame::HEADER_BYTES
+        <= REPLY_FRAME_BYTES_MAX as usize
+);

@@ -1,0 +1,93 @@
+//! What a frame is (SPEC §4). A reply carries its request's opcode with [`REPLY`] set.
+
+/// Set in the opcode of every reply that is not an error.
+pub const REPLY: u8 = 0x80;
+/// The opcode of an error reply.
+pub const ERROR: u8 = 0xFF;
+
+macro_rules! opcodes {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $plane:ident;)+) => {
+        /// The requests of protocol version 1.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Opcode { $($(#[$doc])* $name = $value,)+ }
+
+        impl Opcode {
+            /// Every opcode, in the order of the specification.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The opcode of a request's header byte, if version 1 defines it.
+            #[must_use]
+            pub const fn from_byte(byte: u8) -> Option<Self> {
+                match byte { $($value => Some(Self::$name),)+ _ => None }
+            }
+
+            /// Whether this request belongs to the admin socket alone.
+            #[must_use]
+            pub const fn is_admin(self) -> bool {
+                match self { $(Self::$name => opcodes!(@admin $plane),)+ }
+            }
+
+            /// The name as it stands in the specification.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+        }
+    };
+    (@admin admin) => { true };
+    (@admin data) => { false };
+}
+
+opcodes! {
+    /// Agree on a protocol version; optional, version 1 is spoken without it.
+    Hello = 0x01, data;
+    /// Answered with the same payload.
+    Ping = 0x02, data;
+    /// May this token do this, now?
+    Validate = 0x10, data;
+    /// What became of a request.
+    Increment = 0x11, data;
+    /// Many `Validate` in one frame.
+    ValidateBatch = 0x12, data;
+    /// Many `Increment` in one frame.
+    IncrementBatch = 0x13, data;
+    /// Make a key; answers the record and the token, once.
+    KeyCreate = 0x40, admin;
+    /// One record.
+    KeyGet = 0x41, admin;
+    /// Records by filter, a page at a time.
+    KeyList = 0x42, admin;
+    /// Change fields of a record.
+    KeyUpdate = 0x43, admin;
+    /// A new token for a key; the old one goes on for a while.
+    KeyRotate = 0x44, admin;
+    /// Suspend, resume, revoke and the other states.
+    KeySetStatus = 0x45, admin;
+    /// Soft delete: the key becomes unknown.
+    KeyDelete = 0x46, admin;
+    /// What a key was used for.
+    KeyUsage = 0x47, admin;
+    /// Records of the source system, streamed in; all or nothing.
+    Import = 0x48, admin;
+    /// All records, streamed out.
+    Export = 0x49, admin;
+    /// Figures of the daemon.
+    Stats = 0x4A, admin;
+    /// Whether the daemon can do its work.
+    Health = 0x4B, admin;
+}
+
+impl Opcode {
+    /// The header byte of a request.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        self as u8
+    }
+
+    /// The header byte of its reply.
+    #[must_use]
+    pub const fn reply(self) -> u8 {
+        self as u8 | REPLY
+    }
+}

@@ -1,0 +1,332 @@
+//! Verdicts: the one table of codes, and the reply to a `Validate` (SPEC §6.3, §8).
+//!
+//! ```text
+//! code u8 | denied_by u8 | limit_count u8 | warnings u16 | key_id u64
+//! | (name u8 | limit u64 | remaining u64 | retry_after_us u64 | reset_after_us u64) × limit_count
+//! | type-length-values …
+//! ```
+
+use bytes::{BufMut, BytesMut};
+
+use crate::limits::LIMITS_IN_VERDICT_MAX;
+use crate::wire::{DEMAND, PayloadError, Reader, put_tlv};
+
+macro_rules! verdicts {
+    ($($code:literal $name:ident $wire:literal $http:literal $text:literal;)+) => {
+        /// What was decided. The one table of verdicts: code, name, HTTP status, one-line text.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum VerdictCode { $(#[doc = $text] $name = $code,)+ }
+
+        impl VerdictCode {
+            /// Every code, in order.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The code of a byte.
+            #[must_use]
+            pub const fn from_byte(byte: u8) -> Option<Self> {
+                match byte { $($code => Some(Self::$name),)+ _ => None }
+            }
+
+            /// The name, as it stands in JSON and in the specification.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $wire,)+ }
+            }
+
+            /// One line for people.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// The status with which an HTTP service would answer.
+            #[must_use]
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$name => $http,)+ }
+            }
+        }
+    };
+}
+
+verdicts! {
+    0  Valid "VALID" 200 "the key may do this now";
+    1  Malformed "MALFORMED" 401 "the token is not one of ours, or is mistyped";
+    2  NotFound "NOT_FOUND" 401 "no key has this token";
+    3  RotatedOut "ROTATED_OUT" 401 "the token was replaced by a rotation and its overlap has ended";
+    4  Expired "EXPIRED" 401 "the key has expired";
+    5  Revoked "REVOKED" 401 "the key was revoked";
+    6  Suspended "SUSPENDED" 403 "the key is suspended";
+    7  PendingVerification "PENDING_VERIFICATION" 403 "the key waits for its verification";
+    8  PendingReview "PENDING_REVIEW" 403 "the key waits for a review";
+    9  Maintenance "MAINTENANCE" 503 "the key is under maintenance";
+    10 RateLimited "RATE_LIMITED" 429 "the key was put into the state RATE_LIMITED";
+    20 InsufficientScope "INSUFFICIENT_SCOPE" 403 "the key does not grant a demanded scope";
+    30 RateExceeded "RATE_EXCEEDED" 429 "the key's requests per second are spent";
+}
+
+impl VerdictCode {
+    /// Whether the request may go on.
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        matches!(self, Self::Valid)
+    }
+}
+
+/// Which limit a figure belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LimitName {
+    /// Requests per second.
+    Second = 1,
+}
+
+impl LimitName {
+    /// The limit of a byte.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Second),
+            _ => None,
+        }
+    }
+
+    /// The name, as it stands in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+        }
+    }
+}
+
+/// How one limit stands after a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitReport {
+    /// Which limit.
+    pub name: LimitName,
+    /// The most that it admits at once: the burst.
+    pub limit: u64,
+    /// Units left now.
+    pub remaining: u64,
+    /// Microseconds, rounded up, after which the same request would be admitted. `None` when it
+    /// was admitted, or when its cost is above the burst so that it never will be.
+    pub retry_after_us: Option<u64>,
+    /// Microseconds, rounded up, until the limit is whole again if nothing more is spent.
+    pub reset_after_us: u64,
+}
+
+/// `retry_after_us` when there is none.
+const RETRY_NONE: u64 = u64::MAX;
+
+/// Things a valid answer should still make somebody do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Warnings(u16);
+
+impl Warnings {
+    /// Nothing to warn of.
+    pub const NONE: Self = Self(0);
+    /// The key is deprecated.
+    pub const DEPRECATED: Self = Self(1);
+    /// The key expires soon.
+    pub const EXPIRING: Self = Self(2);
+    /// The token was rotated out and is in its overlap.
+    pub const TOKEN_REPLACED: Self = Self(4);
+
+    const NAMES: &[(Self, &'static str)] = &[
+        (Self::DEPRECATED, "DEPRECATED"),
+        (Self::EXPIRING, "EXPIRING"),
+        (Self::TOKEN_REPLACED, "TOKEN_REPLACED"),
+    ];
+
+    /// The bits as they stand on the wire.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Warnings of these bits; bits that a later release has added are kept.
+    #[must_use]
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether every bit of `other` is set.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The names of the known bits that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().filter(move |(bit, _)| self.has(*bit)).map(|(_, name)| *name)
+    }
+}
+
+const TLV_TENANT: u8 = 1;
+const TLV_SCOPE: u8 = 2;
+
+const FIXED_BYTES: usize = 13;
+const LIMIT_BYTES: usize = 33;
+/// The longest verdict without details.
+pub const VERDICT_BYTES_MAX_PLAIN: usize = FIXED_BYTES + LIMITS_IN_VERDICT_MAX * LIMIT_BYTES;
+
+/// The answer to a `Validate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was decided.
+    pub code: VerdictCode,
+    /// The limit that denied.
+    pub denied_by: Option<LimitName>,
+    /// What somebody should still look at.
+    pub warnings: Warnings,
+    /// The key; 0 when the token belongs to none.
+    pub key_id: u64,
+    /// How the key's limits stand, as far as they were judged.
+    pub limits: Limits,
+}
+
+/// The limits of one verdict, in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    second: Option<LimitReport>,
+}
+
+impl Limits {
+    /// Sets the report of its limit.
+    pub const fn set(&mut self, report: LimitReport) {
+        match report.name {
+            LimitName::Second => self.second = Some(report),
+        }
+    }
+
+    /// The reports there are.
+    pub fn iter(&self) -> impl Iterator<Item = &LimitReport> {
+        self.second.iter()
+    }
+
+    fn len(&self) -> u8 {
+        u8::from(self.second.is_some())
+    }
+}
+
+impl Verdict {
+    /// A verdict about no key.
+    #[must_use]
+    pub const fn unknown(code: VerdictCode) -> Self {
+        Self::of(code, 0)
+    }
+
+    /// A verdict about a key, before any limit was judged.
+    #[must_use]
+    pub const fn of(code: VerdictCode, key_id: u64) -> Self {
+        Self {
+            code,
+            denied_by: None,
+            warnings: Warnings::NONE,
+            key_id,
+            limits: Limits { second: None },
+        }
+    }
+
+    /// Appends the fixed part and the limits; details may follow with [`put_details`].
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(self.code as u8);
+        out.put_u8(self.denied_by.map_or(0, |name| name as u8));
+        out.put_u8(self.limits.len());
+        out.put_u16_le(self.warnings.bits());
+        out.put_u64_le(self.key_id);
+        for report in self.limits.iter() {
+            out.put_u8(report.name as u8);
+            out.put_u64_le(report.limit);
+            out.put_u64_le(report.remaining);
+            out.put_u64_le(report.retry_after_us.unwrap_or(RETRY_NONE));
+            out.put_u64_le(report.reset_after_us);
+        }
+    }
+
+    /// Reads a reply payload: the verdict and its details.
+    ///
+    /// # Errors
+    /// [`PayloadError`] when a field is missing, out of bounds, or not known and demanded.
+    pub fn decode(payload: &[u8]) -> Result<(Self, Details<'_>), PayloadError> {
+        let mut reader = Reader::new(payload);
+        let code = VerdictCode::from_byte(reader.u8("code")?).ok_or(PayloadError::OutOfBounds {
+            field: "code",
+            why: "not a verdict of version 1",
+        })?;
+        let unknown_limit =
+            PayloadError::OutOfBounds { field: "limit name", why: "not a limit of version 1" };
+        let denied_by = match reader.u8("denied_by")? {
+            0 => None,
+            byte => Some(LimitName::from_byte(byte).ok_or(unknown_limit)?),
+        };
+        let limit_count = reader.u8("limit_count")?;
+        let warnings = Warnings::from_bits(reader.u16("warnings")?);
+        let key_id = reader.u64("key_id")?;
+        let mut limits = Limits::default();
+        for _ in 0..limit_count {
+            limits.set(LimitReport {
+                name: LimitName::from_byte(reader.u8("limit name")?).ok_or(unknown_limit)?,
+                limit: reader.u64("limit")?,
+                remaining: reader.u64("remaining")?,
+                retry_after_us: Some(reader.u64("retry_after_us")?).filter(|&us| us != RETRY_NONE),
+                reset_after_us: reader.u64("reset_after_us")?,
+            });
+        }
+        if limits.len() != limit_count {
+            return Err(PayloadError::OutOfBounds {
+                field: "limit_count",
+                why: "a limit stands twice",
+            });
+        }
+        let details = Details::decode(reader)?;
+        Ok((Self { code, denied_by, warnings, key_id, limits }, details))
+    }
+}
+
+/// What a `Validate` with the details flag is told of the key beside the verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Details<'a> {
+    /// The key's tenant.
+    pub tenant_id: Option<&'a str>,
+    /// The scopes that the key grants.
+    pub scopes: Vec<&'a str>,
+}
+
+impl<'a> Details<'a> {
+    fn decode(mut reader: Reader<'a>) -> Result<Self, PayloadError> {
+        let text = |value, field| {
+            str::from_utf8(value)
+                .map_err(|_| PayloadError::OutOfBounds { field, why: "it is UTF-8" })
+        };
+        let mut details = Self::default();
+        while let Some((kind, value)) = reader.tlv()? {
+            match kind {
+                TLV_TENANT => details.tenant_id = Some(text(value, "tenant_id")?),
+                TLV_SCOPE => details.scopes.push(text(value, "scope")?),
+                kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
+                _ => {}
+            }
+        }
+        Ok(details)
+    }
+}
+
+/// Appends the details that follow a verdict.
+pub fn put_details<'a>(
+    tenant_id: &str,
+    scopes: impl IntoIterator<Item = &'a str>,
+    out: &mut BytesMut,
+) {
+    put_tlv(out, TLV_TENANT, tenant_id.as_bytes());
+    for scope in scopes {
+        put_tlv(out, TLV_SCOPE, scope.as_bytes());
+    }
+}
