@@ -1,1 +1,2 @@
-//! keygate.
+//! keygate: may this API key do this, now?
+pub mod key;

@@ -1,0 +1,247 @@
+//! What is kept of a token: `HMAC-SHA-256(pepper, SHA-256(token))`.
+//!
+//! The inner SHA-256 is what the source system stored, so an imported digest works as it is. The
+//! outer, keyed hash makes a stolen store useless without the pepper: not even a weak imported
+//! token can be guessed against it.
+//!
+//! Export must give the SHA-256 back, or keys could not move to another daemon. So the record also
+//! carries it sealed: XORed with `HMAC(seal key, digest)`, where the digest, itself a keyed hash of
+//! what is sealed, is the synthetic nonce (the SIV construction of RFC 5297). Without the pepper
+//! the seal says nothing; with it, the opened value is checked against its digest.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes of SHA-256.
+pub const DIGEST_BYTES: usize = 32;
+const BLOCK_BYTES: usize = 64;
+const SEAL_LABEL: &[u8] = b"keygate seal 1";
+
+/// The keyed digest of a token or a client secret. Compared in constant time.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Digest(pub [u8; DIGEST_BYTES]);
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl Digest {
+    /// The first eight bytes: uniform, because the digest is keyed, so they serve as a hash.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        let (head, _) = self.0.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        u64::from_le_bytes(*head)
+    }
+}
+
+/// A digest, and the SHA-256 behind it under seal.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedHash {
+    /// The keyed digest.
+    pub digest: Digest,
+    sealed: [u8; DIGEST_BYTES],
+}
+
+// Neither says anything useful to a reader of logs.
+impl std::fmt::Debug for SealedHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealedHash(..)")
+    }
+}
+
+/// The secret of the keyed hash: 32 bytes, with both of its keys expanded ahead of time.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Pepper {
+    digest_key: MacKey,
+    seal_key: MacKey,
+}
+
+impl Pepper {
+    /// Bytes of a pepper.
+    pub const BYTES: usize = 32;
+
+    /// Expands a pepper.
+    #[must_use]
+    pub fn new(secret: &[u8; Self::BYTES]) -> Self {
+        let digest_key = MacKey::new(secret);
+        let mut seal_secret = digest_key.mac(SEAL_LABEL);
+        let seal_key = MacKey::new(&seal_secret);
+        seal_secret.zeroize();
+        Self { digest_key, seal_key }
+    }
+
+    /// The keyed digest of what a holder sends. Three SHA-256 blocks for a token of ours.
+    #[must_use]
+    pub fn digest(&self, token: &[u8]) -> Digest {
+        self.digest_of_sha256(&Sha256::digest(token).into())
+    }
+
+    /// The keyed digest of a value whose SHA-256 is known.
+    #[must_use]
+    pub fn digest_of_sha256(&self, sha256: &[u8; DIGEST_BYTES]) -> Digest {
+        Digest(self.digest_key.mac(sha256))
+    }
+
+    /// Digest and seal of a value whose SHA-256 is known.
+    #[must_use]
+    pub fn seal(&self, sha256: &[u8; DIGEST_BYTES]) -> SealedHash {
+        let digest = self.digest_of_sha256(sha256);
+        SealedHash { digest, sealed: self.mask(&digest, sha256) }
+    }
+
+    /// Digest and seal of a token.
+    #[must_use]
+    pub fn seal_token(&self, token: &[u8]) -> SealedHash {
+        self.seal(&Sha256::digest(token).into())
+    }
+
+    /// The SHA-256 under the seal, or `None` if this pepper did not make it.
+    #[must_use]
+    pub fn open(&self, hash: &SealedHash) -> Option<[u8; DIGEST_BYTES]> {
+        let sha256 = self.mask(&hash.digest, &hash.sealed);
+        (self.digest_of_sha256(&sha256) == hash.digest).then_some(sha256)
+    }
+
+    fn mask(&self, digest: &Digest, value: &[u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
+        let mut masked = self.seal_key.mac(&digest.0);
+        masked.iter_mut().zip(value).for_each(|(byte, value)| *byte ^= value);
+        masked
+    }
+}
+
+/// An HMAC-SHA-256 key (RFC 2104) as the two chaining states behind its padded blocks, so that a
+/// MAC of up to 55 bytes costs two compressions and not four.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+struct MacKey {
+    inner: [u32; 8],
+    outer: [u32; 8],
+}
+
+/// FIPS 180-4 §5.3.3.
+const INITIAL: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+
+impl MacKey {
+    fn new(secret: &[u8; DIGEST_BYTES]) -> Self {
+        let state = |pad: u8| {
+            let mut block = [pad; BLOCK_BYTES];
+            block.iter_mut().zip(secret).for_each(|(byte, key)| *byte ^= key);
+            let mut state = INITIAL;
+            sha2::block_api::compress256(&mut state, &[block]);
+            block.zeroize();
+            state
+        };
+        Self { inner: state(0x36), outer: state(0x5c) }
+    }
+
+    /// The MAC of a message of at most 55 bytes: all that is ever asked of it here.
+    fn mac(&self, message: &[u8]) -> [u8; DIGEST_BYTES] {
+        finish(self.outer, &finish(self.inner, message))
+    }
+}
+
+/// Hashes one last block, the message being the second of two.
+fn finish(mut state: [u32; 8], message: &[u8]) -> [u8; DIGEST_BYTES] {
+    const LENGTH_AT: usize = BLOCK_BYTES - 8;
+    debug_assert!(message.len() < LENGTH_AT, "the message leaves no room for its length");
+    let mut block = [0; BLOCK_BYTES];
+    block[..message.len()].copy_from_slice(message);
+    block[message.len()] = 0x80;
+    let bits = (BLOCK_BYTES as u64 + message.len() as u64) * 8;
+    block[LENGTH_AT..].copy_from_slice(&bits.to_be_bytes());
+    sha2::block_api::compress256(&mut state, &[block]);
+    let mut digest = [0; DIGEST_BYTES];
+    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    digest
+}
+
+/// Reads 64 hexadecimal digits.
+#[must_use]
+pub fn parse_hex(text: &str) -> Option<[u8; DIGEST_BYTES]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * DIGEST_BYTES {
+        return None;
+    }
+    let mut bytes = [0; DIGEST_BYTES];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(bytes)
+}
+
+/// Writes lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4231, test cases 1 and 2, with the key padded to our 32 bytes (HMAC pads with zeros).
+    #[test]
+    fn the_mac_is_hmac_sha_256() {
+        let mut first = [0; 32];
+        first[..20].fill(0x0b);
+        let mut second = [0; 32];
+        second[..4].copy_from_slice(b"Jefe");
+        for (key, message, expected) in [
+            (
+                first,
+                b"Hi There".as_slice(),
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                second,
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+        ] {
+            assert_eq!(hex(&MacKey::new(&key).mac(message)), expected);
+        }
+    }
+
+    #[test]
+    fn a_seal_opens_only_under_its_own_pepper() {
+        let sha256: [u8; 32] = Sha256::digest(b"lk_live_example").into();
+        let pepper = Pepper::new(&[7; 32]);
+        let hash = pepper.seal(&sha256);
+        assert!(hash.digest == pepper.digest(b"lk_live_example"));
+        assert_eq!(pepper.open(&hash), Some(sha256));
+        assert_eq!(Pepper::new(&[8; 32]).open(&hash), None);
+        assert_ne!(hash.sealed, sha256);
+    }
+
+    #[test]
+    fn hexadecimal_is_read_strictly() {
+        let text = hex(&[0xA5; 32]);
+        assert_eq!(parse_hex(&text), Some([0xA5; 32]));
+        assert_eq!(parse_hex(&text.to_uppercase()), Some([0xA5; 32]));
+        for bad in [&text[1..], &format!("{text}0"), &text.replace('a', "g"), ""] {
+            assert_eq!(parse_hex(bad), None, "{bad}");
+        }
+    }
+}

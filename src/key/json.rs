@@ -1,0 +1,287 @@
+//! Records in the source system's JSON: names in snake_case or camelCase, nothing unknown, nothing
+//! twice.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::digest::Pepper;
+use super::record::{Class, KeyRecord, TENANT_DEFAULT};
+
+/// Why a record was refused: the field, where one is at fault, and what mends it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{reason}", field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
+pub struct FieldError {
+    /// The field's name as it was given.
+    pub field: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl FieldError {
+    /// An error of one field.
+    pub fn of(field: &str, reason: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), reason: reason.into() }
+    }
+}
+
+/// The members of one JSON object in their order, so that a name that stands twice is seen.
+#[derive(Debug, Clone, Default)]
+pub struct RecordInput(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for RecordInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = RecordInput;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a record: an object of fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RecordInput, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(RecordInput(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+impl RecordInput {
+    /// The members of an object that was parsed already.
+    ///
+    /// # Errors
+    /// [`FieldError`] when it is no object.
+    pub fn from_value(value: Value) -> Result<Self, FieldError> {
+        match value {
+            Value::Object(members) => Ok(Self(members.into_iter().collect())),
+            _ => Err(FieldError { field: None, reason: "a record is a JSON object".to_owned() }),
+        }
+    }
+
+    /// A record to import: every field is carried over. The id and the hash must be there.
+    ///
+    /// # Errors
+    /// [`FieldError`] for an unknown, repeated, ill-typed or missing field.
+    pub fn import(self, pepper: &Pepper) -> Result<KeyRecord, FieldError> {
+        let mut record = KeyRecord::default();
+        self.apply(&mut record, pepper, |_| true)?;
+        if record.id == 0 {
+            return Err(FieldError::of("id", "it is missing; an imported record keeps its id"));
+        }
+        if record.key_hash.is_none() {
+            return Err(FieldError::of(
+                "key_hash",
+                "it is missing; without the token's SHA-256 nothing could validate. \
+                 `key create --from` makes a record with a new token",
+            ));
+        }
+        record.complete()
+    }
+
+    /// A record to create: the fields that keygate derives are passed over and named.
+    ///
+    /// # Errors
+    /// [`FieldError`] for an unknown, repeated or ill-typed field.
+    pub fn create(self, pepper: &Pepper) -> Result<(KeyRecord, Vec<String>), FieldError> {
+        let mut record = KeyRecord::default();
+        let passed_over = self.apply(&mut record, pepper, |class| class != Class::Derived)?;
+        Ok((record.complete()?, passed_over))
+    }
+
+    /// Changes a record.
+    ///
+    /// # Errors
+    /// [`FieldError`] for an unknown, repeated or ill-typed field, one that keygate derives, and
+    /// for `status`, which has a request of its own.
+    pub fn update(self, before: &KeyRecord, pepper: &Pepper) -> Result<KeyRecord, FieldError> {
+        let mut record = before.clone();
+        let passed_over = self.apply(&mut record, pepper, |class| class != Class::Derived)?;
+        if let Some(field) = passed_over.first() {
+            return Err(FieldError::of(field, "keygate sets it; leave it out"));
+        }
+        if record.status != before.status {
+            return Err(FieldError::of(
+                "status",
+                "it changes by `key suspend`, `key resume` and `key revoke`, not by an update",
+            ));
+        }
+        record.complete()
+    }
+
+    /// Sets each member whose class is taken; answers the names of the others.
+    fn apply(
+        self,
+        record: &mut KeyRecord,
+        pepper: &Pepper,
+        takes: impl Fn(Class) -> bool,
+    ) -> Result<Vec<String>, FieldError> {
+        let mut seen = std::collections::HashSet::new();
+        let mut passed_over = Vec::new();
+        for (given, value) in self.0 {
+            let name = canonical(&given);
+            let spec = KeyRecord::FIELDS.iter().find(|spec| spec.name == name);
+            let Some(spec) = spec else {
+                return Err(FieldError::of(&given, "no such field"));
+            };
+            if !seen.insert(spec.name) {
+                return Err(FieldError::of(&given, format!("{} stands twice", spec.name)));
+            }
+            if !takes(spec.class) {
+                // What is not set anyway need not be mentioned.
+                if !is_blank(&value) {
+                    passed_over.push(given);
+                }
+                continue;
+            }
+            if let Some(Err(reason)) = record.set(spec.name, &value, pepper) {
+                return Err(FieldError::of(&given, reason));
+            }
+        }
+        Ok(passed_over)
+    }
+}
+
+impl KeyRecord {
+    /// What must hold between fields, whoever wrote them.
+    fn complete(mut self) -> Result<Self, FieldError> {
+        if self.tenant_id.is_empty() {
+            TENANT_DEFAULT.clone_into(&mut self.tenant_id);
+        }
+        if self.burst.is_some() && self.requests_per_second.is_none() {
+            return Err(FieldError::of("burst", "it needs requests_per_second beside it"));
+        }
+        if self.previous_key_hash.is_some() != self.previous_key_ends_at.is_some() {
+            return Err(FieldError::of(
+                "previous_key_hash",
+                "it and previous_key_ends_at stand together",
+            ));
+        }
+        Ok(self)
+    }
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::String(text) => text.is_empty() || text == "0",
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(_) => false,
+    }
+}
+
+/// The field's name in snake_case, with the aliases of later revisions of the source model.
+fn canonical(given: &str) -> String {
+    let mut name = String::with_capacity(given.len() + 4);
+    for char in given.chars() {
+        if char.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(char.to_ascii_lowercase());
+    }
+    if name == "rate_limit" { "requests_per_second".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pepper() -> Pepper {
+        Pepper::new(&[1; 32])
+    }
+
+    fn input(value: Value) -> RecordInput {
+        RecordInput::from_value(value).expect("an object")
+    }
+
+    #[test]
+    fn both_spellings_of_names_and_numbers_are_read() {
+        let hash = "45cd080a4ac7037a520e3608890d6d50d2e10e61b214249efc5e1713979c8797";
+        let snake = input(json!({
+            "id": "42", "key_hash": hash, "allowed_ips": ["10.0.0.0/8"],
+            "monthly_request_quota": "20000000", "metadata_json": "eyJhIjoxfQ==",
+            "requests_per_second": 5, "status": "STATUS_UNSPECIFIED",
+        }));
+        let camel = input(json!({
+            "id": 42, "keyHash": hash, "allowedIps": ["10.0.0.0/8"],
+            "monthlyRequestQuota": 20_000_000, "metadataJson": "eyJhIjoxfQ",
+            "rateLimit": "5", "status": "ACTIVE",
+        }));
+        let snake = snake.import(&pepper()).expect("snake_case");
+        assert_eq!(snake, camel.import(&pepper()).expect("camelCase"));
+        let back = snake.to_json(&pepper());
+        assert_eq!(back["key_hash"], hash);
+        assert_eq!(back["monthly_request_quota"], "20000000");
+        assert_eq!(back["tenant_id"], TENANT_DEFAULT);
+        assert_eq!(back["status"], "STATUS_ACTIVE");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_the_same() {
+        let record = input(json!({
+            "id": "7", "keyHash": "00".repeat(32), "name": "n", "tags": ["a"], "burst": 9,
+            "requests_per_second": 3, "cost_per_request": 0.0005, "total_requests": "918273645",
+            "expires_at": "2027-03-01T09:00:00.25Z", "success_rate": 0.999_998_69,
+        }));
+        let record = record.import(&pepper()).expect("a record");
+        let again = input(record.to_json(&pepper())).import(&pepper()).expect("its own JSON");
+        assert_eq!(record, again);
+    }
+
+    #[test]
+    fn bad_fields_are_refused_by_name() {
+        for (record, field, reason) in [
+            (json!({"colour": 1}), "colour", "no such field"),
+            (json!({"keyHash": null, "key_hash": null}), "key_hash", "stands twice"),
+            (json!({"rate_limit": 1, "requests_per_second": 1}), "requests_per_second", "twice"),
+            (json!({"name": 1}), "name", "a string, not a number"),
+            (json!({"name": "x".repeat(257)}), "name", "at most 256"),
+            (json!({"is_test_key": "yes"}), "is_test_key", "true or false"),
+            (json!({"requests_per_second": -1}), "requests_per_second", "whole number"),
+            (json!({"requests_per_second": 1.5}), "requests_per_second", "whole number"),
+            (
+                json!({"requests_per_second": 2_147_483_648_u64}),
+                "requests_per_second",
+                "2147483647",
+            ),
+            (json!({"monthly_request_quota": ""}), "monthly_request_quota", "whole number"),
+            (json!({"expires_at": "soon"}), "expires_at", "RFC 3339"),
+            (json!({"metadata_json": "%%"}), "metadata_json", "base64"),
+            (json!({"metadata_json": "e30x"}), "metadata_json", "not JSON"),
+            (json!({"scopes": ["a b"]}), "scopes", "entry 1"),
+            (json!({"tags": "a"}), "tags", "a list of strings"),
+            (json!({"status": "GONE"}), "status", "not a status"),
+            (json!({"key_hash": "abc"}), "key_hash", "64 hexadecimal"),
+            (json!({"tenant_id": "a/b"}), "tenant_id", "not a name"),
+            (json!({"burst": 1}), "burst", "requests_per_second"),
+            (json!({"cost_per_request": -1}), "cost_per_request", "a number from 0"),
+        ] {
+            let error = input(record.clone()).create(&pepper()).map(drop);
+            let error = error.and_then(|()| input(record.clone()).import(&pepper()).map(drop));
+            let error = error.expect_err(&record.to_string());
+            assert_eq!(error.field.as_deref(), Some(field), "{record}");
+            assert!(error.reason.contains(reason), "{record}: {error}");
+        }
+        let twice: RecordInput = serde_json::from_str(r#"{"name":"a","name":"b"}"#).expect("JSON");
+        assert!(twice.create(&pepper()).is_err());
+        assert!(input(json!({"id": "1"})).import(&pepper()).is_err(), "no hash");
+    }
+
+    #[test]
+    fn derived_fields_are_passed_over_on_create_and_refused_on_update() {
+        let given = json!({"id": "42", "name": "copy", "total_requests": "0", "revision": 3});
+        let (record, passed_over) = input(given).create(&pepper()).expect("a record");
+        assert_eq!((record.id, passed_over), (0, vec!["id".to_owned(), "revision".to_owned()]));
+        let refused = input(json!({"id": "43"})).update(&record, &pepper());
+        assert_eq!(refused.expect_err("derived").field.as_deref(), Some("id"));
+        let changed = input(json!({"name": null})).update(&record, &pepper()).expect("a change");
+        assert_eq!(changed.name, "");
+    }
+}

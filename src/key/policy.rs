@@ -1,0 +1,24 @@
+//! What a key compiles to when it is loaded: everything its checks need that other keys can share.
+
+use super::record::KeyRecord;
+use super::scope::Scopes;
+
+/// The shared part of a compiled key. Keys with equal policies share one in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Policy {
+    /// The tenant, for answers.
+    pub tenant_id: Box<str>,
+    /// Granted scopes.
+    pub scopes: Scopes,
+}
+
+impl Policy {
+    /// Compiles a record's rules.
+    #[must_use]
+    pub fn compile(record: &KeyRecord) -> Self {
+        Self {
+            tenant_id: record.tenant_id.as_str().into(),
+            scopes: Scopes::new(record.scopes.iter().map(String::as_str)),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The record of a key: the one table of its fields.
+//!
+//! Each line of the table says who may set the field, its name (in the source system's JSON too),
+//! its type, and its codec with the field's bound. `derived` fields are keygate's to set; only an
+//! import carries them over. `set` and `later` fields are the writer's; a `later` field is kept,
+//! returned and exported, and this release does not enforce it yet, which a notice says on write.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::digest::{Digest, Pepper, SealedHash};
+use super::field::{
+    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, ScopeList, StatusName,
+    Text, TextList,
+};
+use super::{Status, Time};
+
+/// Who may set a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// keygate; an import carries it over.
+    Derived,
+    /// The writer.
+    Set,
+    /// The writer; kept but not enforced by this release.
+    Later,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldSpec {
+    /// The name in JSON, snake_case.
+    pub name: &'static str,
+    /// Who may set it.
+    pub class: Class,
+}
+
+macro_rules! record {
+    ($($class:ident $name:ident: $type:ty => $codec:ty;)+) => {
+        /// Everything that is kept of a key: 63 fields of the source system, its place in the
+        /// hierarchy, and keygate's own bookkeeping. On disk inside an envelope (`store/`).
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "the fields are the source system's; README says what each does")]
+        pub struct KeyRecord {
+            $(pub $name: $type,)+
+            /// The import that brought the record, while it may still be rolled back; 0 for none.
+            pub import: u64,
+        }
+
+        impl KeyRecord {
+            /// Every field, in the order of the source system.
+            pub const FIELDS: &[FieldSpec] =
+                &[$(FieldSpec { name: stringify!($name), class: Class::$class },)+];
+
+            /// Sets a field from its JSON; `null` is its default. `None` when there is no such
+            /// field.
+            pub(super) fn set(
+                &mut self,
+                name: &str,
+                value: &Value,
+                pepper: &Pepper,
+            ) -> Option<Result<(), String>> {
+                match name {
+                    $(stringify!($name) => Some(if value.is_null() {
+                        self.$name = Default::default();
+                        Ok(())
+                    } else {
+                        <$codec as Codec<$type>>::read(value, pepper)
+                            .map(|field| self.$name = field)
+                    }),)+
+                    _ => None,
+                }
+            }
+
+            /// The record as JSON, as `key get --json` and `export` print it.
+            #[must_use]
+            pub fn to_json(&self, pepper: &Pepper) -> Value {
+                let mut members = Map::new();
+                $(members.insert(
+                    stringify!($name).to_owned(),
+                    <$codec as Codec<$type>>::write(&self.$name, pepper),
+                );)+
+                Value::Object(members)
+            }
+
+            /// The fields that are set and that this release keeps without enforcing them.
+            #[must_use]
+            pub fn not_enforced_yet(&self) -> Vec<&'static str> {
+                let unset = Self::default();
+                let mut names = Vec::new();
+                $(if Class::$class == Class::Later && self.$name != unset.$name {
+                    names.push(stringify!($name));
+                })+
+                names
+            }
+        }
+    };
+}
+
+record! {
+    Derived id: u64 => Id;
+    Set name: String => Text<256>;
+    Derived key_hash: Option<SealedHash> => Hash;
+    Derived key_prefix: String => Text<64>;
+    Set scopes: Vec<String> => ScopeList<256>;
+    Later allowed_ips: Vec<String> => TextList<1024, 64>;
+    Later allowed_domains: Vec<String> => TextList<1024, 255>;
+    Later allowed_environments: Vec<String> => TextList<64, 64>;
+    Set is_test_key: bool => Flag;
+    Set requests_per_second: Option<u32> => Number;
+    Later requests_per_day: Option<u32> => Number;
+    Later concurrent_requests: Option<u32> => Number;
+    Later monthly_request_quota: Option<u64> => Int64;
+    Set cost_per_request: Option<f64> => Float;
+    Later billing_tier: String => Text<64>;
+    Derived total_requests: u64 => Int64;
+    Derived total_errors: u64 => Int64;
+    Derived last_used_at: Option<Time> => Instant;
+    Derived average_response_time: Option<f64> => Float;
+    Derived endpoint_usage_json: Vec<u8> => JsonBytes<{ 128 * 1024 }>;
+    Derived error_rates_json: Vec<u8> => JsonBytes<{ 16 * 1024 }>;
+    Derived recent_errors: Vec<u8> => JsonBytes<{ 64 * 1024 }>;
+    Derived successful_requests_count: u64 => Number;
+    Derived success_rate: Option<f64> => Float;
+    Set status: Status => StatusName;
+    Derived created_at: Option<Time> => Instant;
+    Derived updated_at: Option<Time> => Instant;
+    Set expires_at: Option<Time> => Instant;
+    Derived deleted_at: Option<Time> => Instant;
+    Derived last_rotated_at: Option<Time> => Instant;
+    Derived last_security_review_at: Option<Time> => Instant;
+    Later requires_client_secret: bool => Flag;
+    Later client_secret_hash: Option<SealedHash> => Hash;
+    Later enforce_https: bool => Flag;
+    Later enforce_signing: bool => Flag;
+    Later allowed_signature_algorithms: Vec<String> => TextList<16, 64>;
+    Later enforce_mutual_tls: bool => Flag;
+    Later client_certificate_hash: String => Text<64>;
+    Later require_request_signing: bool => Flag;
+    Set description: String => Text<4096>;
+    Set metadata_json: Vec<u8> => JsonBytes<{ 16 * 1024 }>;
+    Set tags: Vec<String> => TextList<64, 64>;
+    Later api_version: String => Text<64>;
+    Later supported_features: Vec<String> => TextList<256, 64>;
+    Set documentation_url: String => Text<2048>;
+    Set support_contact: String => Text<320>;
+    Later log_all_requests: bool => Flag;
+    Derived last_rotation_reason: String => Text<256>;
+    Derived last_rotation_date: Option<Time> => Instant;
+    Later rotation_frequency_days: Option<u32> => Number;
+    Later compliance_standards: Vec<String> => TextList<32, 64>;
+    Later requires_audit_logging: bool => Flag;
+    Later data_residency: String => Text<256>;
+    Later approved_integrations: Vec<String> => TextList<256, 64>;
+    Later alert_emails: Vec<String> => TextList<32, 320>;
+    Later webhook_url: String => Text<2048>;
+    Later alert_on_quota_threshold: bool => Flag;
+    Later quota_alert_threshold: Option<f64> => Float;
+    Later alert_on_error_spike: bool => Flag;
+    Later error_alert_threshold: Option<f64> => Float;
+    Later monitoring_integrations: Vec<String> => TextList<32, 64>;
+    Later encrypted: bool => Flag;
+    Later data_classification: String => Text<32>;
+
+    // The hierarchy that the source system places every key under.
+    Set organization_id: String => Name;
+    Set tenant_id: String => Name;
+    Set workspace_id: String => Name;
+    Set account_id: String => Name;
+
+    // keygate's additions to the source record.
+    Set burst: Option<u64> => Number;
+    Later max_uses: Option<u64> => Int64;
+    Derived revision: u64 => Number;
+    Derived status_reason: String => Text<256>;
+    Derived previous_key_hash: Option<SealedHash> => Hash;
+    Derived previous_key_ends_at: Option<Time> => Instant;
+}
+
+/// The tenant of a key that names none.
+pub const TENANT_DEFAULT: &str = "default";
+
+impl KeyRecord {
+    /// The digests under which a token finds this key: the current and, during an overlap and
+    /// until the next rotation, the one before. A deleted key has none.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        let live = self.deleted_at.is_none();
+        let hashes = [self.key_hash, self.previous_key_hash];
+        hashes.into_iter().flatten().filter(move |_| live).map(|hash| hash.digest)
+    }
+}
