@@ -1,2 +1,5 @@
 //! keygate: may this API key do this, now?
+pub mod clock;
 pub mod key;
+pub mod limit;
+pub mod usage;
