@@ -21,7 +21,19 @@ pub struct Rate {
 /// When the units spent so far will have been earned, in ticks of the rate it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateState {
-    tat: u128,
+    /// A u128 in two halves, low first, so that it aligns to 8 bytes and an entry stays small.
+    halves: [u64; 2],
+}
+
+impl RateState {
+    #[expect(clippy::cast_possible_truncation, reason = "the low and the high half")]
+    const fn new(tat: u128) -> Self {
+        Self { halves: [tat as u64, (tat >> 64) as u64] }
+    }
+
+    const fn tat(self) -> u128 {
+        self.halves[0] as u128 | (self.halves[1] as u128) << 64
+    }
 }
 
 /// How a rate stands for one request.
@@ -63,21 +75,21 @@ impl Rate {
     #[must_use]
     pub fn judge(&self, state: RateState, cost: u64, now_ns: u64) -> Judgement {
         let now = self.ticks(now_ns);
-        let base = state.tat.max(now);
+        let base = state.tat().max(now);
         let new = base + self.span(cost);
         let limit = now + self.span(self.burst);
         let allowed = cost == 0 || new <= limit;
         let possible = cost <= self.burst;
         let retry_after_ns =
             (!allowed && possible).then(|| self.nanos_up(new.saturating_sub(limit)));
-        let next = if allowed && cost > 0 { RateState { tat: new } } else { state };
+        let next = if allowed && cost > 0 { RateState::new(new) } else { state };
         Judgement { allowed, next, retry_after_ns }
     }
 
     /// Whole units that would fit now.
     #[must_use]
     pub fn remaining(&self, state: RateState, now_ns: u64) -> u64 {
-        let ahead = state.tat.saturating_sub(self.ticks(now_ns));
+        let ahead = state.tat().saturating_sub(self.ticks(now_ns));
         let free = self.span(self.burst).saturating_sub(ahead);
         divide(free, u128::from(self.period_ns))
     }
@@ -85,17 +97,17 @@ impl Rate {
     /// Nanoseconds, rounded up, until the whole burst is there again.
     #[must_use]
     pub fn reset_after_ns(&self, state: RateState, now_ns: u64) -> u64 {
-        self.nanos_up(state.tat.saturating_sub(self.ticks(now_ns)))
+        self.nanos_up(state.tat().saturating_sub(self.ticks(now_ns)))
     }
 
     /// The state under another rate: the time until reset is kept, up to the new rate's whole
     /// burst, so that raising a rate frees its holder at once and lowering it clamps.
     #[must_use]
     pub fn carry(&self, state: RateState, to: &Self, now_ns: u64) -> RateState {
-        let ahead = state.tat.saturating_sub(self.ticks(now_ns));
+        let ahead = state.tat().saturating_sub(self.ticks(now_ns));
         let spent = ahead.div_ceil(u128::from(self.period_ns));
         let spent = u64::try_from(spent).unwrap_or(u64::MAX).min(to.burst);
-        RateState { tat: to.ticks(now_ns) + to.span(spent) }
+        RateState::new(to.ticks(now_ns) + to.span(spent))
     }
 
     // u64 * u32 and u64 * u64 both fit u128, and so does the sum of three such products.

@@ -51,7 +51,7 @@ fn extreme_rates_are_exact() {
     // Seven a minute never drifts: after a year exactly the earned units have come.
     let slow = Rate::new(7, 60_000_000_000, 1);
     let year_ns = 365 * 24 * 3600 * 1_000_000_000_u64;
-    let mut state = RateState { tat: 0 };
+    let mut state = RateState::default();
     state = slow.judge(state, 1, 0).next;
     assert_eq!(slow.reset_after_ns(state, 0), 8_571_428_572);
     assert!(!slow.judge(state, 1, 8_571_428_571).allowed);
