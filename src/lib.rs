@@ -1,3 +1,7 @@
 //! keygate: may this API key do this, now?
+pub mod clock;
+pub mod engine;
 pub mod key;
+pub mod limit;
 pub mod store;
+pub mod usage;

@@ -226,3 +226,33 @@ pub struct KeyUsage {
     /// The last 32, oldest first.
     pub recent_errors: Vec<RecentError>,
 }
+
+/// A request without members: `Export`, `Stats`, `Health`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoFields {}
+
+impl NoFields {
+    /// Reads the payload: `{}`, or nothing at all.
+    ///
+    /// # Errors
+    /// [`serde_json::Error`] when there is more than that.
+    pub fn decode(payload: &[u8]) -> serde_json::Result<Self> {
+        if payload.is_empty() { Ok(Self {}) } else { serde_json::from_slice(payload) }
+    }
+}
+
+/// The reply to `Stats`: figures by name, each name with its unit. A reader skips what it does not
+/// know.
+pub type Stats = std::collections::BTreeMap<String, u64>;
+
+/// The reply to `Health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether all is well.
+    pub healthy: bool,
+    /// Whether changes are taken; validations go on without.
+    pub writable: bool,
+    /// One line for each thing that is not well.
+    pub reasons: Vec<String>,
+}

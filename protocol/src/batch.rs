@@ -6,6 +6,8 @@
 //!
 //! The same layout serves questions and answers; answers stand in the order of their questions.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::BATCH_ITEMS_MAX;
@@ -56,11 +58,22 @@ impl<'a> Iterator for Batch<'a> {
 impl ExactSizeIterator for Batch<'_> {}
 
 /// Appends a batch payload item by item; the count is filled in by [`BatchWriter::finish`].
-#[derive(Debug)]
+///
+/// The caller keeps to [`BATCH_ITEMS_MAX`] items and to the frame's bound. A batch that the layout
+/// cannot carry is given the count 0, which every receiver refuses: lengths that lie would make
+/// one item's bytes pass for other items.
 pub struct BatchWriter<'a> {
     out: &'a mut BytesMut,
     start: usize,
-    count: u16,
+    /// `None` once an item was too long or there were too many.
+    count: Option<u16>,
+}
+
+/// What was written may hold tokens, so its bytes are not shown.
+impl fmt::Debug for BatchWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchWriter").field("count", &self.count).finish_non_exhaustive()
+    }
 }
 
 impl<'a> BatchWriter<'a> {
@@ -68,7 +81,7 @@ impl<'a> BatchWriter<'a> {
     pub fn new(out: &'a mut BytesMut) -> Self {
         let start = out.len();
         out.put_u16_le(0);
-        Self { out, start, count: 0 }
+        Self { out, start, count: Some(0) }
     }
 
     /// Appends one item, whose payload `write` appends and keeps below 64 KiB.
@@ -76,13 +89,14 @@ impl<'a> BatchWriter<'a> {
         let at = self.out.len();
         self.out.put_u16_le(0);
         write(self.out);
-        let length = u16::try_from(self.out.len() - at - 2).unwrap_or(u16::MAX);
-        self.out[at..at + 2].copy_from_slice(&length.to_le_bytes());
-        self.count += 1;
+        let length = u16::try_from(self.out.len() - at - 2).ok();
+        self.out[at..at + 2].copy_from_slice(&length.unwrap_or(0).to_le_bytes());
+        self.count = length.and(self.count).and_then(|count| count.checked_add(1));
     }
 
     /// Fills in the count.
     pub fn finish(self) {
-        self.out[self.start..self.start + 2].copy_from_slice(&self.count.to_le_bytes());
+        let count = self.count.unwrap_or(0);
+        self.out[self.start..self.start + 2].copy_from_slice(&count.to_le_bytes());
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::frame::FrameError;
 use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::wire::{PayloadError, Reader};
 
@@ -76,6 +77,24 @@ errors! {
     23 ReadOnly "READ_ONLY" Never false "the store refuses writes after a failure";
     24 Storage "STORAGE" Maybe false "the store failed while the request was carried out";
     25 Internal "INTERNAL" Maybe false "the daemon failed while the request was carried out";
+}
+
+impl From<FrameError> for ErrorCode {
+    fn from(_: FrameError) -> Self {
+        Self::BadFrame
+    }
+}
+
+/// What a request with an unreadable payload is answered.
+impl From<PayloadError> for ErrorCode {
+    fn from(error: PayloadError) -> Self {
+        match error {
+            PayloadError::UnknownDemand { .. } => Self::UnknownDemand,
+            PayloadError::Truncated { .. }
+            | PayloadError::OutOfBounds { .. }
+            | PayloadError::Trailing { .. } => Self::BadPayload,
+        }
+    }
 }
 
 /// An error reply: code, then up to 4,096 bytes of UTF-8 that say what to do.

@@ -8,6 +8,8 @@
 //!
 //! `length` counts what follows it. All integers are little-endian.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 /// Bytes of the length prefix.
@@ -38,6 +40,12 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// Both sets of bits.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The bits as they stand on the wire.
     #[must_use]
     pub const fn bits(self) -> u8 {
@@ -57,12 +65,22 @@ pub struct Header {
 }
 
 /// One whole frame, borrowed from the read buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// The header.
     pub header: Header,
     /// What follows the header.
     pub payload: &'a [u8],
+}
+
+/// A payload may hold a token, so its bytes are not shown.
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("header", &self.header)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
 }
 
 /// Why bytes are not a frame. The connection cannot go on after any of these.
@@ -136,7 +154,8 @@ pub fn decode(buffer: &[u8], length_max: u32) -> Result<Option<(Frame<'_>, usize
     Ok(Some((Frame { header, payload }, LENGTH_BYTES + length as usize)))
 }
 
-/// Appends one frame whose payload `write` appends. The length is filled in afterwards.
+/// Appends one frame whose payload `write` appends. The length is filled in afterwards; keeping it
+/// within the receiver's bound is the caller's part.
 pub fn encode(
     out: &mut BytesMut,
     opcode: u8,

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::CLIENT_NAME_BYTES_MAX;
-use crate::wire::{DEMAND, PayloadError, Reader, put_tlv};
+use crate::wire::{DEMAND, PayloadError, Reader, once, put_text, text};
 
 /// The only version there is so far.
 pub const VERSION: u8 = 1;
@@ -36,23 +36,16 @@ impl<'a> Hello<'a> {
                 why: "it is 1 to version_max",
             });
         }
-        let mut name = None;
-        while let Some((kind, value)) = reader.tlv()? {
-            match kind {
-                TLV_NAME => name = Some(text(value)?),
-                kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
-                _ => {}
-            }
-        }
+        let name = decode_name(reader)?;
         Ok(Self { version_min, version_max, name })
     }
 
-    /// Appends the request payload.
+    /// Appends the request payload; a longer name is cut at 64 bytes, an empty one left out.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u8(self.version_min);
         out.put_u8(self.version_max);
         if let Some(name) = self.name {
-            put_tlv(out, TLV_NAME, name.as_bytes());
+            put_text(out, TLV_NAME, name, CLIENT_NAME_BYTES_MAX);
         }
     }
 
@@ -67,12 +60,20 @@ impl<'a> Hello<'a> {
     }
 }
 
-fn text(value: &[u8]) -> Result<&str, PayloadError> {
-    let bound = PayloadError::OutOfBounds { field: "name", why: "it is 1 to 64 bytes of UTF-8" };
-    if value.is_empty() || value.len() > CLIENT_NAME_BYTES_MAX {
-        return Err(bound);
+fn decode_name(mut reader: Reader<'_>) -> Result<Option<&str>, PayloadError> {
+    let mut name = None;
+    while let Some((kind, value)) = reader.tlv()? {
+        match kind {
+            TLV_NAME => {
+                let value =
+                    text(value, CLIENT_NAME_BYTES_MAX, "name", "it is 1 to 64 bytes of UTF-8")?;
+                once(&mut name, value, "name")?;
+            }
+            kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
+            _ => {}
+        }
     }
-    str::from_utf8(value).map_err(|_| bound)
+    Ok(name)
 }
 
 /// What the daemon answers.
@@ -86,7 +87,7 @@ pub struct HelloReply<'a> {
     pub batch_items_max: u16,
     /// Longest request frame that this socket takes, as its length prefix says it.
     pub frame_bytes_max: u32,
-    /// The daemon's name and release, for people.
+    /// The daemon's name and release, for people; at most 64 bytes of UTF-8.
     pub name: Option<&'a str>,
 }
 
@@ -105,25 +106,18 @@ impl<'a> HelloReply<'a> {
         };
         let batch_items_max = reader.u16("batch_items_max")?;
         let frame_bytes_max = reader.u32("frame_bytes_max")?;
-        let mut name = None;
-        while let Some((kind, value)) = reader.tlv()? {
-            match kind {
-                TLV_NAME => name = Some(text(value)?),
-                kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
-                _ => {}
-            }
-        }
+        let name = decode_name(reader)?;
         Ok(Self { version, admin, batch_items_max, frame_bytes_max, name })
     }
 
-    /// Appends the reply payload.
+    /// Appends the reply payload; a longer name is cut at 64 bytes, an empty one left out.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u8(self.version);
         out.put_u8(u8::from(self.admin));
         out.put_u16_le(self.batch_items_max);
         out.put_u32_le(self.frame_bytes_max);
         if let Some(name) = self.name {
-            put_tlv(out, TLV_NAME, name.as_bytes());
+            put_text(out, TLV_NAME, name, CLIENT_NAME_BYTES_MAX);
         }
     }
 }

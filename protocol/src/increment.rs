@@ -7,7 +7,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::{ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
-use crate::wire::{DEMAND, PayloadError, Reader, put_tlv};
+use crate::wire::{DEMAND, PayloadError, Reader, once, put_text, put_tlv, text};
 
 const TLV_ENDPOINT: u8 = 1;
 const TLV_ERROR_TEXT: u8 = 2;
@@ -58,64 +58,54 @@ impl<'a> Increment<'a> {
         };
         let mut report =
             Self { key_id, count, latency_us, status, endpoint: None, error: None, id: None };
+        report.decode_facts(reader)?;
+        Ok(report)
+    }
+
+    fn decode_facts(&mut self, mut reader: Reader<'a>) -> Result<(), PayloadError> {
         while let Some((kind, value)) = reader.tlv()? {
             match kind {
                 TLV_ENDPOINT => {
-                    report.endpoint = Some(text(
-                        value,
-                        ENDPOINT_BYTES_MAX,
-                        "endpoint",
-                        "it is 1 to 256 bytes of UTF-8",
-                    )?);
+                    let why = "it is 1 to 256 bytes of UTF-8";
+                    let endpoint = text(value, ENDPOINT_BYTES_MAX, "endpoint", why)?;
+                    once(&mut self.endpoint, endpoint, "endpoint")?;
                 }
                 TLV_ERROR_TEXT => {
-                    report.error = Some(text(
-                        value,
-                        ERROR_TEXT_BYTES_MAX,
-                        "error",
-                        "it is 1 to 1,024 bytes of UTF-8",
-                    )?);
+                    let why = "it is 1 to 1,024 bytes of UTF-8";
+                    let error = text(value, ERROR_TEXT_BYTES_MAX, "error", why)?;
+                    once(&mut self.error, error, "error")?;
                 }
                 TLV_ID => {
-                    let mut id = Reader::new(value);
-                    report.id = Some(id.u128("id")?);
-                    id.end()?;
+                    let id = value.try_into().map_err(|_| PayloadError::OutOfBounds {
+                        field: "id",
+                        why: "it is 16 bytes",
+                    })?;
+                    once(&mut self.id, u128::from_le_bytes(id), "id")?;
                 }
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
             }
         }
-        Ok(report)
+        Ok(())
     }
 
-    /// Appends the request payload.
+    /// Appends the request payload. Texts beyond their bounds are cut at a character's edge, empty
+    /// ones left out; a `count` of 0 or a `status` outside 100 to 999 is for the daemon to refuse.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u64_le(self.key_id);
         out.put_u32_le(self.count);
         out.put_u32_le(self.latency_us.unwrap_or(LATENCY_NONE));
         out.put_u16_le(self.status.unwrap_or(0));
         if let Some(endpoint) = self.endpoint {
-            put_tlv(out, TLV_ENDPOINT, endpoint.as_bytes());
+            put_text(out, TLV_ENDPOINT, endpoint, ENDPOINT_BYTES_MAX);
         }
         if let Some(error) = self.error {
-            put_tlv(out, TLV_ERROR_TEXT, error.as_bytes());
+            put_text(out, TLV_ERROR_TEXT, error, ERROR_TEXT_BYTES_MAX);
         }
         if let Some(id) = self.id {
             put_tlv(out, TLV_ID, &id.to_le_bytes());
         }
     }
-}
-
-fn text<'a>(
-    value: &'a [u8],
-    max: usize,
-    field: &'static str,
-    why: &'static str,
-) -> Result<&'a str, PayloadError> {
-    if value.is_empty() || value.len() > max {
-        return Err(PayloadError::OutOfBounds { field, why });
-    }
-    str::from_utf8(value).map_err(|_| PayloadError::OutOfBounds { field, why })
 }
 
 /// What became of a report: the one byte of its reply.

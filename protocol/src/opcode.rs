@@ -1,5 +1,7 @@
 //! What a frame is (SPEC §4). A reply carries its request's opcode with [`REPLY`] set.
 
+use crate::frame::Flags;
+
 /// Set in the opcode of every reply that is not an error.
 pub const REPLY: u8 = 0x80;
 /// The opcode of an error reply.
@@ -11,6 +13,9 @@ macro_rules! opcodes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Opcode { $($(#[$doc])* $name = $value,)+ }
+
+        // A request's byte leaves room for its reply's, and no reply looks like an error.
+        $(const _: () = assert!($value & REPLY == 0 && $value | REPLY != ERROR);)+
 
         impl Opcode {
             /// Every opcode, in the order of the specification.
@@ -89,5 +94,15 @@ impl Opcode {
     #[must_use]
     pub const fn reply(self) -> u8 {
         self as u8 | REPLY
+    }
+
+    /// The flags that a request of this kind may carry; any other is `BAD_PAYLOAD`.
+    #[must_use]
+    pub const fn flags_allowed(self) -> Flags {
+        match self {
+            Self::Increment | Self::IncrementBatch => Flags::NO_REPLY,
+            Self::Import => Flags::MORE,
+            _ => Flags::NONE,
+        }
     }
 }

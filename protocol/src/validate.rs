@@ -4,10 +4,12 @@
 //! flags u8 | token_length u16 | cost u64 | token … | type-length-values …
 //! ```
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::{COST_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX};
-use crate::wire::{DEMAND, PayloadError, Reader, put_tlv};
+use crate::wire::{DEMAND, PayloadError, Reader, just_above, put_tlv};
 
 const TLV_SCOPE_ALL: u8 = 128;
 const TLV_SCOPE_ANY: u8 = 129;
@@ -39,7 +41,7 @@ impl ValidateFlags {
 }
 
 /// One question. Borrowed from the read buffer; nothing is copied to ask it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Validate<'a> {
     /// How to judge.
     pub flags: ValidateFlags,
@@ -49,6 +51,18 @@ pub struct Validate<'a> {
     pub token: &'a [u8],
     /// What the request demands and where it comes from.
     pub facts: Facts<'a>,
+}
+
+/// The token is a secret, so only its length is shown.
+impl fmt::Debug for Validate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Validate")
+            .field("flags", &self.flags)
+            .field("cost", &self.cost)
+            .field("token_bytes", &self.token.len())
+            .field("facts", &self.facts)
+            .finish()
+    }
 }
 
 impl<'a> Validate<'a> {
@@ -139,31 +153,37 @@ impl<'a> Facts<'a> {
 }
 
 /// Appends a `Validate` payload: the writing side of [`Validate::decode`].
-#[derive(Debug)]
 pub struct ValidateWriter<'a> {
     out: &'a mut BytesMut,
 }
 
-impl<'a> ValidateWriter<'a> {
-    /// Begins a question. A token longer than 65,535 bytes is cut there; it is `MALFORMED` anyway.
-    pub fn new(out: &'a mut BytesMut, flags: ValidateFlags, cost: u64, token: &[u8]) -> Self {
-        let length = u16::try_from(token.len()).unwrap_or(u16::MAX);
-        out.put_u8(flags.0);
-        out.put_u16_le(length);
-        out.put_u64_le(cost);
-        out.put_slice(&token[..usize::from(length)]);
-        Self { out }
-    }
-
-    /// Demands a scope.
-    pub fn scope_all(&mut self, scope: &str) {
-        put_tlv(self.out, TLV_SCOPE_ALL, scope.as_bytes());
-    }
-
-    /// Names one of the scopes of which one must be granted.
-    pub fn scope_any(&mut self, scope: &str) {
-        put_tlv(self.out, TLV_SCOPE_ANY, scope.as_bytes());
+/// What was written holds the token, so its bytes are not shown.
+impl fmt::Debug for ValidateWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValidateWriter").finish_non_exhaustive()
     }
 }
 
-const _: () = assert!(TOKEN_BYTES_MAX < u16::MAX as usize);
+impl<'a> ValidateWriter<'a> {
+    /// Begins a question. A token longer than 512 bytes is cut after its 513th: it is `MALFORMED`
+    /// whatever follows, and a stranger's oversized token must not outgrow the frame.
+    pub fn new(out: &'a mut BytesMut, flags: ValidateFlags, cost: u64, token: &[u8]) -> Self {
+        let token = just_above(token, TOKEN_BYTES_MAX);
+        out.put_u8(flags.0);
+        out.put_u16_le(u16::try_from(token.len()).unwrap_or(u16::MAX));
+        out.put_u64_le(cost);
+        out.put_slice(token);
+        Self { out }
+    }
+
+    /// Demands a scope. One that is empty or longer than 128 bytes is for the daemon to refuse.
+    pub fn scope_all(&mut self, scope: &str) {
+        put_tlv(self.out, TLV_SCOPE_ALL, just_above(scope.as_bytes(), SCOPE_BYTES_MAX));
+    }
+
+    /// Names one of the scopes of which one must be granted; bounds as for
+    /// [`scope_all`](Self::scope_all).
+    pub fn scope_any(&mut self, scope: &str) {
+        put_tlv(self.out, TLV_SCOPE_ANY, just_above(scope.as_bytes(), SCOPE_BYTES_MAX));
+    }
+}

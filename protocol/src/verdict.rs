@@ -9,7 +9,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::limits::LIMITS_IN_VERDICT_MAX;
-use crate::wire::{DEMAND, PayloadError, Reader, put_tlv};
+use crate::wire::{DEMAND, PayloadError, Reader, once, put_tlv};
 
 macro_rules! verdicts {
     ($($code:literal $name:ident $wire:literal $http:literal $text:literal;)+) => {
@@ -82,6 +82,9 @@ pub enum LimitName {
 }
 
 impl LimitName {
+    /// Every limit, in order.
+    pub const ALL: &[Self] = &[Self::Second];
+
     /// The limit of a byte.
     #[must_use]
     pub const fn from_byte(byte: u8) -> Option<Self> {
@@ -182,7 +185,7 @@ pub const VERDICT_BYTES_MAX_PLAIN: usize = FIXED_BYTES + LIMITS_IN_VERDICT_MAX *
 pub struct Verdict {
     /// What was decided.
     pub code: VerdictCode,
-    /// The limit that denied.
+    /// The limit that denied, if one did and it is known here.
     pub denied_by: Option<LimitName>,
     /// What somebody should still look at.
     pub warnings: Warnings,
@@ -213,6 +216,33 @@ impl Limits {
 
     fn len(&self) -> u8 {
         u8::from(self.second.is_some())
+    }
+
+    const fn has(&self, name: LimitName) -> bool {
+        match name {
+            LimitName::Second => self.second.is_some(),
+        }
+    }
+
+    fn decode(count: u8, reader: &mut Reader<'_>) -> Result<Self, PayloadError> {
+        let bound = |why| PayloadError::OutOfBounds { field: "limit_count", why };
+        if usize::from(count) > LIMITS_IN_VERDICT_MAX {
+            return Err(bound("at most 16 limits in one verdict"));
+        }
+        let mut limits = Self::default();
+        for _ in 0..count {
+            let name = LimitName::from_byte(reader.u8("limit name")?);
+            let limit = reader.u64("limit")?;
+            let remaining = reader.u64("remaining")?;
+            let retry_after_us = Some(reader.u64("retry_after_us")?).filter(|&us| us != RETRY_NONE);
+            let reset_after_us = reader.u64("reset_after_us")?;
+            let Some(name) = name else { continue };
+            if limits.has(name) {
+                return Err(bound("a limit stands twice"));
+            }
+            limits.set(LimitReport { name, limit, remaining, retry_after_us, reset_after_us });
+        }
+        Ok(limits)
     }
 }
 
@@ -253,39 +283,23 @@ impl Verdict {
 
     /// Reads a reply payload: the verdict and its details.
     ///
+    /// Limits that a later release has added are skipped, and `denied_by` is `None` when it names
+    /// one: the code alone decides. A code that is not known is an error, so that a client that
+    /// cannot read the answer denies.
+    ///
     /// # Errors
     /// [`PayloadError`] when a field is missing, out of bounds, or not known and demanded.
     pub fn decode(payload: &[u8]) -> Result<(Self, Details<'_>), PayloadError> {
         let mut reader = Reader::new(payload);
         let code = VerdictCode::from_byte(reader.u8("code")?).ok_or(PayloadError::OutOfBounds {
             field: "code",
-            why: "not a verdict of version 1",
+            why: "not a verdict that is known here; deny",
         })?;
-        let unknown_limit =
-            PayloadError::OutOfBounds { field: "limit name", why: "not a limit of version 1" };
-        let denied_by = match reader.u8("denied_by")? {
-            0 => None,
-            byte => Some(LimitName::from_byte(byte).ok_or(unknown_limit)?),
-        };
+        let denied_by = LimitName::from_byte(reader.u8("denied_by")?);
         let limit_count = reader.u8("limit_count")?;
         let warnings = Warnings::from_bits(reader.u16("warnings")?);
         let key_id = reader.u64("key_id")?;
-        let mut limits = Limits::default();
-        for _ in 0..limit_count {
-            limits.set(LimitReport {
-                name: LimitName::from_byte(reader.u8("limit name")?).ok_or(unknown_limit)?,
-                limit: reader.u64("limit")?,
-                remaining: reader.u64("remaining")?,
-                retry_after_us: Some(reader.u64("retry_after_us")?).filter(|&us| us != RETRY_NONE),
-                reset_after_us: reader.u64("reset_after_us")?,
-            });
-        }
-        if limits.len() != limit_count {
-            return Err(PayloadError::OutOfBounds {
-                field: "limit_count",
-                why: "a limit stands twice",
-            });
-        }
+        let limits = Limits::decode(limit_count, &mut reader)?;
         let details = Details::decode(reader)?;
         Ok((Self { code, denied_by, warnings, key_id, limits }, details))
     }
@@ -309,7 +323,9 @@ impl<'a> Details<'a> {
         let mut details = Self::default();
         while let Some((kind, value)) = reader.tlv()? {
             match kind {
-                TLV_TENANT => details.tenant_id = Some(text(value, "tenant_id")?),
+                TLV_TENANT => {
+                    once(&mut details.tenant_id, text(value, "tenant_id")?, "tenant_id")?;
+                }
                 TLV_SCOPE => details.scopes.push(text(value, "scope")?),
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}

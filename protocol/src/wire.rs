@@ -1,5 +1,7 @@
 //! Little-endian fields and type-length-values, read in place.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 /// Why a payload could not be read. Says which field, so that a client's author can find it.
@@ -37,9 +39,16 @@ pub enum PayloadError {
 pub(crate) const DEMAND: u8 = 128;
 
 /// Reads fields off the front of a payload.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
+}
+
+/// A payload may hold a token, so its bytes are not shown.
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("bytes_left", &self.rest.len()).finish()
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -83,10 +92,6 @@ impl<'a> Reader<'a> {
         self.array(field).map(u64::from_le_bytes)
     }
 
-    pub(crate) fn u128(&mut self, field: &'static str) -> Result<u128, PayloadError> {
-        self.array(field).map(u128::from_le_bytes)
-    }
-
     /// The next type-length-value, or `None` at the end.
     pub(crate) fn tlv(&mut self) -> Result<Option<(u8, &'a [u8])>, PayloadError> {
         if self.rest.is_empty() {
@@ -111,10 +116,51 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Keeps the value of a type that may stand once. Were the last of two to win here and the first
+/// elsewhere, two readers would see two different requests in the same bytes.
+pub(crate) fn once<T>(
+    slot: &mut Option<T>,
+    value: T,
+    field: &'static str,
+) -> Result<(), PayloadError> {
+    if slot.replace(value).is_some() {
+        return Err(PayloadError::OutOfBounds { field, why: "it stands twice" });
+    }
+    Ok(())
+}
+
+/// Text of 1 to `max` bytes; `why` says that bound in words.
+pub(crate) fn text<'a>(
+    value: &'a [u8],
+    max: usize,
+    field: &'static str,
+    why: &'static str,
+) -> Result<&'a str, PayloadError> {
+    if value.is_empty() || value.len() > max {
+        return Err(PayloadError::OutOfBounds { field, why });
+    }
+    str::from_utf8(value).map_err(|_| PayloadError::OutOfBounds { field, why })
+}
+
 /// Appends one type-length-value. The caller has bounded the value; a longer one is cut at 65,535.
 pub(crate) fn put_tlv(out: &mut BytesMut, kind: u8, value: &[u8]) {
     let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
     out.put_u8(kind);
     out.put_u16_le(length);
     out.put_slice(&value[..usize::from(length)]);
+}
+
+/// Appends a text that is only told, never judged: cut at `max` bytes, left out when empty. What
+/// a stranger put into a path must not make the receiver refuse the frame that reports it.
+pub(crate) fn put_text(out: &mut BytesMut, kind: u8, text: &str, max: usize) {
+    let text = &text[..text.floor_char_boundary(max)];
+    if !text.is_empty() {
+        put_tlv(out, kind, text.as_bytes());
+    }
+}
+
+/// At most one byte more than `max`: enough to be refused for its length, whatever it was, and
+/// never so much that the frame around it outgrows its own bound and costs the connection.
+pub(crate) fn just_above(value: &[u8], max: usize) -> &[u8] {
+    &value[..value.len().min(max + 1)]
 }

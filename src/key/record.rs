@@ -43,6 +43,10 @@ macro_rules! record {
         #[expect(missing_docs, reason = "the fields are the source system's; README says what each does")]
         pub struct KeyRecord {
             $(pub $name: $type,)+
+            /// Whether the token was imported as a digest, so that it may have any shape.
+            pub foreign_token: bool,
+            /// The same of the token before.
+            pub previous_foreign_token: bool,
             /// The import that brought the record, while it may still be rolled back; 0 for none.
             pub import: u64,
         }

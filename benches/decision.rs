@@ -1,0 +1,106 @@
+//! The decision alone: random and hot keys, single and in batches, at 10 thousand and 1 million
+//! keys. `KEYGATE_BENCH_KEYS=4000000` measures one size of your own.
+
+use std::hint::black_box;
+
+use arrayvec::ArrayVec;
+use bytes::BytesMut;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use keygate::clock::{Clock, SystemClock};
+use keygate::engine::{BATCH, Engine, EngineLimits};
+use keygate::key::token::{Prefixes, random_bytes_for_token};
+use keygate::key::{KeyRecord, Pepper};
+use keygate_protocol::validate::ValidateWriter;
+use keygate_protocol::{Validate, ValidateFlags};
+use zeroize::Zeroizing;
+
+/// Questions in the ring that is walked: more than the caches hold entries for.
+const RING: usize = 1 << 16;
+
+struct Bench {
+    engine: Engine,
+    clock: SystemClock,
+    payloads: Vec<BytesMut>,
+}
+
+fn token(number: u64) -> Zeroizing<String> {
+    // Not secret: a reproducible stream that looks random to the index.
+    let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
+    let random: Vec<u8> = (0..random_bytes_for_token())
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect();
+    Prefixes::default().make(false, &random).expect("enough bytes")
+}
+
+impl Bench {
+    fn new(keys: u64) -> Self {
+        let limits = EngineLimits {
+            keys_max: usize::MAX,
+            expiry_warning_us: 0,
+            increment_id_window_us: 600_000_000,
+            increment_ids_max: 1_000_000,
+        };
+        let engine = Engine::new(Pepper::new(&[5; 32]), Prefixes::default(), limits);
+        let clock = SystemClock::default();
+        for id in 1..=keys {
+            let record = KeyRecord {
+                id,
+                key_hash: Some(engine.pepper().seal_token(token(id).as_bytes())),
+                scopes: vec!["leads:read".to_owned(), "leads:write".to_owned()],
+                requests_per_second: Some(1_000_000_000),
+                tenant_id: format!("tenant-{}", id % 1000),
+                ..KeyRecord::default()
+            };
+            engine.put(&record, clock.now()).expect("room");
+        }
+        let payloads = (0..RING as u64)
+            .map(|n| {
+                let id = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % keys + 1;
+                let mut out = BytesMut::new();
+                let token = token(id);
+                ValidateWriter::new(&mut out, ValidateFlags::NONE, 1, token.as_bytes())
+                    .scope_all("leads:read");
+                out
+            })
+            .collect();
+        Self { engine, clock, payloads }
+    }
+
+    fn decide(&self, at: &mut usize, batch: usize, spread: usize) {
+        let mut questions = ArrayVec::<Validate<'_>, BATCH>::new();
+        for _ in 0..batch {
+            *at = (*at + 1) % spread;
+            questions.push(Validate::decode(&self.payloads[*at]).expect("well-formed"));
+        }
+        let mut answers = ArrayVec::new();
+        self.engine.validate(&questions, self.clock.now(), &mut answers);
+        assert!(answers.iter().all(|answer| answer.verdict.code.is_valid()));
+        black_box(&answers);
+    }
+}
+
+fn decisions(c: &mut Criterion) {
+    let sizes = std::env::var("KEYGATE_BENCH_KEYS")
+        .map_or(vec![10_000, 1_000_000], |keys| vec![keys.parse().expect("a number of keys")]);
+    for keys in sizes {
+        let bench = Bench::new(keys);
+        let mut group = c.benchmark_group(format!("decision/{keys} keys"));
+        for (name, batch, spread) in
+            [("random", 1, RING), ("random", BATCH, RING), ("hot", 1, 16), ("hot", BATCH, 16)]
+        {
+            group.throughput(Throughput::Elements(batch as u64));
+            let id = BenchmarkId::new(name, format!("batch of {batch}"));
+            let mut at = 0;
+            group.bench_function(id, |b| b.iter(|| bench.decide(&mut at, batch, spread)));
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, decisions);
+criterion_main!(benches);

@@ -1,0 +1,329 @@
+//! Payloads to and from the `fields` of a vector, by way of the crate's own types.
+
+use bytes::BytesMut;
+use keygate_protocol::batch::{Batch, BatchWriter};
+use keygate_protocol::hello::{Hello, HelloReply};
+use keygate_protocol::validate::ValidateWriter;
+use keygate_protocol::verdict::put_details;
+use keygate_protocol::{
+    ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport, PayloadError,
+    Validate, ValidateFlags, Verdict, VerdictCode, Warnings, admin,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::common::from_hex;
+
+/// Why bytes were refused, in the words of `vectors/README.md`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) fault: &'static str,
+    pub(crate) field: Option<String>,
+    pub(crate) answer: ErrorCode,
+}
+
+impl Fault {
+    pub(crate) fn of(fault: &'static str, answer: ErrorCode) -> Self {
+        Self { fault, field: None, answer }
+    }
+}
+
+impl From<PayloadError> for Fault {
+    fn from(error: PayloadError) -> Self {
+        let (fault, field) = match error {
+            PayloadError::Truncated { field } => ("TRUNCATED", field.to_owned()),
+            PayloadError::OutOfBounds { field, .. } => ("OUT_OF_BOUNDS", field.to_owned()),
+            PayloadError::Trailing { count } => ("TRAILING", count.to_string()),
+            PayloadError::UnknownDemand { kind } => ("UNKNOWN_DEMAND", kind.to_string()),
+        };
+        Self { fault, field: Some(field), answer: error.into() }
+    }
+}
+
+/// Decodes a payload into the `fields` of its kind.
+pub(crate) fn decode(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
+    Ok(match kind {
+        "Hello" => {
+            let hello = Hello::decode(payload)?;
+            json!({
+                "version_min": hello.version_min,
+                "version_max": hello.version_max,
+                "name": hello.name,
+            })
+        }
+        "HelloReply" => {
+            let reply = HelloReply::decode(payload)?;
+            json!({
+                "version": reply.version,
+                "admin": reply.admin,
+                "batch_items_max": reply.batch_items_max,
+                "frame_bytes_max": reply.frame_bytes_max,
+                "name": reply.name,
+            })
+        }
+        "Ping" | "PingReply" => json!({"payload_hex": to_hex(payload)}),
+        "Validate" => validate(payload)?,
+        "ValidateReply" => verdict(payload)?,
+        "Increment" => increment(payload)?,
+        "IncrementReply" => json!({"outcome": outcome_name(IncrementOutcome::decode(payload)?)}),
+        "ValidateBatch" => items(payload, |item| match validate(item)? {
+            fields if fields["details"] == true => {
+                Err(Fault::of("DETAILS_IN_BATCH", ErrorCode::BadPayload))
+            }
+            fields => Ok(fields),
+        })?,
+        "ValidateBatchReply" => items(payload, verdict)?,
+        "IncrementBatch" => items(payload, increment)?,
+        "IncrementBatchReply" => items(payload, |item| decode("IncrementReply", item))?,
+        "Error" => {
+            let error = ErrorReply::decode(payload)?;
+            json!({
+                "code": error.code.map(ErrorCode::name),
+                "byte": error.byte,
+                "message": error.message,
+            })
+        }
+        _ => admin_json(kind, payload)?,
+    })
+}
+
+fn validate(payload: &[u8]) -> Result<Value, Fault> {
+    let question = Validate::decode(payload)?;
+    let scopes = |all: &mut dyn Iterator<Item = &[u8]>| -> Vec<String> {
+        all.map(|scope| String::from_utf8_lossy(scope).into_owned()).collect()
+    };
+    let mut fields = json!({
+        "peek": question.flags.has(ValidateFlags::PEEK),
+        "details": question.flags.has(ValidateFlags::DETAILS),
+        "cost": question.cost.to_string(),
+        "scopes_all": scopes(&mut question.facts.scopes_all()),
+        "scopes_any": scopes(&mut question.facts.scopes_any()),
+    });
+    match str::from_utf8(question.token) {
+        Ok(token) => fields["token"] = token.into(),
+        Err(_) => fields["token_hex"] = to_hex(question.token).into(),
+    }
+    Ok(fields)
+}
+
+fn verdict(payload: &[u8]) -> Result<Value, Fault> {
+    let (verdict, details) = Verdict::decode(payload)?;
+    let limits: Vec<Value> = verdict
+        .limits
+        .iter()
+        .map(|report| {
+            json!({
+                "name": report.name.name(),
+                "limit": report.limit.to_string(),
+                "remaining": report.remaining.to_string(),
+                "retry_after_us": report.retry_after_us.map(|us| us.to_string()),
+                "reset_after_us": report.reset_after_us.to_string(),
+            })
+        })
+        .collect();
+    Ok(json!({
+        "code": verdict.code.name(),
+        "denied_by": verdict.denied_by.map(LimitName::name),
+        "warnings": verdict.warnings.names().collect::<Vec<_>>(),
+        "key_id": verdict.key_id.to_string(),
+        "limits": limits,
+        "tenant_id": details.tenant_id,
+        "scopes": details.scopes,
+    }))
+}
+
+fn increment(payload: &[u8]) -> Result<Value, Fault> {
+    let report = Increment::decode(payload)?;
+    Ok(json!({
+        "key_id": report.key_id.to_string(),
+        "count": report.count,
+        "latency_us": report.latency_us,
+        "status": report.status,
+        "endpoint": report.endpoint,
+        "error": report.error,
+        "id": report.id.map(|id| format!("{id:032x}")),
+    }))
+}
+
+fn items(payload: &[u8], decode: impl Fn(&[u8]) -> Result<Value, Fault>) -> Result<Value, Fault> {
+    let items = Batch::decode(payload)?.map(decode).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({"items": items}))
+}
+
+/// The name of an outcome, as SPEC §6.4 has it.
+pub(crate) fn outcome_name(outcome: IncrementOutcome) -> &'static str {
+    match outcome {
+        IncrementOutcome::Counted => "COUNTED",
+        IncrementOutcome::Duplicate => "DUPLICATE",
+        IncrementOutcome::NotFound => "NOT_FOUND",
+    }
+}
+
+fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
+    let typed = match kind {
+        "KeyGetReply" => through::<Value>(payload),
+        "KeyCreate" => through::<admin::KeyCreate>(payload),
+        "KeyCreateReply" => through::<admin::KeyCreated>(payload),
+        "KeyGet" | "KeyDelete" | "KeyUsage" => through::<admin::KeyRef>(payload),
+        "KeyList" => through::<admin::KeyList>(payload),
+        "KeyListReply" | "ExportReply" => through::<admin::KeyPage>(payload),
+        "KeyUpdate" => through::<admin::KeyUpdate>(payload),
+        "KeyUpdateReply" | "KeySetStatusReply" | "KeyDeleteReply" => {
+            through::<admin::KeyChanged>(payload)
+        }
+        "KeyRotate" => through::<admin::KeyRotate>(payload),
+        "KeyRotateReply" => through::<admin::KeyRotated>(payload),
+        "KeySetStatus" => through::<admin::KeySetStatus>(payload),
+        "KeyUsageReply" => through::<admin::KeyUsage>(payload),
+        "Import" => through::<admin::ImportChunk>(payload),
+        "ImportReply" => through::<admin::ImportReport>(payload),
+        "Export" | "Stats" | "Health" => {
+            admin::NoFields::decode(payload).and_then(serde_json::to_value)
+        }
+        "StatsReply" => through::<admin::Stats>(payload),
+        "HealthReply" => through::<admin::Health>(payload),
+        _ => panic!("no such kind: {kind}"),
+    };
+    typed.map_err(|_| Fault::of("JSON", ErrorCode::BadPayload))
+}
+
+/// What is left of JSON that went into a type and came out again.
+fn through<T: DeserializeOwned + Serialize>(payload: &[u8]) -> serde_json::Result<Value> {
+    serde_json::to_value(serde_json::from_slice::<T>(payload)?)
+}
+
+/// Encodes `fields` into the payload of their kind.
+pub(crate) fn encode(kind: &str, fields: &Value, out: &mut BytesMut) {
+    match kind {
+        "Hello" => Hello {
+            version_min: number(&fields["version_min"]),
+            version_max: number(&fields["version_max"]),
+            name: fields["name"].as_str(),
+        }
+        .encode(out),
+        "HelloReply" => HelloReply {
+            version: number(&fields["version"]),
+            admin: fields["admin"] == true,
+            batch_items_max: number(&fields["batch_items_max"]),
+            frame_bytes_max: number(&fields["frame_bytes_max"]),
+            name: fields["name"].as_str(),
+        }
+        .encode(out),
+        "Ping" | "PingReply" => out.extend_from_slice(&from_hex(text(&fields["payload_hex"]))),
+        "Validate" => put_validate(fields, out),
+        "ValidateReply" => put_verdict(fields, out),
+        "Increment" => put_increment(fields, out),
+        "IncrementReply" => {
+            [IncrementOutcome::Counted, IncrementOutcome::Duplicate, IncrementOutcome::NotFound]
+                .into_iter()
+                .find(|outcome| outcome_name(*outcome) == fields["outcome"])
+                .expect("a known outcome")
+                .encode(out);
+        }
+        "ValidateBatch" => put_items("Validate", fields, out),
+        "ValidateBatchReply" => put_items("ValidateReply", fields, out),
+        "IncrementBatch" => put_items("Increment", fields, out),
+        "IncrementBatchReply" => put_items("IncrementReply", fields, out),
+        "Error" => {
+            let code = ErrorCode::from_byte(number(&fields["byte"])).expect("a known error");
+            ErrorReply::encode(code, text(&fields["message"]), out);
+        }
+        _ => out.extend_from_slice(&serde_json::to_vec(fields).expect("JSON")),
+    }
+}
+
+fn put_validate(fields: &Value, out: &mut BytesMut) {
+    let mut flags = ValidateFlags::NONE;
+    for (name, flag) in [("peek", ValidateFlags::PEEK), ("details", ValidateFlags::DETAILS)] {
+        if fields[name] == true {
+            flags = flags.with(flag);
+        }
+    }
+    let token = match fields["token"].as_str() {
+        Some(token) => token.as_bytes().to_vec(),
+        None => from_hex(text(&fields["token_hex"])),
+    };
+    let mut writer = ValidateWriter::new(out, flags, number(&fields["cost"]), &token);
+    for scope in list(&fields["scopes_all"]) {
+        writer.scope_all(text(scope));
+    }
+    for scope in list(&fields["scopes_any"]) {
+        writer.scope_any(text(scope));
+    }
+}
+
+fn put_verdict(fields: &Value, out: &mut BytesMut) {
+    let limit = |name: &Value| {
+        LimitName::ALL.iter().copied().find(|limit| limit.name() == name).expect("a known limit")
+    };
+    let code = VerdictCode::ALL.iter().find(|code| code.name() == fields["code"]);
+    let mut verdict = Verdict::of(*code.expect("a known verdict"), number(&fields["key_id"]));
+    verdict.denied_by = Some(&fields["denied_by"]).filter(|name| !name.is_null()).map(limit);
+    for name in list(&fields["warnings"]) {
+        let bit = (0..16)
+            .map(|bit| Warnings::from_bits(1 << bit))
+            .find(|warning| warning.names().any(|known| known == name));
+        verdict.warnings = verdict.warnings.with(bit.expect("a known warning"));
+    }
+    for report in list(&fields["limits"]) {
+        verdict.limits.set(LimitReport {
+            name: limit(&report["name"]),
+            limit: number(&report["limit"]),
+            remaining: number(&report["remaining"]),
+            retry_after_us: optional(&report["retry_after_us"]),
+            reset_after_us: number(&report["reset_after_us"]),
+        });
+    }
+    verdict.encode(out);
+    if let Some(tenant_id) = fields["tenant_id"].as_str() {
+        put_details(tenant_id, list(&fields["scopes"]).iter().map(text), out);
+    }
+}
+
+fn put_increment(fields: &Value, out: &mut BytesMut) {
+    let id = fields["id"].as_str();
+    Increment {
+        key_id: number(&fields["key_id"]),
+        count: number(&fields["count"]),
+        latency_us: optional(&fields["latency_us"]),
+        status: optional(&fields["status"]),
+        endpoint: fields["endpoint"].as_str(),
+        error: fields["error"].as_str(),
+        id: id.map(|id| u128::from_str_radix(id, 16).expect("32 hexadecimal digits")),
+    }
+    .encode(out);
+}
+
+fn put_items(kind: &str, fields: &Value, out: &mut BytesMut) {
+    let mut batch = BatchWriter::new(out);
+    for item in list(&fields["items"]) {
+        batch.item(|out| encode(kind, item, out));
+    }
+    batch.finish();
+}
+
+/// A number, written as one or as a decimal string.
+fn number<T: std::str::FromStr>(value: &Value) -> T {
+    optional(value).unwrap_or_else(|| panic!("{value} is no number of its field"))
+}
+
+fn optional<T: std::str::FromStr>(value: &Value) -> Option<T> {
+    match value {
+        Value::String(digits) => digits.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a string")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,312 @@
+//! What is written is read back the same, and no bytes make a reader panic.
+
+use bytes::BytesMut;
+use keygate_protocol::batch::{Batch, BatchWriter};
+use keygate_protocol::hello::{Hello, HelloReply};
+use keygate_protocol::limits::{
+    BATCH_ITEMS_MAX, COST_MAX, DATA_FRAME_BYTES_MAX, ENDPOINT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX,
+    ERROR_TEXT_BYTES_MAX, REPLY_FRAME_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
+    TOKEN_BYTES_MAX,
+};
+use keygate_protocol::validate::ValidateWriter;
+use keygate_protocol::verdict::put_details;
+use keygate_protocol::{
+    ErrorCode, ErrorReply, Flags, Increment, IncrementOutcome, LimitName, LimitReport,
+    PayloadError, Validate, ValidateFlags, Verdict, VerdictCode, Warnings, frame,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Text of 1 to `max` bytes.
+fn text(max: usize) -> impl Strategy<Value = String> {
+    "\\PC{1,40}".prop_map(move |text| text[..text.floor_char_boundary(max)].to_owned())
+}
+
+/// Text that may be empty or beyond any bound.
+fn any_text() -> impl Strategy<Value = String> {
+    ("\\PC{0,20}", 0_usize..200).prop_map(|(text, times)| text.repeat(times))
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    let retry_after_us = option::of(0..u64::MAX);
+    let report = (any::<u64>(), any::<u64>(), retry_after_us, any::<u64>());
+    let code = select(VerdictCode::ALL);
+    (code, any::<bool>(), any::<u16>(), any::<u64>(), option::of(report)).prop_map(
+        |(code, denied, warnings, key_id, report)| {
+            let mut verdict = Verdict::of(code, key_id);
+            verdict.denied_by = denied.then_some(LimitName::Second);
+            verdict.warnings = Warnings::from_bits(warnings);
+            if let Some((limit, remaining, retry_after_us, reset_after_us)) = report {
+                let name = LimitName::Second;
+                verdict.limits.set(LimitReport {
+                    name,
+                    limit,
+                    remaining,
+                    retry_after_us,
+                    reset_after_us,
+                });
+            }
+            verdict
+        },
+    )
+}
+
+fn flags() -> impl Strategy<Value = Flags> {
+    select(vec![Flags::NONE, Flags::NO_REPLY, Flags::MORE, Flags::NO_REPLY.with(Flags::MORE)])
+}
+
+fn validate_flags() -> impl Strategy<Value = ValidateFlags> {
+    let (peek, details) = (ValidateFlags::PEEK, ValidateFlags::DETAILS);
+    select(vec![ValidateFlags::NONE, peek, details, peek.with(details)])
+}
+
+fn written(write: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut out = BytesMut::new();
+    write(&mut out);
+    out
+}
+
+proptest! {
+    #[test]
+    fn frames_come_back(
+        before in vec(any::<u8>(), 0..20),
+        opcode: u8,
+        flags in flags(),
+        correlation: u32,
+        payload in vec(any::<u8>(), 0..300),
+        after in vec(any::<u8>(), 0..20),
+    ) {
+        let mut out = BytesMut::from(before.as_slice());
+        frame::encode(&mut out, opcode, flags, correlation, |out| out.extend_from_slice(&payload));
+        let end = out.len();
+        out.extend_from_slice(&after);
+        let (frame, taken) = frame::decode(&out[before.len()..], DATA_FRAME_BYTES_MAX)
+            .expect("a frame")
+            .expect("a whole frame");
+        prop_assert_eq!(taken, end - before.len());
+        prop_assert_eq!(frame.header, frame::Header { opcode, flags, correlation });
+        prop_assert_eq!(frame.payload, payload);
+    }
+
+    #[test]
+    fn hellos_come_back(
+        version_min in 1_u8..,
+        above: u8,
+        name in option::of(text(64)),
+        admin: bool,
+        batch_items_max: u16,
+        frame_bytes_max: u32,
+    ) {
+        let name = name.as_deref();
+        let version_max = version_min.saturating_add(above);
+        let hello = Hello { version_min, version_max, name };
+        let payload = written(|out| hello.encode(out));
+        prop_assert_eq!(Hello::decode(&payload), Ok(hello));
+        let reply =
+            HelloReply { version: version_max, admin, batch_items_max, frame_bytes_max, name };
+        let payload = written(|out| reply.encode(out));
+        prop_assert_eq!(HelloReply::decode(&payload), Ok(reply));
+    }
+
+    #[test]
+    fn questions_come_back(
+        flags in validate_flags(),
+        cost in 0..=COST_MAX,
+        token in vec(any::<u8>(), 0..=TOKEN_BYTES_MAX),
+        all in vec(text(SCOPE_BYTES_MAX), 0..=SCOPES_DEMANDED_MAX / 2),
+        any in vec(text(SCOPE_BYTES_MAX), 0..=SCOPES_DEMANDED_MAX / 2),
+    ) {
+        let payload = written(|out| {
+            let mut writer = ValidateWriter::new(out, flags, cost, &token);
+            all.iter().for_each(|scope| writer.scope_all(scope));
+            any.iter().for_each(|scope| writer.scope_any(scope));
+        });
+        let question = Validate::decode(&payload).expect("within bounds");
+        prop_assert_eq!((question.flags, question.cost), (flags, cost));
+        prop_assert_eq!(question.token, token);
+        prop_assert!(question.facts.scopes_all().eq(all.iter().map(String::as_bytes)));
+        prop_assert!(question.facts.scopes_any().eq(any.iter().map(String::as_bytes)));
+        prop_assert_eq!(question.facts.demands_scopes(), !(all.is_empty() && any.is_empty()));
+    }
+
+    #[test]
+    fn a_token_of_any_length_makes_a_frame_that_is_read(length in 0_usize..70_000) {
+        let token = vec![b'x'; length];
+        let payload = written(|out| {
+            ValidateWriter::new(out, ValidateFlags::NONE, 1, &token);
+        });
+        let question = Validate::decode(&payload).expect("never too long for the layout");
+        prop_assert!(token.starts_with(question.token));
+        prop_assert_eq!(question.token.len(), token.len().min(TOKEN_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn verdicts_come_back(
+        verdict in verdict(),
+        tenant_id in option::of("\\PC{0,40}"),
+        scopes in vec(text(SCOPE_BYTES_MAX), 0..10),
+    ) {
+        let payload = written(|out| {
+            verdict.encode(out);
+            if let Some(tenant_id) = &tenant_id {
+                put_details(tenant_id, scopes.iter().map(String::as_str), out);
+            }
+        });
+        let (decoded, details) = Verdict::decode(&payload).expect("what was written");
+        prop_assert_eq!(decoded, verdict);
+        prop_assert_eq!(details.tenant_id, tenant_id.as_deref());
+        prop_assert_eq!(details.scopes, if tenant_id.is_some() { scopes } else { Vec::new() });
+    }
+
+    #[test]
+    fn limits_of_later_releases_are_skipped(verdict in verdict(), name in 2_u8.., figures: [u8; 32]) {
+        let mut payload = written(|out| verdict.encode(out));
+        payload[2] += 1;
+        payload.extend_from_slice(&[name]);
+        payload.extend_from_slice(&figures);
+        let (decoded, _) = Verdict::decode(&payload).expect("an unknown limit is no error");
+        prop_assert_eq!(decoded, verdict);
+    }
+
+    #[test]
+    fn verdicts_of_later_releases_are_no_permission(verdict in verdict(), code: u8) {
+        let mut payload = written(|out| verdict.encode(out));
+        payload[0] = code;
+        match Verdict::decode(&payload) {
+            Ok((decoded, _)) => prop_assert_eq!(decoded.code.is_valid(), code == 0),
+            Err(error) => {
+                prop_assert!(VerdictCode::from_byte(code).is_none());
+                let unknown = matches!(error, PayloadError::OutOfBounds { field: "code", .. });
+                prop_assert!(unknown, "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn reports_come_back(
+        key_id: u64,
+        count in 1_u32..,
+        latency_us in option::of(0..u32::MAX),
+        status in option::of(100_u16..=999),
+        endpoint in option::of(text(ENDPOINT_BYTES_MAX)),
+        error in option::of(text(ERROR_TEXT_BYTES_MAX)),
+        id: Option<u128>,
+    ) {
+        let (endpoint, error) = (endpoint.as_deref(), error.as_deref());
+        let report = Increment { key_id, count, latency_us, status, endpoint, error, id };
+        let payload = written(|out| report.encode(out));
+        prop_assert_eq!(Increment::decode(&payload), Ok(report));
+    }
+
+    #[test]
+    fn texts_of_any_length_are_cut_to_what_is_taken(endpoint in any_text(), error in any_text()) {
+        let report = Increment {
+            key_id: 1,
+            count: 1,
+            latency_us: None,
+            status: None,
+            endpoint: Some(&endpoint),
+            error: Some(&error),
+            id: None,
+        };
+        let payload = written(|out| report.encode(out));
+        let decoded = Increment::decode(&payload).expect("cut to its bounds");
+        prop_assert!(endpoint.starts_with(decoded.endpoint.unwrap_or_default()));
+        prop_assert!(error.starts_with(decoded.error.unwrap_or_default()));
+        prop_assert_eq!(decoded.endpoint.is_none(), endpoint.is_empty());
+        prop_assert_eq!(decoded.error.is_none(), error.is_empty());
+    }
+
+    #[test]
+    fn batches_come_back(items in vec(vec(any::<u8>(), 0..40), 1..=BATCH_ITEMS_MAX)) {
+        let payload = written(|out| {
+            let mut batch = BatchWriter::new(out);
+            items.iter().for_each(|item| batch.item(|out| out.extend_from_slice(item)));
+            batch.finish();
+        });
+        let batch = Batch::decode(&payload).expect("within bounds");
+        prop_assert_eq!(batch.len(), items.len());
+        prop_assert!(batch.eq(items.iter().map(Vec::as_slice)));
+    }
+
+    #[test]
+    fn errors_come_back(code in select(ErrorCode::ALL), message in any_text()) {
+        let payload = written(|out| ErrorReply::encode(code, &message, out));
+        let reply = ErrorReply::decode(&payload).expect("cut to its bound");
+        prop_assert_eq!((reply.code, reply.byte), (Some(code), code as u8));
+        prop_assert!(message.starts_with(reply.message));
+        prop_assert!(reply.message.len() + 4 > message.len().min(ERROR_MESSAGE_BYTES_MAX));
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in vec(any::<u8>(), 0..600)) {
+        let frame = frame::decode(&bytes, REPLY_FRAME_BYTES_MAX);
+        if let Ok(Some((frame, taken))) = frame {
+            prop_assert!(taken == frame.payload.len() + frame::PREFIX_BYTES && taken <= bytes.len());
+        }
+        let _ = Hello::decode(&bytes);
+        let _ = HelloReply::decode(&bytes);
+        let _ = Verdict::decode(&bytes);
+        let _ = Increment::decode(&bytes);
+        let _ = IncrementOutcome::decode(&bytes);
+        let _ = ErrorReply::decode(&bytes);
+        if let Ok(question) = Validate::decode(&bytes) {
+            prop_assert!(question.facts.scopes_all().count() <= SCOPES_DEMANDED_MAX);
+        }
+        if let Ok(batch) = Batch::decode(&bytes) {
+            prop_assert_eq!(batch.len(), batch.count());
+        }
+    }
+}
+
+#[test]
+fn outcomes_come_back() {
+    for outcome in
+        [IncrementOutcome::Counted, IncrementOutcome::Duplicate, IncrementOutcome::NotFound]
+    {
+        let payload = written(|out| outcome.encode(out));
+        assert_eq!(payload.len(), IncrementOutcome::BYTES);
+        assert_eq!(IncrementOutcome::decode(&payload), Ok(outcome));
+    }
+}
+
+#[test]
+fn a_batch_that_the_layout_cannot_carry_is_refused_by_its_reader() {
+    let beyond = usize::from(u16::MAX) + 1;
+    let (long, empty) = (vec![b'x'; beyond], Vec::new());
+    for (items, item) in [(1, &long), (beyond, &empty), (BATCH_ITEMS_MAX + 1, &empty), (0, &empty)]
+    {
+        let payload = written(|out| {
+            let mut batch = BatchWriter::new(out);
+            (0..items).for_each(|_| batch.item(|out| out.extend_from_slice(item)));
+            batch.finish();
+        });
+        let refused = Batch::decode(&payload).map(|batch| batch.len());
+        let why = "it is 1 to 512";
+        assert_eq!(refused, Err(PayloadError::OutOfBounds { field: "count", why }), "{items}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown_by_debug() {
+    let token = b"kg_live_secret";
+    let mut out = BytesMut::new();
+    frame::encode(&mut out, 0x10, Flags::NONE, 1, |out| {
+        let writer = ValidateWriter::new(out, ValidateFlags::NONE, 1, token);
+        assert_eq!(format!("{writer:?}"), "ValidateWriter { .. }");
+    });
+    let (frame, _) = frame::decode(&out, DATA_FRAME_BYTES_MAX).expect("a frame").expect("whole");
+    let question = Validate::decode(frame.payload).expect("a question");
+    let batch = written(|out| {
+        let mut batch = BatchWriter::new(out);
+        batch.item(|out| out.extend_from_slice(frame.payload));
+        batch.finish();
+    });
+    let batch = Batch::decode(&batch).expect("a batch");
+    let shown = format!("{frame:?} {question:?} {batch:?}");
+    for part in ["secret", "115, 101, 99"] {
+        assert!(!shown.contains(part), "{shown}");
+    }
+}

@@ -1,0 +1,16 @@
+//! `Increment`: counts what became of requests.
+
+use keygate_protocol::{Increment, IncrementOutcome};
+
+use super::Engine;
+use crate::clock::Now;
+
+impl Engine {
+    /// Counts one report, unless its id was seen before or there is no such key.
+    pub fn increment(&self, report: &Increment<'_>, now: Now) -> IncrementOutcome {
+        if self.read().by_id(report.key_id).is_none_or(|entry| entry.deleted) {
+            return IncrementOutcome::NotFound;
+        }
+        self.usage.count(report, now)
+    }
+}

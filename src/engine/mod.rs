@@ -1,0 +1,123 @@
+//! The decision: the catalog of compiled keys, `Validate` and `Increment`.
+//!
+//! Everything a decision needs is in memory and reached in two cache misses: a bucket of the
+//! fingerprint index, then the key's own 128-byte entry. Nothing here knows a socket, a disk or a
+//! clock. [`validate`] reads like the order of checks in the specification; [`catalog`] is where
+//! keys stand; [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
+
+pub mod catalog;
+mod entry;
+mod increment;
+mod index;
+mod policies;
+mod slab;
+mod usage;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
+
+pub use catalog::{CatalogError, Loaded};
+pub use validate::{Answer, BATCH};
+
+use crate::clock::Now;
+use crate::key::token::Prefixes;
+use crate::key::{KeyRecord, Pepper};
+use crate::usage::UsageRow;
+use catalog::Catalog;
+
+/// The bounds of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineLimits {
+    /// Keys in the catalog; a further one is refused.
+    pub keys_max: usize,
+    /// A verdict warns when the key expires within this time, in microseconds.
+    pub expiry_warning_us: i64,
+    /// How long the id of an `Increment` is remembered, in microseconds.
+    pub increment_id_window_us: i64,
+    /// How many of them at most.
+    pub increment_ids_max: usize,
+}
+
+/// Decides and counts. Shared by all threads; each decision runs to its end on the caller's.
+pub struct Engine {
+    /// Readers take it once for up to [`BATCH`] decisions and share no cache line in doing so;
+    /// writers, which are admin operations, hold it for one insertion.
+    catalog: ShardedLock<Catalog>,
+    pepper: Pepper,
+    prefixes: Prefixes,
+    usage: usage::UsageKeeper,
+    limits: EngineLimits,
+}
+
+impl Engine {
+    /// An engine without keys.
+    #[must_use]
+    pub fn new(pepper: Pepper, prefixes: Prefixes, limits: EngineLimits) -> Self {
+        Self {
+            catalog: ShardedLock::new(Catalog::new(limits.keys_max)),
+            pepper,
+            prefixes,
+            usage: usage::UsageKeeper::new(limits.increment_id_window_us, limits.increment_ids_max),
+            limits,
+        }
+    }
+
+    /// The secret under which tokens are looked up.
+    #[must_use]
+    pub const fn pepper(&self) -> &Pepper {
+        &self.pepper
+    }
+
+    /// What tokens begin with.
+    #[must_use]
+    pub const fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
+    }
+
+    /// Puts a key into the catalog, or its new form in place of the old: limits keep what was
+    /// spent of them. A deleted key becomes unknown; its figures stay until it is purged.
+    ///
+    /// # Errors
+    /// [`CatalogError`] when there are too many keys, or the token belongs to another.
+    pub fn put(&self, record: &KeyRecord, now: Now) -> Result<(), CatalogError> {
+        let loaded = Loaded::compile(record);
+        self.write().put(loaded, now)
+    }
+
+    /// Puts a key and its stored usage into the catalog at start.
+    ///
+    /// # Errors
+    /// [`CatalogError`] as [`Engine::put`].
+    pub fn load(
+        &self,
+        record: &KeyRecord,
+        usage: Option<UsageRow>,
+        now: Now,
+    ) -> Result<(), CatalogError> {
+        self.put(record, now)?;
+        if let Some(row) = usage {
+            self.read().restore_usage(record.id, &row);
+            self.usage.restore(record.id, row);
+        }
+        Ok(())
+    }
+
+    /// Keys that can be judged.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.read().live()
+    }
+
+    // A poisoned lock means that a writer panicked between two consistent states of a structure
+    // that holds no half-made entries; the daemon's panic hook ends the process anyway.
+    fn read(&self) -> ShardedLockReadGuard<'_, Catalog> {
+        self.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> ShardedLockWriteGuard<'_, Catalog> {
+        self.catalog.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,175 @@
+//! `Validate`: the order of checks (SPEC §8), cheap before dear, identity before permission,
+//! permission before limits. A denied request consumes nothing.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
+
+use super::Engine;
+use super::catalog::{Catalog, Previous};
+use super::entry::{Cell, Entry};
+use crate::clock::Now;
+use crate::key::token::Shape;
+use crate::key::{Digest, Policy, Status};
+
+/// Questions that are decided together: enough that their cache misses overlap, few enough that a
+/// writer waiting for the catalog waits for about ten microseconds.
+pub const BATCH: usize = 32;
+
+/// A verdict, and the key's policy where the question asked for details.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Tenant and scopes, if they were asked for and the key is known.
+    pub policy: Option<Arc<Policy>>,
+}
+
+impl Engine {
+    /// Decides up to [`BATCH`] questions at one instant and appends an answer for each, in order.
+    ///
+    /// The catalog is walked in passes: digest all, touch all buckets, touch all entries, then
+    /// decide each; so the cache misses of one batch overlap and are paid about once.
+    pub fn validate(
+        &self,
+        questions: &[Validate<'_>],
+        now: Now,
+        answers: &mut ArrayVec<Answer, BATCH>,
+    ) {
+        let catalog = self.read();
+        let mut digests = ArrayVec::<Result<Digest, VerdictCode>, BATCH>::new();
+        for question in questions.iter().take(BATCH) {
+            let digest = self.digest(question.token, &catalog);
+            if let Ok(digest) = &digest {
+                catalog.touch_bucket(digest);
+            }
+            digests.push(digest);
+        }
+        if questions.len() > 1 {
+            digests.iter().flatten().for_each(|digest| catalog.touch_entry(digest));
+        }
+        for (question, digest) in questions.iter().zip(&digests) {
+            let answer = match digest {
+                Err(code) => Answer::plain(Verdict::unknown(*code)),
+                Ok(digest) => self.decide(&catalog, question, digest, now),
+            };
+            answers.push(answer);
+        }
+    }
+
+    /// 1: shape and checksum; the digest if the token is worth a lookup.
+    fn digest(&self, token: &[u8], catalog: &Catalog) -> Result<Digest, VerdictCode> {
+        match self.prefixes.shape(token) {
+            Shape::Malformed => Err(VerdictCode::Malformed),
+            Shape::Foreign if !catalog.knows_foreign_tokens() => Err(VerdictCode::NotFound),
+            Shape::Ours | Shape::Foreign => Ok(self.pepper.digest(token)),
+        }
+    }
+
+    /// 2 to 9, for a token that is worth a lookup.
+    fn decide(
+        &self,
+        catalog: &Catalog,
+        question: &Validate<'_>,
+        digest: &Digest,
+        now: Now,
+    ) -> Answer {
+        // 2: lookup.
+        let Some((entry, previous)) = catalog.find(digest) else {
+            return Answer::plain(Verdict::unknown(VerdictCode::NotFound));
+        };
+        let policy = catalog.policy(entry);
+        let denial = check_state(entry, previous, now)
+            .or_else(|| check_scopes(policy, question))
+            .map(|code| Verdict::of(code, entry.id));
+        let verdict = denial.unwrap_or_else(|| self.spend(entry, question, now));
+        let wants_details = question.flags.has(ValidateFlags::DETAILS);
+        Answer {
+            verdict: Verdict { warnings: self.warnings(entry, previous, now), ..verdict },
+            policy: wants_details.then(|| Arc::clone(policy)),
+        }
+    }
+
+    /// 9: limits, all or nothing; then the verdict is counted.
+    fn spend(&self, entry: &Entry, question: &Validate<'_>, now: Now) -> Verdict {
+        let spend = !question.peeks();
+        let mut verdict = Verdict::of(VerdictCode::Valid, entry.id);
+        let mut cell = entry.cell.lock();
+        let judged = entry.limits.decide(&mut cell.limits, question.cost, now.mono_ns, spend);
+        if judged.denied_by.is_some() {
+            verdict.code = VerdictCode::RateExceeded;
+            verdict.denied_by = judged.denied_by;
+        }
+        let moved = spend && judged.denied_by.is_none() && cell.count(now);
+        drop(cell);
+        if moved {
+            self.usage.mark(entry.id);
+        }
+        verdict.limits = judged.reports;
+        verdict
+    }
+
+    fn warnings(&self, entry: &Entry, previous: Option<Previous>, now: Now) -> Warnings {
+        let mut warnings = Warnings::NONE;
+        if entry.status == Status::Deprecated {
+            warnings = warnings.with(Warnings::DEPRECATED);
+        }
+        let left_us = entry.expires_us.saturating_sub(now.wall_us);
+        if entry.expires_us != i64::MAX && (0..=self.limits.expiry_warning_us).contains(&left_us) {
+            warnings = warnings.with(Warnings::EXPIRING);
+        }
+        if previous.is_some() {
+            warnings = warnings.with(Warnings::TOKEN_REPLACED);
+        }
+        warnings
+    }
+}
+
+impl Cell {
+    /// Counts a valid verdict; whether these are the first figures since the last flush.
+    const fn count(&mut self, now: Now) -> bool {
+        self.total_requests = self.total_requests.saturating_add(1);
+        self.last_used_us = now.wall_us;
+        !std::mem::replace(&mut self.dirty, true)
+    }
+}
+
+impl Answer {
+    const fn plain(verdict: Verdict) -> Self {
+        Self { verdict, policy: None }
+    }
+}
+
+/// 3: status, expiry, the end of a rotated-out token.
+fn check_state(entry: &Entry, previous: Option<Previous>, now: Now) -> Option<VerdictCode> {
+    let denied = match entry.status {
+        Status::Active | Status::Deprecated => None,
+        Status::Suspended => Some(VerdictCode::Suspended),
+        Status::PendingVerification => Some(VerdictCode::PendingVerification),
+        Status::Revoked => Some(VerdictCode::Revoked),
+        Status::Expired => Some(VerdictCode::Expired),
+        Status::RateLimited => Some(VerdictCode::RateLimited),
+        Status::PendingReview => Some(VerdictCode::PendingReview),
+        Status::Maintenance => Some(VerdictCode::Maintenance),
+    };
+    denied.or_else(|| (now.wall_us >= entry.expires_us).then_some(VerdictCode::Expired)).or_else(
+        || {
+            previous
+                .is_some_and(|previous| now.wall_us >= previous.ends_us)
+                .then_some(VerdictCode::RotatedOut)
+        },
+    )
+}
+
+/// 8: scopes, all of one set and any of the other.
+fn check_scopes(policy: &Policy, question: &Validate<'_>) -> Option<VerdictCode> {
+    let facts = &question.facts;
+    if !facts.demands_scopes() {
+        return None;
+    }
+    let all = facts.scopes_all().all(|scope| policy.scopes.grant(scope));
+    let mut any = facts.scopes_any().peekable();
+    let one = any.peek().is_none() || any.any(|scope| policy.scopes.grant(scope));
+    (!(all && one)).then_some(VerdictCode::InsufficientScope)
+}

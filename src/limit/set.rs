@@ -1,0 +1,61 @@
+//! All limits of a key, judged at one instant: all are committed or none.
+
+use keygate_protocol::verdict::{LimitName, LimitReport, Limits};
+
+use super::gcra::{Rate, RateState};
+
+/// The limits of a key, compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitSet {
+    /// Requests per second; absent is unlimited.
+    pub second: Option<Rate>,
+}
+
+/// What has been spent of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitState {
+    second: RateState,
+}
+
+/// How the limits stand after a decision.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Judged {
+    /// The limit that denied, if one did.
+    pub denied_by: Option<LimitName>,
+    /// Every limit's figures.
+    pub reports: Limits,
+}
+
+impl LimitSet {
+    /// Judges a cost against every limit and, unless one denies or `spend` is false, spends it
+    /// from all.
+    pub fn decide(&self, state: &mut LimitState, cost: u64, now_ns: u64, spend: bool) -> Judged {
+        let mut judged = Judged::default();
+        let Some(rate) = &self.second else { return judged };
+        let second = rate.judge(state.second, cost, now_ns);
+        if !second.allowed {
+            judged.denied_by = Some(LimitName::Second);
+        }
+        if judged.denied_by.is_none() && spend {
+            state.second = second.next;
+        }
+        judged.reports.set(LimitReport {
+            name: LimitName::Second,
+            limit: rate.burst(),
+            remaining: rate.remaining(state.second, now_ns),
+            retry_after_us: second.retry_after_ns.map(|ns| ns.div_ceil(1000)),
+            reset_after_us: rate.reset_after_ns(state.second, now_ns).div_ceil(1000),
+        });
+        judged
+    }
+
+    /// The state under other limits: what was spent stays spent.
+    #[must_use]
+    pub fn carry(&self, state: LimitState, to: &Self, now_ns: u64) -> LimitState {
+        let second = match (&self.second, &to.second) {
+            (Some(from), Some(to)) => from.carry(state.second, to, now_ns),
+            _ => RateState::default(),
+        };
+        LimitState { second }
+    }
+}

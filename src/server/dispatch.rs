@@ -1,0 +1,296 @@
+//! Frames in, frames out: everything that one read brought is decided before anything is written.
+
+use arrayvec::ArrayVec;
+use bytes::{BufMut, BytesMut};
+use keygate_protocol::batch::{Batch, BatchWriter};
+use keygate_protocol::hello::{Hello, HelloReply, VERSION};
+use keygate_protocol::limits::BATCH_ITEMS_MAX;
+use keygate_protocol::{
+    ErrorCode, ErrorReply, Flags, Frame, Header, Increment, IncrementOutcome, Opcode, PayloadError,
+    Validate, ValidateFlags, frame, opcode, verdict,
+};
+
+use crate::clock::Now;
+use crate::engine::{Answer, BATCH, Engine};
+
+/// The name and release that `Hello` answers.
+pub(super) const NAME: &str = concat!("keygate ", env!("CARGO_PKG_VERSION"));
+
+/// What one pass over the read buffer did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Drained {
+    /// Bytes of whole frames, which are answered now.
+    pub(super) consumed: usize,
+    /// Whether the connection must be closed once the replies are written.
+    pub(super) close: bool,
+    /// Whether the pass ended only because enough replies wait already.
+    pub(super) full: bool,
+}
+
+/// Appends an error reply.
+pub(super) fn put_error(out: &mut BytesMut, correlation: u32, code: ErrorCode, message: &str) {
+    frame::encode(out, opcode::ERROR, Flags::NONE, correlation, |out| {
+        ErrorReply::encode(code, message, out);
+    });
+}
+
+/// The error that a payload's fault is answered with.
+pub(super) fn put_payload_error(out: &mut BytesMut, header: Header, error: PayloadError) {
+    let code = match error {
+        PayloadError::UnknownDemand { .. } => ErrorCode::UnknownDemand,
+        _ => ErrorCode::BadPayload,
+    };
+    put_error(out, header.correlation, code, &error.to_string());
+}
+
+/// Answers the data plane's frames from one engine.
+pub(super) struct Dispatcher<'e> {
+    pub(super) engine: &'e Engine,
+    pub(super) frame_bytes_max: u32,
+    pub(super) reply_bytes_max: usize,
+}
+
+/// Questions that wait to be decided together, with the correlations of their replies.
+#[derive(Default)]
+struct Waiting<'a> {
+    questions: ArrayVec<Validate<'a>, BATCH>,
+    correlations: ArrayVec<u32, BATCH>,
+}
+
+impl Dispatcher<'_> {
+    /// Answers every whole frame of `input`, in order, at one instant.
+    pub(super) fn drain(&self, input: &[u8], now: Now, out: &mut BytesMut) -> Drained {
+        let mut waiting = Waiting::default();
+        let mut consumed = 0;
+        let mut close = false;
+        let mut full = false;
+        loop {
+            // Each waiting question will add at least its fixed bytes; details come on top, and
+            // are bounded by a batch.
+            if out.len() >= self.reply_bytes_max {
+                full = true;
+                break;
+            }
+            match frame::decode(&input[consumed..], self.frame_bytes_max) {
+                Ok(None) => break,
+                Ok(Some((frame, bytes))) => {
+                    consumed += bytes;
+                    if self.frame(frame, now, &mut waiting, out) == Go::Close {
+                        close = true;
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.decide(&mut waiting, now, out);
+                    put_error(out, 0, ErrorCode::BadFrame, &error.to_string());
+                    close = true;
+                    break;
+                }
+            }
+        }
+        self.decide(&mut waiting, now, out);
+        Drained { consumed, close, full }
+    }
+
+    fn frame<'a>(
+        &self,
+        frame: Frame<'a>,
+        now: Now,
+        waiting: &mut Waiting<'a>,
+        out: &mut BytesMut,
+    ) -> Go {
+        let header = frame.header;
+        let opcode = Opcode::from_byte(header.opcode);
+        if opcode == Some(Opcode::Validate) && header.flags == Flags::NONE {
+            self.enqueue(frame, now, waiting, out);
+            return Go::On;
+        }
+        // Other requests see the effects of the questions before them.
+        self.decide(waiting, now, out);
+        let quiet = header.flags == Flags::NO_REPLY;
+        match opcode {
+            Some(Opcode::Increment) if quiet || header.flags == Flags::NONE => {
+                self.increment(frame, now, quiet, out);
+            }
+            Some(Opcode::IncrementBatch) if quiet || header.flags == Flags::NONE => {
+                self.increment_batch(frame, now, quiet, out);
+            }
+            _ if header.flags != Flags::NONE => {
+                let message = "this request takes no such flag";
+                put_error(out, header.correlation, ErrorCode::BadPayload, message);
+            }
+            Some(Opcode::ValidateBatch) => self.validate_batch(frame, now, out),
+            Some(Opcode::Hello) => return hello(frame, false, self.frame_bytes_max, out),
+            Some(Opcode::Ping) => ping(frame, out),
+            _ => refuse(header, out),
+        }
+        Go::On
+    }
+
+    fn enqueue<'a>(
+        &self,
+        frame: Frame<'a>,
+        now: Now,
+        waiting: &mut Waiting<'a>,
+        out: &mut BytesMut,
+    ) {
+        match Validate::decode(frame.payload) {
+            Ok(question) => {
+                waiting.questions.push(question);
+                waiting.correlations.push(frame.header.correlation);
+                if waiting.questions.is_full() {
+                    self.decide(waiting, now, out);
+                }
+            }
+            Err(error) => put_payload_error(out, frame.header, error),
+        }
+    }
+
+    fn decide(&self, waiting: &mut Waiting<'_>, now: Now, out: &mut BytesMut) {
+        if waiting.questions.is_empty() {
+            return;
+        }
+        let mut answers = ArrayVec::new();
+        self.engine.validate(&waiting.questions, now, &mut answers);
+        for (answer, correlation) in answers.iter().zip(&waiting.correlations) {
+            frame::encode(out, Opcode::Validate.reply(), Flags::NONE, *correlation, |out| {
+                put_answer(answer, out);
+            });
+        }
+        waiting.questions.clear();
+        waiting.correlations.clear();
+    }
+
+    fn validate_batch(&self, frame: Frame<'_>, now: Now, out: &mut BytesMut) {
+        // The whole batch is shown to be well-formed before any of it is decided.
+        let checked = Batch::decode(frame.payload).and_then(|items| {
+            for item in items.clone() {
+                let question = Validate::decode(item)?;
+                if question.flags.has(ValidateFlags::DETAILS) {
+                    return Err(PayloadError::OutOfBounds {
+                        field: "flags",
+                        why: "a batch answers no details; send single requests",
+                    });
+                }
+            }
+            Ok(items)
+        });
+        let items = match checked {
+            Ok(items) => items,
+            Err(error) => return put_payload_error(out, frame.header, error),
+        };
+        let mut questions = items.filter_map(|item| Validate::decode(item).ok()).peekable();
+        reply(frame.header, Opcode::ValidateBatch, out, |out| {
+            let mut batch = BatchWriter::new(out);
+            while questions.peek().is_some() {
+                let chunk: ArrayVec<Validate<'_>, BATCH> = questions.by_ref().take(BATCH).collect();
+                let mut answers = ArrayVec::new();
+                self.engine.validate(&chunk, now, &mut answers);
+                answers.iter().for_each(|answer| batch.item(|out| answer.verdict.encode(out)));
+            }
+            batch.finish();
+        });
+    }
+
+    fn increment(&self, frame: Frame<'_>, now: Now, quiet: bool, out: &mut BytesMut) {
+        match Increment::decode(frame.payload) {
+            Ok(report) => {
+                let outcome = self.engine.increment(&report, now);
+                if !quiet {
+                    reply(frame.header, Opcode::Increment, out, |out| outcome.encode(out));
+                }
+            }
+            Err(error) => put_payload_error(out, frame.header, error),
+        }
+    }
+
+    fn increment_batch(&self, frame: Frame<'_>, now: Now, quiet: bool, out: &mut BytesMut) {
+        let checked = Batch::decode(frame.payload).and_then(|items| {
+            items.clone().try_for_each(|item| Increment::decode(item).map(drop))?;
+            Ok(items)
+        });
+        let items = match checked {
+            Ok(items) => items,
+            Err(error) => return put_payload_error(out, frame.header, error),
+        };
+        let outcomes: ArrayVec<IncrementOutcome, BATCH_ITEMS_MAX> = items
+            .filter_map(|item| Increment::decode(item).ok())
+            .map(|report| self.engine.increment(&report, now))
+            .collect();
+        if !quiet {
+            reply(frame.header, Opcode::IncrementBatch, out, |out| {
+                let mut batch = BatchWriter::new(out);
+                outcomes.iter().for_each(|outcome| batch.item(|out| outcome.encode(out)));
+                batch.finish();
+            });
+        }
+    }
+}
+
+/// Whether a connection goes on after a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Go {
+    On,
+    Close,
+}
+
+/// Appends a reply to a request of this opcode.
+pub(super) fn reply(
+    header: Header,
+    opcode: Opcode,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut),
+) {
+    frame::encode(out, opcode.reply(), Flags::NONE, header.correlation, write);
+}
+
+fn put_answer(answer: &Answer, out: &mut BytesMut) {
+    answer.verdict.encode(out);
+    if let Some(policy) = &answer.policy {
+        verdict::put_details(&policy.tenant_id, policy.scopes.iter(), out);
+    }
+}
+
+/// `Hello`, on either socket.
+pub(super) fn hello(frame: Frame<'_>, admin: bool, frame_bytes_max: u32, out: &mut BytesMut) -> Go {
+    let hello = match Hello::decode(frame.payload) {
+        Ok(hello) => hello,
+        Err(error) => {
+            put_payload_error(out, frame.header, error);
+            return Go::On;
+        }
+    };
+    let Some(version) = hello.agree() else {
+        let message = format!(
+            "this daemon speaks protocol version {VERSION}; the client speaks {} to {}",
+            hello.version_min, hello.version_max
+        );
+        put_error(out, frame.header.correlation, ErrorCode::UnsupportedVersion, &message);
+        return Go::Close;
+    };
+    // A constant well below 2^16.
+    let batch_items_max = u16::try_from(BATCH_ITEMS_MAX).unwrap_or(u16::MAX);
+    reply(frame.header, Opcode::Hello, out, |out| {
+        HelloReply { version, admin, batch_items_max, frame_bytes_max, name: Some(NAME) }
+            .encode(out);
+    });
+    Go::On
+}
+
+/// `Ping`, on either socket.
+pub(super) fn ping(frame: Frame<'_>, out: &mut BytesMut) {
+    reply(frame.header, Opcode::Ping, out, |out| out.put_slice(frame.payload));
+}
+
+fn refuse(header: Header, out: &mut BytesMut) {
+    match Opcode::from_byte(header.opcode) {
+        Some(opcode) => {
+            let message = format!("{} belongs to the admin socket", opcode.name());
+            put_error(out, header.correlation, ErrorCode::NotOnThisSocket, &message);
+        }
+        None => {
+            let message = format!("opcode {:#04x} is not known here", header.opcode);
+            put_error(out, header.correlation, ErrorCode::UnknownOpcode, &message);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The daemon: moves bytes between sockets and the engine, and decides nothing.
+//!
+//! [`listen`] makes or inherits the sockets; one control thread accepts and hands each data
+//! connection to the [`worker`] with the fewest; there it stays. [`connection`] reads all there
+//! is, has [`dispatch`] answer all of it, and writes once. [`admin`] serves the admin socket on
+//! the control thread. [`daemon`] starts all of it in order and stops it in the opposite order.
+
+mod admin;
+mod connection;
+pub mod daemon;
+mod dispatch;
+mod flush;
+pub mod listen;
+mod worker;
+
+pub use daemon::{Daemon, StartError};

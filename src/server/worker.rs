@@ -1,0 +1,142 @@
+//! Data-plane threads: each runs its own runtime, and a connection stays where it was put.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use keygate_protocol::ErrorCode;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::connection::{Shared, serve};
+use super::dispatch::put_error;
+
+/// A socket on its way to a worker.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Unix(std::os::unix::net::UnixStream),
+    Tcp(std::net::TcpStream),
+}
+
+impl Accepted {
+    /// Tells a peer that there is no room for it. One small write into an empty socket buffer
+    /// does not block; whether it arrives is the peer's affair.
+    fn refuse(self, max: usize) {
+        use std::io::Write;
+        let mut out = bytes::BytesMut::new();
+        let message = format!("{max} connections are open, the most that is allowed here");
+        put_error(&mut out, 0, ErrorCode::TooManyConnections, &message);
+        let _ = match self {
+            Self::Unix(mut stream) => stream.write(&out),
+            Self::Tcp(mut stream) => stream.write(&out),
+        };
+    }
+}
+
+/// All data-plane threads.
+pub(super) struct Workers {
+    workers: Vec<Worker>,
+    connections_max: usize,
+}
+
+struct Worker {
+    queue: mpsc::UnboundedSender<Accepted>,
+    open: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    pub(super) fn start(
+        count: usize,
+        make_shared: impl Fn() -> Shared,
+    ) -> io::Result<Self> {
+        let connections_max = make_shared().limits.connections_max;
+        let start = |number| Worker::start(number, make_shared());
+        let workers = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { workers, connections_max })
+    }
+
+    /// Hands a connection to the thread that has the fewest, or refuses it. The queues are
+    /// bounded by `connections_max`, because whatever waits in one is counted as open.
+    pub(super) fn hand_over(&self, accepted: Accepted) {
+        let open: usize = self.open();
+        let least = self.workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
+        let Some(worker) = least.filter(|_| open < self.connections_max) else {
+            tracing::warn!(open, "a connection was refused: too many are open");
+            accepted.refuse(self.connections_max);
+            return;
+        };
+        worker.open.fetch_add(1, Ordering::Relaxed);
+        // A worker that is gone has been stopped; its connections end with it.
+        let _ = worker.queue.send(accepted);
+    }
+
+    /// Connections that are open.
+    pub(super) fn open(&self) -> usize {
+        self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits until every connection has ended. The shared stop token has been cancelled.
+    pub(super) fn join(self) {
+        for worker in self.workers {
+            drop(worker.queue);
+            if worker.thread.join().is_err() {
+                tracing::error!("a data-plane thread panicked");
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn start(number: usize, shared: Shared) -> io::Result<Self> {
+        let (queue, mut accepted) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&open);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let run = move || {
+            let shared = Rc::new(shared);
+            let connections = LocalSet::new();
+            let accept = connections.run_until(async {
+                while let Some(socket) = accepted.recv().await {
+                    let shared = Rc::clone(&shared);
+                    let guard = OpenGuard(Arc::clone(&count));
+                    tokio::task::spawn_local(async move {
+                        run_connection(socket, &shared).await;
+                        drop(guard);
+                    });
+                }
+            });
+            runtime.block_on(accept);
+            // The queue is closed: what is left are connections that answer what they have read.
+            runtime.block_on(connections);
+        };
+        let thread = std::thread::Builder::new().name(format!("keygate-data-{number}")).spawn(run)?;
+        Ok(Self { queue, open, thread })
+    }
+}
+
+/// Counts a connection as closed, also when its task panics.
+struct OpenGuard(Arc<AtomicUsize>);
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn run_connection(socket: Accepted, shared: &Shared) {
+    let end = match socket {
+        Accepted::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
+            Ok(stream) => serve(stream, shared).await,
+            Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+        },
+        Accepted::Tcp(stream) => match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => serve(stream, shared).await,
+            Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+        },
+    };
+    tracing::debug!(?end, "a connection ended");
+}
