@@ -3,4 +3,5 @@ pub mod clock;
 pub mod engine;
 pub mod key;
 pub mod limit;
+pub mod store;
 pub mod usage;

@@ -1,0 +1,161 @@
+//! The data directory: made private, held by one daemon at a time, and made durable.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// The file whose lock is the right to the directory. It stays when the daemon ends: removing it
+/// would let two daemons hold locks on two files of one name.
+const LOCK_FILE: &str = "LOCK";
+
+/// Bytes read of a lock file to name its holder: a process id and a line feed.
+const HOLDER_BYTES_MAX: u64 = 32;
+
+/// A data directory that is ours until this is dropped. The system drops the lock with the
+/// process, however that ends.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory (mode 0700) where there is none, and takes it.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] with the holder's process id; [`StoreError::Io`].
+    pub(crate) fn claim(path: &Path) -> Result<Self, StoreError> {
+        create_private(path)?;
+        let lock_path = path.join(LOCK_FILE);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|error| StoreError::io("open", &lock_path, error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { dir: path.to_owned(), holder: holder(&mut lock) });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(StoreError::io("lock", &lock_path, error));
+            }
+        }
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(|error| StoreError::io("write", &lock_path, error))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the files and directories whose names are `ours` durable, then their names, and the
+    /// files private. What else lies in the directory is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn settle(&self, ours: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let io = |error| StoreError::io("list", &self.path, error);
+        for entry in fs::read_dir(&self.path).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if !entry.file_name().to_str().is_some_and(&ours) {
+                continue;
+            }
+            let path = entry.path();
+            if entry.file_type().map_err(io)?.is_file() {
+                fs::set_permissions(&path, Permissions::from_mode(0o600))
+                    .map_err(|error| StoreError::io("make private", &path, error))?;
+            }
+            sync_path(&path)?;
+        }
+        sync_path(&self.path)
+    }
+}
+
+/// fsyncs a file or a directory.
+pub(crate) fn sync_path(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| StoreError::io("sync", path, error))
+}
+
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let io = |error| StoreError::io("make the directory", path, error);
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(io)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_path(parent),
+        // Two daemons may start at once; the lock decides between them.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(io(error)),
+    }
+}
+
+/// Who wrote the lock file, in words.
+fn holder(lock: &mut File) -> String {
+    let mut text = String::new();
+    let pid = match lock.take(HOLDER_BYTES_MAX).read_to_string(&mut text) {
+        Ok(_) => text.trim().parse::<u32>().ok(),
+        Err(_) => None,
+    };
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_claim_is_told_who_holds_the_directory() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join("deep/data");
+        let first = DataDir::claim(&path).expect("the first claim");
+        let mode = fs::metadata(&path).expect("the directory").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        match DataDir::claim(&path) {
+            Err(StoreError::InUse { holder, .. }) => {
+                assert_eq!(holder, format!("process {}", std::process::id()));
+            }
+            other => panic!("expected InUse, got {other:?}"),
+        }
+        drop(first);
+        DataDir::claim(&path).expect("free again");
+    }
+
+    #[test]
+    fn an_unreadable_holder_is_still_a_holder() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let _first = DataDir::claim(home.path()).expect("the first claim");
+        fs::write(home.path().join(LOCK_FILE), "not a number").expect("overwritten");
+        let error = DataDir::claim(home.path()).expect_err("held");
+        assert!(error.to_string().contains("another process"), "{error}");
+    }
+
+    #[test]
+    fn our_files_are_made_private_and_others_left_alone() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let dir = DataDir::claim(home.path()).expect("claimed");
+        for (name, mode) in [("db", 0o600), ("notes", 0o644)] {
+            let file = home.path().join(name);
+            fs::write(&file, "x").expect("written");
+            fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("opened up");
+            dir.settle(|name| name == "db").expect("settled");
+            let found = fs::metadata(&file).expect("the file").permissions().mode();
+            assert_eq!(found & 0o777, mode, "{name}");
+        }
+    }
+}

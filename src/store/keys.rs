@@ -1,0 +1,336 @@
+//! The typed store: keys, their usage, and imports that are taken whole or not at all.
+//!
+//! Reads are here and may come from any thread that can wait for a disk; writes go through the
+//! [`super::committer::Committer`].
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::plan::{
+    self, FORMAT, Fact, IMPORTS, KeyWrite, PENDING_IMPORT, Plan, RECORD_SCHEMA, Write, WriteError,
+};
+use super::{OPS_MAX, Op, Store, StoreError, envelope, layout};
+use crate::key::{KeyRecord, Status};
+
+/// Rows read at a time by a scan of everything.
+const CHUNK_ROWS: usize = 512;
+
+/// Most records that one [`Keys::page`] looks at, whether or not they pass the filter.
+pub const EXAMINED_MAX: usize = 10_000;
+
+/// The typed store. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    store: Arc<dyn Store>,
+}
+
+/// Which keys a page shows; what is given is joined by "and".
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'a> {
+    /// Only this tenant's.
+    pub tenant: Option<&'a str>,
+    /// Only those in this status.
+    pub status: Option<Status>,
+    /// Only those with this tag.
+    pub tag: Option<&'a str>,
+    /// Deleted keys too.
+    pub deleted: bool,
+}
+
+/// Some keys, by ascending id.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The keys: perhaps fewer than were asked for, even none, while `next` says there is more.
+    pub records: Vec<KeyRecord>,
+    /// Where the next page starts (its `after`); absent at the end.
+    pub next: Option<u64>,
+}
+
+impl Keys {
+    /// Checks that this program can read the store, and removes what an import left behind that
+    /// was cut short. Called before anything else uses the store.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] and whatever reading and writing can fail with.
+    pub fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let keys = Self { store };
+        keys.check_format()?;
+        if let Some(import) = keys.pending_import()? {
+            tracing::warn!(import, "an import was cut short; removing what it had brought");
+            let removed = keys.roll_back_import(import, |writes| keys.write_alone(&writes))?;
+            keys.store.sync()?;
+            tracing::warn!(import, removed, "removed; import the file again");
+        }
+        Ok(keys)
+    }
+
+    /// One key.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn get(&self, id: u64) -> Result<Option<KeyRecord>, StoreError> {
+        let row = self.store.get(&layout::record(id))?;
+        row.map(|bytes| plan::stored_record(id, &bytes)).transpose()
+    }
+
+    /// At most `limit` keys (at least 1) after the id `after` that pass the filter.
+    ///
+    /// # Errors
+    /// As [`Store::scan`].
+    pub fn page(
+        &self,
+        filter: &Filter<'_>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let limit = limit.max(1);
+        let prefix = filter.prefix();
+        let mut page = Page::default();
+        let mut last = after;
+        let mut examined = 0;
+        while page.records.len() < limit && examined < EXAMINED_MAX {
+            let wanted = (limit - page.records.len()).clamp(32, CHUNK_ROWS);
+            let from = last.map(|id| layout::with_id(&prefix, id));
+            let rows = self.store.scan(&prefix, from.as_deref(), wanted)?;
+            let at_end = rows.len() < wanted;
+            examined += rows.len();
+            for (key, value) in rows {
+                if page.records.len() == limit {
+                    page.next = last;
+                    return Ok(page);
+                }
+                let id = layout::id_of(&key).ok_or_else(|| StoreError::corrupt("a short key"))?;
+                last = Some(id);
+                // A row of an index may be older than the record: the filter decides.
+                let record = match prefix.as_slice() {
+                    [layout::RECORD] => Some(plan::stored_record(id, &value)?),
+                    _ => self.get(id)?,
+                };
+                page.records.extend(record.filter(|record| filter.passes(record)));
+            }
+            if at_end {
+                return Ok(page);
+            }
+        }
+        page.next = last;
+        Ok(page)
+    }
+
+    /// Every key by ascending id, for start-up. A record that cannot be read is handed over as the
+    /// error it is: the callee decides whether to go on.
+    ///
+    /// # Errors
+    /// As [`Store::scan`], and whatever `each` returns.
+    pub fn for_each<E: From<StoreError>>(
+        &self,
+        mut each: impl FnMut(u64, Result<KeyRecord, StoreError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.for_each_row(&[layout::RECORD], |id, bytes| each(id, plan::stored_record(id, bytes)))
+    }
+
+    /// A key's usage, of a type that `known_schema` stands for.
+    ///
+    /// # Errors
+    /// As [`Store::get`], [`StoreError::NewerSchema`].
+    pub fn usage<T: DeserializeOwned>(
+        &self,
+        id: u64,
+        known_schema: u16,
+    ) -> Result<Option<T>, StoreError> {
+        let row = self.store.get(&layout::usage(id))?;
+        row.map(|bytes| read_row("usage of key", id, &bytes, known_schema)).transpose()
+    }
+
+    /// Every key's usage by ascending id, for start-up; errors as in [`Keys::for_each`].
+    ///
+    /// # Errors
+    /// As [`Keys::for_each`].
+    pub fn for_each_usage<T: DeserializeOwned, E: From<StoreError>>(
+        &self,
+        known_schema: u16,
+        mut each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.for_each_row(&[layout::USAGE], |id, bytes| {
+            each(id, read_row("usage of key", id, bytes, known_schema))
+        })
+    }
+
+    /// Every chunk of the ids of counted increments, oldest first; errors as in
+    /// [`Keys::for_each`].
+    ///
+    /// # Errors
+    /// As [`Keys::for_each`].
+    pub fn for_each_increments<T: DeserializeOwned, E: From<StoreError>>(
+        &self,
+        known_schema: u16,
+        mut each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.for_each_row(&[layout::INCREMENTS], |seq, bytes| {
+            each(seq, read_row("chunk of increments", seq, bytes, known_schema))
+        })
+    }
+
+    /// A fact about the whole.
+    ///
+    /// # Errors
+    /// As [`Store::get`], [`StoreError::NewerSchema`].
+    pub fn fact<T: DeserializeOwned>(
+        &self,
+        fact: Fact,
+        known_schema: u16,
+    ) -> Result<Option<T>, StoreError> {
+        let row = self.store.get(&layout::meta(fact.0))?;
+        let read = |bytes: Vec<u8>| {
+            envelope::open(&bytes, known_schema)
+                .map_err(|error| plan::from_envelope(&format!("the fact {:?}", fact.0), error))
+        };
+        row.map(read).transpose()
+    }
+
+    /// The number for an import that is to begin. Given to [`Write::BeginImport`], to the `import`
+    /// of each of its records, and to [`Write::FinishImport`].
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn next_import(&self) -> Result<u64, StoreError> {
+        Ok(self.number(IMPORTS)?.unwrap_or(0) + 1)
+    }
+
+    /// The import that has begun and not finished.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn pending_import(&self) -> Result<Option<u64>, StoreError> {
+        self.number(PENDING_IMPORT)
+    }
+
+    /// Removes everything that the import brought, and then its mark. `commit` writes one job; the
+    /// last one, which removes the mark, must be durable to count. Returns how many keys it removed.
+    ///
+    /// # Errors
+    /// Whatever reading or `commit` fails with. Calling it again goes on, and so does a restart.
+    pub fn roll_back_import<E: From<StoreError>>(
+        &self,
+        import: u64,
+        mut commit: impl FnMut(Vec<Write>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let (mut job, mut ops, mut removed) = (Vec::new(), 0, 0);
+        self.for_each(|id, record| {
+            // One that cannot be read cannot be told to be of this import: it stays.
+            let Ok(record) = record else { return Ok(()) };
+            if record.import != import {
+                return Ok(());
+            }
+            let takes = plan::ops_of(&record);
+            if ops + takes > OPS_MAX {
+                commit(std::mem::take(&mut job))?;
+                ops = 0;
+            }
+            job.push(Write::Key(KeyWrite::RollBack { id, import }));
+            ops += takes;
+            removed += 1;
+            Ok::<(), E>(())
+        })?;
+        commit(job)?;
+        commit(vec![Write::FinishImport { number: import }])?;
+        Ok(removed)
+    }
+
+    /// The bytes below. Only the committer, and nothing else once it runs, writes to it.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let key = layout::meta(FORMAT.0);
+        let written = self.store.get(&key)?;
+        let found = written.as_deref().map(read_format).transpose()?;
+        match found {
+            Some((found, written_by)) if found > RECORD_SCHEMA => {
+                let written_by = format!("keygate {written_by}");
+                Err(StoreError::NewerSchema { found, known: RECORD_SCHEMA, written_by })
+            }
+            Some((RECORD_SCHEMA, _)) => Ok(()),
+            // New, or older: from here on records of the newest schema may be in it.
+            _ => {
+                let mut value = RECORD_SCHEMA.to_le_bytes().to_vec();
+                value.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+                self.store.apply(&[Op::Put { key, value }])?;
+                self.store.sync()
+            }
+        }
+    }
+
+    /// Writes a job before there is a committer.
+    fn write_alone(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let mut plan = Plan::new(self.store.as_ref());
+        match plan.add(writes) {
+            Ok(_) => self.store.apply(plan.ops()),
+            Err(WriteError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::corrupt(error.to_string())),
+        }
+    }
+
+    fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
+        let row = self.store.get(&layout::meta(fact.0))?;
+        row.map(|bytes| plan::read_number(fact, &bytes)).transpose()
+    }
+
+    fn for_each_row<E: From<StoreError>>(
+        &self,
+        prefix: &[u8],
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.store.scan(prefix, after.as_deref(), CHUNK_ROWS)?;
+            for (key, value) in &rows {
+                let id = layout::id_of(key).ok_or_else(|| StoreError::corrupt("a short key"))?;
+                each(id, value)?;
+            }
+            if rows.len() < CHUNK_ROWS {
+                return Ok(());
+            }
+            after = rows.into_iter().next_back().map(|(key, _)| key);
+        }
+    }
+}
+
+impl Filter<'_> {
+    /// The rows to walk: those of the index that leaves the fewest, as a rule.
+    fn prefix(&self) -> Vec<u8> {
+        match (self.tenant, self.tag, self.status) {
+            (Some(tenant), _, _) => layout::tenant(tenant),
+            (None, Some(tag), _) => layout::tag(tag),
+            (None, None, Some(status)) => layout::status(status.byte()),
+            (None, None, None) => vec![layout::RECORD],
+        }
+    }
+
+    pub(super) fn passes(&self, record: &KeyRecord) -> bool {
+        self.tenant.is_none_or(|tenant| record.tenant_id == tenant)
+            && self.status.is_none_or(|status| record.status == status)
+            && self.tag.is_none_or(|tag| record.tags.iter().any(|of_key| of_key == tag))
+            && (self.deleted || record.deleted_at.is_none())
+    }
+}
+
+fn read_row<T: DeserializeOwned>(
+    what: &str,
+    id: u64,
+    bytes: &[u8],
+    known_schema: u16,
+) -> Result<T, StoreError> {
+    envelope::open(bytes, known_schema)
+        .map_err(|error| plan::from_envelope(&format!("{what} {id}"), error))
+}
+
+/// The schema of the records, and the version of the keygate that wrote this. Outside an envelope:
+/// every keygate must be able to read it.
+fn read_format(bytes: &[u8]) -> Result<(u16, String), StoreError> {
+    let (schema, version) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| StoreError::corrupt("the format of the data is not stated"))?;
+    Ok((u16::from_le_bytes(*schema), String::from_utf8_lossy(version).into_owned()))
+}

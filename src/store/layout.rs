@@ -1,0 +1,138 @@
+//! Where things lie: the key space of the one tree.
+//!
+//! ```text
+//! 'k' id                    → the record, in an envelope
+//! 'd' digest(32)            → id u64 BE, kind u8: who owns this digest
+//! 't' tenant 00 id          → nothing; the keys of a tenant
+//! 's' status(1) id          → nothing; the keys in a status
+//! 'g' tag 00 id             → nothing; the keys with a tag
+//! 'u' id                    → usage of the key as absolute figures, in an envelope
+//! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
+//! 'm' name                  → facts about the whole: "format", "imports", "pending_import"
+//! ```
+//!
+//! `id` and `seq` are u64, big endian, so that bytewise order is numeric order. A tenant or a tag
+//! holds no zero byte, so that one that begins another does not take in its keys.
+
+use super::KEY_BYTES_MAX;
+
+/// Records.
+pub const RECORD: u8 = b'k';
+/// Digests of tokens.
+pub const DIGEST: u8 = b'd';
+/// Keys by tenant.
+pub const TENANT: u8 = b't';
+/// Keys by status.
+pub const STATUS: u8 = b's';
+/// Keys by tag.
+pub const TAG: u8 = b'g';
+/// Usage.
+pub const USAGE: u8 = b'u';
+/// Ids of increments.
+pub const INCREMENTS: u8 = b'i';
+/// Facts about the whole.
+pub const META: u8 = b'm';
+
+/// Most bytes of a tenant or a tag that can be indexed.
+pub const INDEXED_TEXT_BYTES_MAX: usize = KEY_BYTES_MAX - 10;
+
+/// Bytes of an id at the end of a key.
+const ID_BYTES: usize = 8;
+
+/// The key of a record.
+#[must_use]
+pub fn record(id: u64) -> Vec<u8> {
+    with_id(&[RECORD], id)
+}
+
+/// The key of a digest's owner.
+#[must_use]
+pub fn digest(digest: &[u8; 32]) -> Vec<u8> {
+    [&[DIGEST][..], digest].concat()
+}
+
+/// What the keys of a tenant's index rows begin with.
+#[must_use]
+pub fn tenant(tenant: &str) -> Vec<u8> {
+    [&[TENANT][..], tenant.as_bytes(), &[0]].concat()
+}
+
+/// What the keys of a status's index rows begin with.
+#[must_use]
+pub fn status(status: u8) -> Vec<u8> {
+    vec![STATUS, status]
+}
+
+/// What the keys of a tag's index rows begin with.
+#[must_use]
+pub fn tag(tag: &str) -> Vec<u8> {
+    [&[TAG][..], tag.as_bytes(), &[0]].concat()
+}
+
+/// The key of a key's usage.
+#[must_use]
+pub fn usage(id: u64) -> Vec<u8> {
+    with_id(&[USAGE], id)
+}
+
+/// The key of a chunk of increment ids.
+#[must_use]
+pub fn increments(seq: u64) -> Vec<u8> {
+    with_id(&[INCREMENTS], seq)
+}
+
+/// The key of a fact.
+#[must_use]
+pub fn meta(name: &str) -> Vec<u8> {
+    [&[META][..], name.as_bytes()].concat()
+}
+
+/// A prefix and the id behind it.
+#[must_use]
+pub fn with_id(prefix: &[u8], id: u64) -> Vec<u8> {
+    [prefix, &id.to_be_bytes()].concat()
+}
+
+/// The value of a digest's row: its owner, and whether it is the current digest (0) or the one
+/// before (1).
+#[must_use]
+pub fn with_id_and_kind(id: u64, kind: u8) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &[kind]].concat()
+}
+
+/// The id at the end of a key.
+#[must_use]
+pub fn id_of(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<ID_BYTES>().map(|id| u64::from_be_bytes(*id))
+}
+
+/// Whether a tenant or a tag can stand in an index.
+#[must_use]
+pub fn indexable(text: &str) -> bool {
+    text.len() <= INDEXED_TEXT_BYTES_MAX && !text.as_bytes().contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_as_numbers() {
+        let ids = [0, 1, 255, 256, u64::from(u32::MAX), 1 << 40, u64::MAX];
+        assert!(ids.map(record).is_sorted());
+        assert_eq!(ids.map(|id| id_of(&record(id))), ids.map(Some));
+    }
+
+    #[test]
+    fn a_tenant_does_not_take_in_one_that_it_begins() {
+        let row = with_id(&tenant("acme-2"), 7);
+        assert!(!row.starts_with(&tenant("acme")));
+        assert!(row.starts_with(&tenant("acme-2")));
+    }
+
+    #[test]
+    fn the_longest_indexed_text_makes_a_key() {
+        let text = "x".repeat(INDEXED_TEXT_BYTES_MAX);
+        assert_eq!(with_id(&tag(&text), u64::MAX).len(), KEY_BYTES_MAX);
+    }
+}

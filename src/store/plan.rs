@@ -1,0 +1,487 @@
+//! From writes to operations: a record together with its index rows, checked for conflicts.
+//!
+//! A [`Plan`] is one group of the committer: writes of several jobs that become one atomic batch.
+//! Checks see what the plan has gathered so far, so two jobs of one group that claim the same id
+//! conflict just as two that come one after the other.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+
+use super::envelope::{self, EnvelopeError};
+use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
+use crate::key::KeyRecord;
+
+/// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
+/// schema is read by [`read_record`] and written in the newest.
+pub const RECORD_SCHEMA: u16 = 1;
+
+/// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
+const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
+
+/// One change that a job asks for.
+#[derive(Debug)]
+pub enum Write {
+    /// A change to a key.
+    Key(KeyWrite),
+    /// A row outside the records: usage, increment ids, a fact. Made by the functions below.
+    Row(RowWrite),
+    /// Marks an import as begun. Durable before the first of its rows.
+    BeginImport {
+        /// From [`super::keys::Keys::next_import`].
+        number: u64,
+    },
+    /// Marks the import as whole: from here on its rows stay.
+    FinishImport {
+        /// The import that was begun.
+        number: u64,
+    },
+}
+
+/// A change to a key: the record and all its index rows.
+#[derive(Debug)]
+pub enum KeyWrite {
+    /// A new key. Usage that an earlier key of this id left behind is removed.
+    Insert(Box<KeyRecord>),
+    /// The key as it is to be, if the stored one is the one that was read.
+    Replace {
+        /// The revision of the record that was read.
+        before_revision: u64,
+        /// Has the same id, and another revision.
+        after: Box<KeyRecord>,
+    },
+    /// Removes the key with its usage, if the stored one is the one that was read.
+    Remove {
+        /// The key.
+        id: u64,
+        /// The revision of the record that was read.
+        revision: u64,
+    },
+    /// Removes the key with its usage, if the import that is under way brought it; otherwise leaves
+    /// it.
+    RollBack {
+        /// The key.
+        id: u64,
+        /// The import.
+        import: u64,
+    },
+}
+
+/// A row outside the records.
+#[derive(Debug)]
+pub struct RowWrite(Op);
+
+/// Why a write contradicts what is stored. Nothing of its job was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The id is taken.
+    #[error("a key with id {id} exists already")]
+    Id {
+        /// The id.
+        id: u64,
+    },
+    /// A digest is taken: the same token would find two keys.
+    #[error("key {holder} has the same token digest")]
+    Digest {
+        /// The key that has it.
+        holder: u64,
+    },
+    /// The record has changed since it was read.
+    #[error("key {id} has changed meanwhile: revision {stored} where {expected} was read")]
+    Revision {
+        /// The key.
+        id: u64,
+        /// The revision in the store.
+        stored: u64,
+        /// The revision that the writer had read.
+        expected: u64,
+    },
+    /// There is no such key.
+    #[error("there is no key with id {id}")]
+    Missing {
+        /// The id.
+        id: u64,
+    },
+    /// Another import is under way, or this one is not.
+    #[error("import {number} does not fit: {}", pending.map_or_else(
+        || "no import is under way, or its number is used".to_owned(),
+        |pending| format!("import {pending} is under way")
+    ))]
+    Import {
+        /// The import of the write.
+        number: u64,
+        /// The import that is under way.
+        pending: Option<u64>,
+    },
+}
+
+/// Why a job was not written, or is not known to be.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WriteError {
+    /// It contradicts what is stored.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The store failed. What the job wrote may or may not survive a restart.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be stored.
+    #[error("key {id} cannot be stored: {source}")]
+    Record {
+        /// The key.
+        id: u64,
+        /// Why.
+        source: EnvelopeError,
+    },
+    /// A tenant or a tag cannot be indexed.
+    #[error("key {id} has a tenant or a tag that is too long or holds a NUL")]
+    Unindexable {
+        /// The key.
+        id: u64,
+    },
+}
+
+impl Write {
+    /// A key's usage, as absolute figures: writing it twice counts once.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::TooLarge`].
+    pub fn usage<T: Serialize>(id: u64, schema: u16, figures: &T) -> Result<Self, EnvelopeError> {
+        Self::row(layout::usage(id), schema, figures)
+    }
+
+    /// A chunk of the ids of counted increments.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::TooLarge`].
+    pub fn increments<T: Serialize>(seq: u64, schema: u16, ids: &T) -> Result<Self, EnvelopeError> {
+        Self::row(layout::increments(seq), schema, ids)
+    }
+
+    /// Removes a chunk of the ids of counted increments.
+    #[must_use]
+    pub fn remove_increments(seq: u64) -> Self {
+        Self::Row(RowWrite(Op::Remove { key: layout::increments(seq) }))
+    }
+
+    /// A fact about the whole.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::TooLarge`].
+    pub fn fact<T: Serialize>(name: Fact, schema: u16, fact: &T) -> Result<Self, EnvelopeError> {
+        Self::row(layout::meta(name.0), schema, fact)
+    }
+
+    fn row<T: Serialize>(key: Vec<u8>, schema: u16, value: &T) -> Result<Self, EnvelopeError> {
+        let value = envelope::seal(schema, value)?;
+        Ok(Self::Row(RowWrite(Op::Put { key, value })))
+    }
+}
+
+/// The name of a fact about the whole, declared once by its owner.
+#[derive(Debug, Clone, Copy)]
+pub struct Fact(pub &'static str);
+
+/// What the store itself keeps, as plain numbers outside an envelope: they must be readable by
+/// every keygate, older or newer.
+pub(super) const PENDING_IMPORT: Fact = Fact("pending_import");
+pub(super) const IMPORTS: Fact = Fact("imports");
+pub(super) const FORMAT: Fact = Fact("format");
+
+/// Operations that inserting, or removing, this record takes.
+#[must_use]
+pub fn ops_of(record: &KeyRecord) -> usize {
+    // The record, its usage, its tenant and its status.
+    4 + record.digests().count() + record.tags.len()
+}
+
+/// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
+/// large as a batch may be. For insertions and rows; any other write becomes a job with its unit.
+pub fn jobs(units: impl IntoIterator<Item = Vec<Write>>) -> impl Iterator<Item = Vec<Write>> {
+    let mut units = units.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut job = units.next()?;
+        let (mut ops, mut bytes) = weight(&job);
+        while let Some(unit) = units.peek() {
+            let (unit_ops, unit_bytes) = weight(unit);
+            (ops, bytes) = (ops + unit_ops, bytes + unit_bytes);
+            if ops > OPS_MAX || bytes > JOB_BYTES {
+                break;
+            }
+            job.extend(units.next()?);
+        }
+        Some(job)
+    })
+}
+
+/// Operations, and roughly the bytes, of writes.
+fn weight(unit: &[Write]) -> (usize, usize) {
+    let weights = unit.iter().map(|write| match write {
+        Write::Key(KeyWrite::Insert(record)) => (ops_of(record), envelope::payload_bytes(record)),
+        Write::Row(RowWrite(op)) => (1, op.bytes()),
+        _ => (OPS_MAX, 0),
+    });
+    weights
+        .fold((0, 0), |(ops, bytes), (more_ops, more_bytes)| (ops + more_ops, bytes + more_bytes))
+}
+
+/// Reads a record of any schema up to [`RECORD_SCHEMA`].
+///
+/// # Errors
+/// See [`EnvelopeError`].
+pub fn read_record(bytes: &[u8]) -> Result<KeyRecord, EnvelopeError> {
+    let sealed = envelope::check(bytes, RECORD_SCHEMA)?;
+    // The first change of the record adds its old type and an arm here.
+    sealed.decode()
+}
+
+/// One atomic batch in the making.
+pub(super) struct Plan<'a> {
+    store: &'a dyn Store,
+    ops: Vec<Op>,
+    /// Where in `ops` a row was last written.
+    rows: HashMap<Vec<u8>, usize>,
+    bytes: usize,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(store: &'a dyn Store) -> Self {
+        Self { store, ops: Vec::new(), rows: HashMap::new(), bytes: 0 }
+    }
+
+    /// The batch.
+    pub(super) fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Adds all writes of a job, or none of them. `Ok(false)` when they are in order and do not
+    /// fit into this batch together with what is there: they belong into the next.
+    ///
+    /// # Errors
+    /// A job that no batch can take, conflicts, and failures of the store's reads.
+    pub(super) fn add(&mut self, writes: &[Write]) -> Result<bool, WriteError> {
+        let (ops_before, bytes_before) = (self.ops.len(), self.bytes);
+        let added = writes.iter().try_for_each(|write| {
+            self.write(write)?;
+            check_job(self.ops.len() - ops_before, self.bytes - bytes_before)
+        });
+        let fits = self.ops.len() <= OPS_MAX && self.bytes <= BATCH_BYTES_MAX;
+        if added.is_err() || !fits {
+            self.truncate(ops_before);
+        }
+        added.map(|()| fits)
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), WriteError> {
+        match write {
+            Write::Key(KeyWrite::Insert(record)) => self.insert(record),
+            Write::Key(KeyWrite::Replace { before_revision, after }) => {
+                self.replace(*before_revision, after)
+            }
+            Write::Key(KeyWrite::Remove { id, revision }) => {
+                let stored = self.stored_at(*id, *revision)?;
+                self.remove(&stored);
+                Ok(())
+            }
+            Write::Key(KeyWrite::RollBack { id, import }) => {
+                self.check_pending(*import)?;
+                if let Some(stored) = self.stored(*id)?.filter(|stored| stored.import == *import) {
+                    self.remove(&stored);
+                }
+                Ok(())
+            }
+            Write::Row(RowWrite(op)) => {
+                self.push(op.clone());
+                Ok(())
+            }
+            Write::BeginImport { number } => self.begin_import(*number),
+            Write::FinishImport { number } => self.finish_import(*number),
+        }
+    }
+
+    fn insert(&mut self, record: &KeyRecord) -> Result<(), WriteError> {
+        let id = record.id;
+        if self.get(&layout::record(id))?.is_some() {
+            return Err(Conflict::Id { id }.into());
+        }
+        let rows = index_rows(record)?;
+        self.check_digests(record)?;
+        self.put_record(record)?;
+        rows.into_iter().for_each(|(key, value)| self.push(Op::Put { key, value }));
+        self.push(Op::Remove { key: layout::usage(id) });
+        Ok(())
+    }
+
+    fn replace(&mut self, before_revision: u64, after: &KeyRecord) -> Result<(), WriteError> {
+        let before = index_rows(&self.stored_at(after.id, before_revision)?)?;
+        let rows = index_rows(after)?;
+        self.check_digests(after)?;
+        self.put_record(after)?;
+        for key in before.keys().filter(|key| !rows.contains_key(*key)) {
+            self.push(Op::Remove { key: key.clone() });
+        }
+        for (key, value) in rows.into_iter().filter(|(key, value)| before.get(key) != Some(value)) {
+            self.push(Op::Put { key, value });
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, stored: &KeyRecord) {
+        // A stored record was indexed when it was written.
+        let rows = index_rows(stored).unwrap_or_default().into_keys();
+        let keys = [layout::record(stored.id), layout::usage(stored.id)];
+        keys.into_iter().chain(rows).for_each(|key| self.push(Op::Remove { key }));
+    }
+
+    fn begin_import(&mut self, number: u64) -> Result<(), WriteError> {
+        let pending = self.number(PENDING_IMPORT)?;
+        let used = self.number(IMPORTS)?.unwrap_or(0);
+        if pending.is_some() || number <= used {
+            return Err(Conflict::Import { number, pending }.into());
+        }
+        self.put_number(IMPORTS, number);
+        self.put_number(PENDING_IMPORT, number);
+        Ok(())
+    }
+
+    fn finish_import(&mut self, number: u64) -> Result<(), WriteError> {
+        self.check_pending(number)?;
+        self.push(Op::Remove { key: layout::meta(PENDING_IMPORT.0) });
+        Ok(())
+    }
+
+    /// Refuses what belongs to an import that is not under way: its rows may no longer be touched.
+    fn check_pending(&self, number: u64) -> Result<(), WriteError> {
+        match self.number(PENDING_IMPORT)? {
+            Some(pending) if pending == number => Ok(()),
+            pending => Err(Conflict::Import { number, pending }.into()),
+        }
+    }
+
+    /// Refuses a record whose digest finds another key already.
+    fn check_digests(&self, record: &KeyRecord) -> Result<(), WriteError> {
+        for digest in record.digests() {
+            let Some(row) = self.get(&layout::digest(&digest.0))? else { continue };
+            let holder = digest_holder(&row)?;
+            if holder != record.id {
+                return Err(Conflict::Digest { holder }.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn stored_at(&self, id: u64, revision: u64) -> Result<KeyRecord, WriteError> {
+        let stored = self.stored(id)?.ok_or(Conflict::Missing { id })?;
+        if stored.revision != revision {
+            let (stored, expected) = (stored.revision, revision);
+            return Err(Conflict::Revision { id, stored, expected }.into());
+        }
+        Ok(stored)
+    }
+
+    fn stored(&self, id: u64) -> Result<Option<KeyRecord>, WriteError> {
+        let row = self.get(&layout::record(id))?;
+        Ok(row.map(|bytes| stored_record(id, &bytes)).transpose()?)
+    }
+
+    fn put_record(&mut self, record: &KeyRecord) -> Result<(), WriteError> {
+        let id = record.id;
+        let value = envelope::seal(RECORD_SCHEMA, record)
+            .map_err(|source| WriteError::Record { id, source })?;
+        self.push(Op::Put { key: layout::record(id), value });
+        Ok(())
+    }
+
+    fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
+        self.get(&layout::meta(fact.0))?.map(|bytes| read_number(fact, &bytes)).transpose()
+    }
+
+    fn put_number(&mut self, fact: Fact, number: u64) {
+        let (key, value) = (layout::meta(fact.0), number.to_le_bytes().to_vec());
+        self.push(Op::Put { key, value });
+    }
+
+    /// A row as it will be after this batch.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.rows.get(key).and_then(|at| self.ops.get(*at)) {
+            Some(Op::Put { value, .. }) => Ok(Some(value.clone())),
+            Some(Op::Remove { .. }) => Ok(None),
+            None => self.store.get(key),
+        }
+    }
+
+    fn push(&mut self, op: Op) {
+        self.bytes += op.bytes();
+        self.rows.insert(op.key().to_vec(), self.ops.len());
+        self.ops.push(op);
+    }
+
+    /// Forgets everything from the operation `len` on.
+    fn truncate(&mut self, len: usize) {
+        self.ops.truncate(len);
+        self.bytes = self.ops.iter().map(Op::bytes).sum();
+        let rows = self.ops.iter().enumerate().map(|(at, op)| (op.key().to_vec(), at));
+        self.rows = rows.collect();
+    }
+}
+
+/// Refuses what no batch can take.
+fn check_job(ops: usize, bytes: usize) -> Result<(), WriteError> {
+    let (found, max, unit) = match (ops > OPS_MAX, bytes > BATCH_BYTES_MAX) {
+        (true, _) => (ops, OPS_MAX, "operations"),
+        (_, true) => (bytes, BATCH_BYTES_MAX, "bytes"),
+        _ => return Ok(()),
+    };
+    Err(StoreError::BatchTooLarge { found, max, unit }.into())
+}
+
+/// Every index row of a record.
+pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WriteError> {
+    let id = record.id;
+    let texts = record.tags.iter().chain([&record.tenant_id]);
+    if !texts.into_iter().all(|text| layout::indexable(text)) {
+        return Err(WriteError::Unindexable { id });
+    }
+    let prefixes = record.tags.iter().map(|tag| layout::tag(tag));
+    let prefixes =
+        prefixes.chain([layout::tenant(&record.tenant_id), layout::status(record.status.byte())]);
+    let mut rows: BTreeMap<_, _> =
+        prefixes.map(|prefix| (layout::with_id(&prefix, id), Vec::new())).collect();
+    let current = record.key_hash.map(|hash| hash.digest);
+    for digest in record.digests() {
+        let kind = u8::from(current != Some(digest));
+        rows.insert(layout::digest(&digest.0), layout::with_id_and_kind(id, kind));
+    }
+    Ok(rows)
+}
+
+/// The record in a row that was read.
+pub(super) fn stored_record(id: u64, bytes: &[u8]) -> Result<KeyRecord, StoreError> {
+    let record = read_record(bytes).map_err(|error| from_envelope(&format!("key {id}"), error))?;
+    if record.id == id {
+        return Ok(record);
+    }
+    Err(StoreError::corrupt(format!("the row of key {id} holds key {}", record.id)))
+}
+
+/// What is wrong with a row that was read.
+pub(super) fn from_envelope(row: &str, error: EnvelopeError) -> StoreError {
+    match error {
+        EnvelopeError::NewerSchema { found, known } => {
+            StoreError::NewerSchema { found, known, written_by: "version not stated".to_owned() }
+        }
+        error => StoreError::corrupt(format!("{row}: {error}")),
+    }
+}
+
+fn digest_holder(row: &[u8]) -> Result<u64, StoreError> {
+    row.first_chunk()
+        .map(|id| u64::from_be_bytes(*id))
+        .ok_or_else(|| StoreError::corrupt("a digest's row names no key"))
+}
+
+/// A number that the store keeps.
+pub(super) fn read_number(fact: Fact, bytes: &[u8]) -> Result<u64, StoreError> {
+    bytes.try_into().map(u64::from_le_bytes).map_err(|_| {
+        StoreError::corrupt(format!("the number {:?} has {} bytes", fact.0, bytes.len()))
+    })
+}

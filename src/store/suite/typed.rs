@@ -1,0 +1,344 @@
+//! Keys, indexes, conflicts, imports.
+
+use super::super::plan::{FORMAT, jobs, ops_of};
+use super::super::{
+    CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, StoreError, Write, WriteError,
+    layout,
+};
+use super::{Home, changed, insert, over_every_store, put, record, records_of, replace, start};
+use crate::key::{Status, Time};
+
+over_every_store! {
+    a_key_is_found_by_id_and_by_every_index
+    a_change_moves_the_key_in_every_index
+    a_removed_key_leaves_nothing_behind
+    conflicts_fail_their_own_job_only
+    pages_join_filters_and_continue
+    usage_and_increments_are_absolute
+    an_import_is_taken_whole
+    an_import_that_is_rolled_back_leaves_nothing
+    an_import_cut_short_is_removed_at_the_next_start
+    only_one_import_at_a_time
+    imports_are_cut_into_jobs
+    data_of_a_newer_keygate_is_refused
+    what_is_committed_survives_a_restart
+}
+
+fn conflict(result: Result<(), CommitError>) -> Conflict {
+    match result {
+        Err(CommitError::Write(WriteError::Conflict(conflict))) => conflict,
+        other => panic!("expected a conflict, got {other:?}"),
+    }
+}
+
+fn ids(keys: &Keys, filter: &Filter<'_>) -> Vec<u64> {
+    let page = keys.page(filter, None, 100).expect("readable");
+    page.records.iter().map(|record| record.id).collect()
+}
+
+fn a_key_is_found_by_id_and_by_every_index(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    for id in 1..=6 {
+        committer.commit(vec![insert(&record(id))], true).expect("committed");
+    }
+    assert_eq!(keys.get(4).expect("readable"), Some(record(4)));
+    assert_eq!(keys.get(7).expect("readable"), None);
+    assert_eq!(ids(&keys, &Filter::default()), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(ids(&keys, &Filter { tenant: Some("tenant-1"), ..Filter::default() }), [1, 4]);
+    let suspended = Filter { status: Some(Status::Suspended), ..Filter::default() };
+    assert_eq!(ids(&keys, &suspended), [1, 3, 5]);
+    assert_eq!(ids(&keys, &Filter { tag: Some("tag-0"), ..Filter::default() }), [2, 4, 6]);
+    assert_eq!(ids(&keys, &Filter { tag: Some("tag"), ..Filter::default() }), [0_u64; 0]);
+    assert_eq!(records_of(home.store().as_ref()).len(), 6);
+}
+
+fn a_change_moves_the_key_in_every_index(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let before = record(1);
+    let after = changed(&before, |record| {
+        record.tenant_id = "elsewhere".to_owned();
+        record.status = Status::Revoked;
+        record.tags = vec!["every".to_owned(), "new".to_owned(), "new".to_owned()];
+        record.previous_key_hash = record.key_hash;
+        record.key_hash = record_hash("rotated");
+    });
+    committer.commit(vec![insert(&before)], true).expect("inserted");
+    committer.commit(vec![replace(&before, &after)], true).expect("replaced");
+    assert_eq!(keys.get(1).expect("readable"), Some(after.clone()));
+    records_of(home.store().as_ref());
+    let deleted = changed(&after, |record| record.deleted_at = Some(Time::from_micros(1)));
+    committer.commit(vec![replace(&after, &deleted)], true).expect("deleted");
+    assert_eq!(ids(&keys, &Filter::default()), [0_u64; 0]);
+    assert_eq!(ids(&keys, &Filter { deleted: true, ..Filter::default() }), [1]);
+    records_of(home.store().as_ref());
+    // A deleted key gives its digests free.
+    let mut heir = record(2);
+    heir.key_hash = record_hash("rotated");
+    committer.commit(vec![insert(&heir)], true).expect("the digest is free");
+}
+
+fn record_hash(token: &str) -> Option<crate::key::SealedHash> {
+    Some(super::pepper().seal_token(token.as_bytes()))
+}
+
+fn a_removed_key_leaves_nothing_behind(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let rows_before = super::rows_of(home.store().as_ref());
+    committer.commit(vec![insert(&record(1))], true).expect("inserted");
+    let usage = Write::usage(1, 1, &5_u64).expect("small");
+    committer.commit(vec![usage], true).expect("counted");
+    let removal = Write::Key(KeyWrite::Remove { id: 1, revision: 1 });
+    committer.commit(vec![removal], true).expect("removed");
+    assert_eq!(super::rows_of(home.store().as_ref()), rows_before);
+    // Usage written behind may still come for a key that is gone; its id starts anew.
+    let late = Write::usage(1, 1, &6_u64).expect("small");
+    committer.commit(vec![late], true).expect("counted");
+    committer.commit(vec![insert(&record(1))], true).expect("inserted");
+    assert_eq!(keys.usage::<u64>(1, 1).expect("readable"), None);
+}
+
+fn conflicts_fail_their_own_job_only(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let (one, two) = (record(1), record(2));
+    committer.commit(vec![insert(&one)], true).expect("inserted");
+
+    let same_id = committer.commit(vec![insert(&two), insert(&one)], true);
+    assert_eq!(conflict(same_id), Conflict::Id { id: 1 });
+    assert_eq!(keys.get(2).expect("readable"), None, "a job is taken whole or not at all");
+
+    let mut thief = record(3);
+    thief.key_hash = one.key_hash;
+    let same_token = committer.commit(vec![insert(&thief)], true);
+    assert_eq!(conflict(same_token), Conflict::Digest { holder: 1 });
+    let twice = committer.commit(vec![insert(&two), insert(&two)], true);
+    assert_eq!(conflict(twice), Conflict::Id { id: 2 }, "within a job as well");
+
+    committer.commit(vec![insert(&two)], true).expect("inserted");
+    let taking = changed(&two, |record| record.previous_key_hash = one.key_hash);
+    let taken = committer.commit(vec![replace(&two, &taking)], true);
+    assert_eq!(conflict(taken), Conflict::Digest { holder: 1 });
+
+    let newer = changed(&one, |record| record.name = "renamed".to_owned());
+    committer.commit(vec![replace(&one, &newer)], true).expect("replaced");
+    let stale = Conflict::Revision { id: 1, stored: 2, expected: 1 };
+    assert_eq!(conflict(committer.commit(vec![replace(&one, &newer)], true)), stale);
+    let removal = || vec![Write::Key(KeyWrite::Remove { id: 1, revision: 1 })];
+    assert_eq!(conflict(committer.commit(removal(), true)), stale);
+
+    let nobody = record(9);
+    let missing = committer.commit(vec![replace(&nobody, &nobody)], true);
+    assert_eq!(conflict(missing), Conflict::Missing { id: 9 });
+
+    let records = records_of(home.store().as_ref());
+    assert_eq!(records.into_values().collect::<Vec<_>>(), [newer, two]);
+    assert_eq!(committer.stats().latched, None);
+}
+
+fn pages_join_filters_and_continue(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    for id in 1..=100 {
+        committer.commit(vec![insert(&record(id))], false).expect("committed");
+    }
+    let filters = [
+        Filter::default(),
+        Filter { tenant: Some("tenant-2"), ..Filter::default() },
+        Filter { tenant: Some("tenant-2"), tag: Some("tag-1"), ..Filter::default() },
+        Filter { status: Some(Status::Active), tag: Some("every"), ..Filter::default() },
+        Filter { status: Some(Status::Active), tag: Some("tag-1"), ..Filter::default() },
+    ];
+    for filter in filters {
+        let all: Vec<_> =
+            (1..=100).map(record).filter(|record| filter.passes(record)).map(|r| r.id).collect();
+        for limit in [1, 3, 33, 100, 1000] {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = keys.page(&filter, after, limit).expect("readable");
+                assert!(page.records.len() <= limit);
+                found.extend(page.records.iter().map(|record| record.id));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, all, "{filter:?} by {limit}");
+        }
+    }
+}
+
+fn usage_and_increments_are_absolute(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let usage = |id, count: u64| Write::usage(id, 1, &count).expect("small");
+    committer.commit(vec![usage(1, 10), usage(2, 5)], true).expect("written");
+    committer.commit(vec![usage(1, 11), usage(1, 12)], true).expect("written");
+    assert_eq!(keys.usage::<u64>(1, 1).expect("readable"), Some(12));
+    assert_eq!(keys.usage::<u64>(3, 1).expect("readable"), None);
+    let mut all = Vec::new();
+    keys.for_each_usage(1, |id, count: Result<u64, StoreError>| {
+        all.push((id, count?));
+        Ok::<_, StoreError>(())
+    })
+    .expect("readable");
+    assert_eq!(all, [(1, 12), (2, 5)]);
+
+    let chunk = |seq: u64| Write::increments(seq, 1, &vec![seq; 3]).expect("small");
+    committer.commit(vec![chunk(7), chunk(300), chunk(8)], true).expect("written");
+    committer.commit(vec![Write::remove_increments(7)], true).expect("removed");
+    let mut seqs = Vec::new();
+    keys.for_each_increments(1, |seq, ids: Result<Vec<u64>, StoreError>| {
+        assert_eq!(ids?, [seq; 3]);
+        seqs.push(seq);
+        Ok::<_, StoreError>(())
+    })
+    .expect("readable");
+    assert_eq!(seqs, [8, 300]);
+
+    let fact = Fact("window");
+    assert_eq!(keys.fact::<u32>(fact, 1).expect("readable"), None);
+    committer.commit(vec![Write::fact(fact, 1, &9_u32).expect("small")], true).expect("written");
+    assert_eq!(keys.fact::<u32>(fact, 1).expect("readable"), Some(9));
+    let newer = Write::fact(fact, 2, &9_u32).expect("small");
+    committer.commit(vec![newer], true).expect("written");
+    assert!(matches!(keys.fact::<u32>(fact, 1), Err(StoreError::NewerSchema { found: 2, .. })));
+}
+
+/// Begins an import and brings in the given keys.
+fn import(keys: &Keys, committer: &super::Committer, ids: std::ops::RangeInclusive<u64>) -> u64 {
+    let number = keys.next_import().expect("readable");
+    committer.commit(vec![Write::BeginImport { number }], true).expect("begun");
+    for id in ids {
+        let imported = changed(&record(id), |record| record.import = number);
+        let usage = Write::usage(id, 1, &id).expect("small");
+        committer.commit(vec![insert(&imported), usage], false).expect("imported");
+    }
+    number
+}
+
+fn an_import_is_taken_whole(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let number = import(&keys, &committer, 1..=20);
+    assert_eq!(keys.pending_import().expect("readable"), Some(number));
+    committer.commit(vec![Write::FinishImport { number }], true).expect("finished");
+    assert_eq!(keys.pending_import().expect("readable"), None);
+    let late = Write::Key(KeyWrite::RollBack { id: 1, import: number });
+    let refused = conflict(committer.commit(vec![late], true));
+    assert_eq!(refused, Conflict::Import { number, pending: None });
+    committer.stop().expect("stopped");
+    drop((keys, committer));
+    home.restart();
+    let (keys, _committer) = start(home.store());
+    assert_eq!(records_of(home.store().as_ref()).len(), 20);
+    assert_eq!(keys.usage::<u64>(20, 1).expect("readable"), Some(20));
+}
+
+fn an_import_that_is_rolled_back_leaves_nothing(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    committer.commit(vec![insert(&record(500))], true).expect("one of before");
+    let before = super::rows_of(home.store().as_ref()).len();
+    let number = import(&keys, &committer, 1..=300);
+    let removed = keys
+        .roll_back_import(number, |writes| committer.commit(writes, true))
+        .expect("rolled back");
+    assert_eq!(removed, 300);
+    let rows = super::rows_of(home.store().as_ref());
+    assert_eq!(rows.len(), before + 1, "the count of imports is kept: a number is used once");
+    assert_eq!(records_of(home.store().as_ref()).into_keys().collect::<Vec<_>>(), [500]);
+    assert!(keys.next_import().expect("readable") > number);
+}
+
+fn an_import_cut_short_is_removed_at_the_next_start(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let whole = import(&keys, &committer, 1..=5);
+    committer.commit(vec![Write::FinishImport { number: whole }], true).expect("finished");
+    let cut = import(&keys, &committer, 100..=400);
+    assert_ne!(whole, cut);
+    committer.stop().expect("stopped");
+    drop((keys, committer));
+    home.restart();
+    let (keys, _committer) = start(home.store());
+    let left: Vec<_> = records_of(home.store().as_ref()).into_keys().collect();
+    assert_eq!(left, [1, 2, 3, 4, 5]);
+    assert_eq!(keys.usage::<u64>(100, 1).expect("readable"), None);
+    assert_eq!(keys.pending_import().expect("readable"), None);
+}
+
+fn only_one_import_at_a_time(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let begin = |number| committer.commit(vec![Write::BeginImport { number }], true);
+    let finish = |number| committer.commit(vec![Write::FinishImport { number }], true);
+    assert_eq!(keys.next_import().expect("readable"), 1);
+    begin(1).expect("begun");
+    assert_eq!(conflict(begin(2)), Conflict::Import { number: 2, pending: Some(1) });
+    assert_eq!(conflict(finish(2)), Conflict::Import { number: 2, pending: Some(1) });
+    finish(1).expect("finished");
+    assert_eq!(conflict(finish(1)), Conflict::Import { number: 1, pending: None });
+    assert_eq!(conflict(begin(1)), Conflict::Import { number: 1, pending: None });
+    begin(2).expect("begun");
+}
+
+fn imports_are_cut_into_jobs(home: &mut Home) {
+    let (_keys, committer) = start(home.store());
+    let mut records: Vec<_> = (1..=400).map(record).collect();
+    // 20 of 900 KiB: more than a batch may hold.
+    for large in &mut records[100..120] {
+        large.metadata_json = vec![b'x'; 900 * 1024];
+    }
+    let units = records
+        .iter()
+        .map(|record| vec![insert(record), Write::usage(record.id, 1, &record.id).expect("small")]);
+    let jobs: Vec<_> = jobs(units).collect();
+    assert!(jobs.len() < 20, "{} jobs", jobs.len());
+    let whole = |job: &Vec<Write>| {
+        let ops: usize = job
+            .iter()
+            .map(|write| match write {
+                Write::Key(KeyWrite::Insert(record)) => ops_of(record),
+                _ => 1,
+            })
+            .sum();
+        ops <= OPS_MAX && job.len().is_multiple_of(2)
+    };
+    assert!(jobs.iter().all(whole), "no unit is cut");
+    for job in jobs {
+        committer.commit(job, false).expect("fits");
+    }
+    assert_eq!(records_of(home.store().as_ref()).len(), 400);
+    let everything: Vec<_> = (1000..1400).map(|id| insert(&record(id))).collect();
+    let too_much = committer.commit(everything, false);
+    let error = StoreError::BatchTooLarge { found: OPS_MAX, max: OPS_MAX, unit: "operations" };
+    match too_much {
+        Err(CommitError::Write(WriteError::Store(found))) => {
+            assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&error));
+        }
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+    assert_eq!(committer.stats().latched, None);
+}
+
+fn data_of_a_newer_keygate_is_refused(home: &mut Home) {
+    let store = home.store();
+    let format = [&u16::MAX.to_le_bytes()[..], b"9.8.7"].concat();
+    store.apply(&[put(&layout::meta(FORMAT.0), &format)]).expect("applied");
+    let error = Keys::open(store).map(drop).expect_err("refused");
+    assert!(matches!(error, StoreError::NewerSchema { found: u16::MAX, .. }), "{error}");
+    assert!(error.to_string().contains("9.8.7"), "{error}");
+}
+
+fn what_is_committed_survives_a_restart(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    for id in 1..=200 {
+        committer.commit(vec![insert(&record(id))], id % 5 == 0).expect("committed");
+    }
+    committer.stop().expect("stopped");
+    drop((keys, committer));
+    home.restart();
+    let (keys, _committer) = start(home.store());
+    let mut found = Vec::new();
+    keys.for_each(|id, stored| {
+        assert_eq!(stored?, record(id));
+        found.push(id);
+        Ok::<_, StoreError>(())
+    })
+    .expect("readable");
+    assert_eq!(found, (1..=200).collect::<Vec<_>>());
+    records_of(home.store().as_ref());
+}
