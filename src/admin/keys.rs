@@ -135,8 +135,8 @@ impl Admin {
         request: wire::KeySetStatus,
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
-        let status =
-            Status::parse(&request.status).map_err(|error| AdminError::invalid(error.to_string()))?;
+        let status = Status::parse(&request.status)
+            .map_err(|error| AdminError::invalid(error.to_string()))?;
         let reason = reason(request.reason)?;
         let record = self
             .change(id, |before| {
@@ -177,10 +177,8 @@ impl Admin {
         after.revision = before.revision + 1;
         after.updated_at = Some(self.time());
         check_size(&after, self)?;
-        let write = KeyWrite::Replace {
-            before_revision: before.revision,
-            after: Box::new(after.clone()),
-        };
+        let write =
+            KeyWrite::Replace { before_revision: before.revision, after: Box::new(after.clone()) };
         self.commit(vec![Write::Key(write)]).await?;
         self.publish(&after)?;
         Ok(after)

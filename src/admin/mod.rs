@@ -123,9 +123,7 @@ impl Admin {
     async fn record(&self, id: u64) -> Result<KeyRecord, AdminError> {
         let keys = self.keys.clone();
         let record = blocking(move || keys.get(id)).await.ok_or_else(AdminError::stopping)??;
-        record
-            .filter(|record| record.deleted_at.is_none())
-            .ok_or_else(|| AdminError::not_found(id))
+        record.filter(|record| record.deleted_at.is_none()).ok_or_else(|| AdminError::not_found(id))
     }
 
     /// Writes and waits until the writes are durable.
