@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::Opcode;
 use keygate_protocol::admin::{
-    KeyChanged, KeyCreate, KeyCreated, KeyList, KeyPage, KeyRef, KeyRotate, KeyRotated,
-    KeySetStatus, KeyUpdate, KeyUsage,
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyList, KeyPage, KeyRef, KeyRotate, KeyRotated,
+    KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -95,16 +95,16 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn stats(&self) -> Result<Value, Error> {
-        self.admin(Opcode::Stats, &()).await
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.admin(Opcode::Stats, &NoFields {}).await
     }
 
     /// Whether the daemon can do its work.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn health(&self) -> Result<Value, Error> {
-        self.admin(Opcode::Health, &()).await
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.admin(Opcode::Health, &NoFields {}).await
     }
 
     /// Begins to import records, on a connection of its own. With `skip_bad` the good records are
@@ -151,11 +151,11 @@ pub(super) fn key_ref(id: u64) -> KeyRef {
     KeyRef { id: id.to_string() }
 }
 
-/// The payload of an admin request: JSON, or nothing where nothing is said.
+/// The payload of an admin request.
 pub(super) fn encode(request: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    // What is sent are strings, numbers and values that were JSON before: they are JSON again.
-    let json = Zeroizing::new(serde_json::to_vec(request).unwrap_or_default());
-    if json[..] == *b"null" { Zeroizing::default() } else { json }
+    // Strings, numbers and values that are JSON already cannot fail to become JSON. If they did,
+    // the daemon would refuse the empty payload.
+    Zeroizing::new(serde_json::to_vec(request).unwrap_or_default())
 }
 
 pub(super) fn decode<R: DeserializeOwned>(payload: &[u8]) -> Result<R, Error> {

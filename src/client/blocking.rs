@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::admin::{
-    KeyChanged, KeyCreate, KeyCreated, KeyList, KeyPage, KeyRotate, KeyRotated, KeySetStatus,
-    KeyUpdate, KeyUsage,
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyList, KeyPage, KeyRotate, KeyRotated,
+    KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
 };
 use keygate_protocol::frame::HEADER_BYTES;
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
@@ -238,16 +238,16 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub fn stats(&mut self) -> Result<Value, Error> {
-        self.admin(Opcode::Stats, &())
+    pub fn stats(&mut self) -> Result<Stats, Error> {
+        self.admin(Opcode::Stats, &NoFields {})
     }
 
     /// Whether the daemon can do its work.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn health(&mut self) -> Result<Value, Error> {
-        self.admin(Opcode::Health, &())
+    pub fn health(&mut self) -> Result<Health, Error> {
+        self.admin(Opcode::Health, &NoFields {})
     }
 
     fn item<I: Item>(&mut self, item: &I) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -340,7 +340,8 @@ impl Client {
         }
     }
 
-    fn lost(&self, loss: Loss, may_have_been_executed: bool) -> Error {
+    fn lost(&self, loss: Loss, written: bool) -> Error {
+        let may_have_been_executed = written && loss.may_have_been_executed();
         if matches!(&loss, Loss::Io(error) if is_timeout(error)) {
             return Error::TimedOut { after: self.timeout, may_have_been_executed };
         }

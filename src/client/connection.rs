@@ -88,8 +88,6 @@ struct Driver<'a> {
     answered: bool,
     /// Why writing failed. Reading goes on, because answers may still lie in the socket.
     broken: Option<io::Error>,
-    /// What the daemon said of the connection, which it closes after.
-    told: Option<Loss>,
     silence_max: Duration,
     silence: Option<Pin<Box<Sleep>>>,
 }
@@ -112,7 +110,6 @@ impl<'a> Driver<'a> {
             wakes: Wakes::default(),
             answered: false,
             broken: None,
-            told: None,
             silence_max,
             silence: None,
         }
@@ -124,7 +121,7 @@ impl<'a> Driver<'a> {
         match self.poll_moving(cx) {
             Ok(seen) if seen.closing && self.out.is_empty() => Poll::Ready(None),
             Ok(seen) => self.poll_silence(seen.in_vain, cx).map(Some),
-            Err(loss) => Poll::Ready(Some(self.told.take().unwrap_or(loss))),
+            Err(loss) => Poll::Ready(Some(loss)),
         }
     }
 
@@ -154,7 +151,7 @@ impl<'a> Driver<'a> {
         let (seen, settled) = {
             let mut table = self.link.table();
             let settled = Self::settle(&mut self.wire, &mut table, &mut self.wakes);
-            if self.out.is_empty() && self.broken.is_none() && self.told.is_none() {
+            if self.out.is_empty() && self.broken.is_none() {
                 table.send(&mut self.out);
             }
             table.sleep(cx.waker());
@@ -162,26 +159,14 @@ impl<'a> Driver<'a> {
             (Seen { closing, in_vain: closing || table.has_abandoned() }, settled)
         };
         self.link.wake(&mut self.wakes);
-        match settled {
-            Ok(()) => Ok(seen),
-            // The daemon closes; answers to what it had read before may still come.
-            Err(Loss::Refused(refusal)) => {
-                self.told.get_or_insert(Loss::Refused(refusal));
-                Ok(seen)
-            }
-            Err(loss) => Err(loss),
-        }
+        settled.map(|()| seen)
     }
 
     fn settle(wire: &mut Wire, table: &mut Table, wakes: &mut Wakes) -> Result<(), Loss> {
-        let mut told = Ok(());
         while let Some(frame) = wire.inbox.next().map_err(ReplyError::from)? {
-            match table.receive(&frame, wakes) {
-                Err(Loss::Refused(refusal)) => told = Err(Loss::Refused(refusal)),
-                done => done?,
-            }
+            table.receive(&frame, wakes)?;
         }
-        told
+        Ok(())
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) {

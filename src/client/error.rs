@@ -43,7 +43,8 @@ pub enum Error {
         endpoint: Endpoint,
         /// How it ended.
         source: Arc<Loss>,
-        /// False when the request had not been written to its last byte.
+        /// False when the request had not been written to its last byte, and when the daemon
+        /// said that it was closing without having read it.
         may_have_been_executed: bool,
     },
     /// The daemon could not judge or carry out the request.
@@ -79,10 +80,10 @@ impl Error {
     /// Whether the daemon may have executed the request although there is no usable answer. If
     /// not, sending it again is safe.
     ///
-    /// False for what was never written to the socket in full and for errors of the daemon whose
-    /// table (SPEC §7) says that nothing was executed; true for everything that was written and
-    /// then lost, timed out, or answered in a way that cannot be read, and for error codes that
-    /// this release does not know.
+    /// False for what was never written to the socket in full, and for errors of the daemon, of
+    /// the request or of its connection, whose table (SPEC §7) says that nothing was executed.
+    /// True for everything that was written and then lost without a word, timed out, or answered
+    /// in a way that cannot be read, and for error codes that this release does not know.
     #[must_use]
     pub fn may_have_been_executed(&self) -> bool {
         match self {
@@ -204,7 +205,8 @@ pub enum Loss {
     /// The system reported an error.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The daemon said why before it closed.
+    /// The daemon said why. It had answered everything that it had read by then (SPEC §1), so
+    /// what has no answer was not executed, as far as the code says so.
     #[error("{0}")]
     Refused(Refusal),
     /// The daemon broke the protocol; nothing more of this connection is believed.
@@ -213,6 +215,16 @@ pub enum Loss {
     /// Calls had timed out and nothing came for this long.
     #[error("calls timed out and the daemon was silent for {0:?}")]
     Silent(Duration),
+}
+
+impl Loss {
+    /// Whether a request that was written and not answered may have been executed.
+    pub(super) fn may_have_been_executed(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.may_have_been_executed(),
+            _ => true,
+        }
+    }
 }
 
 /// Why bytes of the daemon are not an answer.

@@ -392,8 +392,8 @@ impl Client {
         match failure {
             Failure::Lost(source) => Error::Disconnected {
                 endpoint: endpoint.clone(),
+                may_have_been_executed: source.may_have_been_executed(),
                 source,
-                may_have_been_executed: true,
             },
             Failure::Connect(error) => connect_error(endpoint, error),
             Failure::TooLarge { is, max } => too_large(is, max),

@@ -97,8 +97,8 @@ async fn timed<T>(timeout: std::time::Duration, step: impl Future<Output = T>) -
 fn lost(settings: &Settings, loss: Loss, written: bool) -> Error {
     Error::Disconnected {
         endpoint: settings.endpoint.clone(),
+        may_have_been_executed: written && loss.may_have_been_executed(),
         source: loss.into(),
-        may_have_been_executed: written,
     }
 }
 
@@ -247,7 +247,9 @@ impl Export {
         if !self.asked {
             self.asked = true;
             let mut frame = BytesMut::new();
-            encode(&mut frame, Opcode::Export.byte(), Flags::NONE, CORRELATION, |_| ());
+            encode(&mut frame, Opcode::Export.byte(), Flags::NONE, CORRELATION, |out| {
+                out.put_slice(b"{}");
+            });
             self.stream.write(&frame, true).await?;
         }
         let frame = self.stream.read().await?;

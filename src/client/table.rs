@@ -341,7 +341,8 @@ impl Table {
         }
     }
 
-    /// Settles the call that a frame answers.
+    /// Settles the call that a frame answers. An error that closes is the connection's last frame
+    /// (SPEC §1), so there is nothing to wait for after it.
     pub(super) fn receive(&mut self, frame: &Frame<'_>, wakes: &mut Wakes) -> Result<(), Loss> {
         let correlation = frame.header.correlation;
         let [l0, l1, h0, h1] = correlation.to_le_bytes();
@@ -353,7 +354,14 @@ impl Table {
         let Some(slot) = known else { return self.receive_for_nobody(frame) };
         let payload = Zeroizing::new(frame.payload.to_vec());
         let Some(reply) = slot.receive(frame.header, payload)? else { return Ok(()) };
+        let refused = matches!(reply, Reply::Refused(_));
         self.settle(low, Ok(reply), wakes);
+        if refused {
+            return match Refusal::decode(frame.payload) {
+                Ok(refusal) if refusal.closes() => Err(Loss::Refused(refusal)),
+                _ => Ok(()),
+            };
+        }
         Ok(())
     }
 

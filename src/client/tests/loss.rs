@@ -111,21 +111,29 @@ async fn a_daemon_with_too_many_connections_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_stops_answers_what_it_has_and_says_why_to_the_rest() {
+async fn what_a_closing_daemon_has_not_answered_was_not_executed() {
+    const CLOSING: [(u8, bool); 3] = [
+        (ErrorCode::Stopping as u8, false),
+        (ErrorCode::TimedOut as u8, false),
+        // A code of a later release: nobody knows.
+        (200, true),
+    ];
     let daemon = FakeDaemon::start();
     let client = builder(&daemon).build();
-    let calls = [validate(&client, "valid").await, validate(&client, "lost").await];
-    let mut peer = daemon.accept().await;
-    let first = peer.asked().await.expect("both");
-    peer.asked().await.expect("both");
-    peer.refuse(0, ErrorCode::Stopping, "restart").await;
-    peer.answer_as_usual(&first).await;
-    drop(peer);
-    let [first, second] = calls;
-    assert!(first.await.expect("no panic").expect("it was answered").is_valid());
-    let error = second.await.expect("no panic").expect_err("it was not");
-    assert_eq!(error.code(), Some(ErrorCode::Stopping));
-    assert!(error.may_have_been_executed(), "it was written, and nobody knows: {error}");
+    for (byte, may_have_been_executed) in CLOSING {
+        let calls = [validate(&client, "valid").await, validate(&client, "unread").await];
+        let mut peer = daemon.accept().await;
+        let first = peer.asked().await.expect("both");
+        peer.asked().await.expect("both");
+        peer.answer_as_usual(&first).await;
+        let write = |out: &mut bytes::BytesMut| out.extend_from_slice(&[byte, b'w', b'y']);
+        peer.send(opcode::ERROR, Flags::NONE, 0, write).await;
+        let [first, second] = calls;
+        assert!(first.await.expect("no panic").expect("it was answered").is_valid());
+        let error = second.await.expect("no panic").expect_err("it was not");
+        assert_eq!(error.code(), ErrorCode::from_byte(byte));
+        assert_eq!(error.may_have_been_executed(), may_have_been_executed, "{error}");
+    }
 }
 
 #[tokio::test]
