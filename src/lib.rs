@@ -1,4 +1,5 @@
 //! keygate: may this API key do this, now?
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod key;
