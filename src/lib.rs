@@ -1,5 +1,6 @@
 //! keygate: may this API key do this, now?
 pub mod admin;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
