@@ -184,6 +184,13 @@ impl Catalog {
         Ok(())
     }
 
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, id: u64) {
+        if let Some(slot) = self.slot_of(id) {
+            self.unlink(slot);
+        }
+    }
+
     /// Sets the figures that the store had at start.
     pub(super) fn restore_usage(&self, id: u64, row: &UsageRow) {
         if let Some(entry) = self.by_id(id) {

@@ -87,6 +87,12 @@ impl Engine {
         self.write().put(loaded, now)
     }
 
+    /// Forgets a key and its figures.
+    pub fn remove(&self, id: u64) {
+        self.write().remove(id);
+        self.usage.forget(id);
+    }
+
     /// Sets the figures that the store had at start.
     pub fn restore_usage(&self, id: u64, row: UsageRow) {
         self.read().restore_usage(id, &row);

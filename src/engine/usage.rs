@@ -66,6 +66,10 @@ impl UsageKeeper {
         self.moved[thread_number() % SHARDS].lock().push(id);
     }
 
+    pub(super) fn forget(&self, id: u64) {
+        self.reported[self.shard(id)].lock().remove(&id);
+    }
+
     pub(super) fn restore(&self, id: u64, row: UsageRow) {
         if let Some(reported) = row.reported {
             let kept = Kept { reported, dirty: false };
