@@ -11,6 +11,7 @@ pub mod daemon;
 mod dispatch;
 mod flush;
 pub mod listen;
+mod pepper;
 mod worker;
 
 pub use daemon::{Daemon, StartError};

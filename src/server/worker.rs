@@ -23,7 +23,7 @@ pub(super) enum Accepted {
 impl Accepted {
     /// Tells a peer that there is no room for it. One small write into an empty socket buffer
     /// does not block; whether it arrives is the peer's affair.
-    fn refuse(self, max: usize) {
+    pub(super) fn refuse(self, max: usize) {
         use std::io::Write;
         let mut out = bytes::BytesMut::new();
         let message = format!("{max} connections are open, the most that is allowed here");
@@ -49,10 +49,7 @@ struct Worker {
 
 impl Workers {
     /// Starts `count` threads.
-    pub(super) fn start(
-        count: usize,
-        make_shared: impl Fn() -> Shared,
-    ) -> io::Result<Self> {
+    pub(super) fn start(count: usize, make_shared: impl Fn() -> Shared) -> io::Result<Self> {
         let connections_max = make_shared().limits.connections_max;
         let start = |number| Worker::start(number, make_shared());
         let workers = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
@@ -113,7 +110,8 @@ impl Worker {
             // The queue is closed: what is left are connections that answer what they have read.
             runtime.block_on(connections);
         };
-        let thread = std::thread::Builder::new().name(format!("keygate-data-{number}")).spawn(run)?;
+        let thread =
+            std::thread::Builder::new().name(format!("keygate-data-{number}")).spawn(run)?;
         Ok(Self { queue, open, thread })
     }
 }

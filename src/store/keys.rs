@@ -69,6 +69,14 @@ impl Keys {
         Ok(keys)
     }
 
+    /// How much disk the store takes, in bytes.
+    ///
+    /// # Errors
+    /// As [`Store::bytes_on_disk`].
+    pub fn bytes_on_disk(&self) -> Result<u64, StoreError> {
+        self.store.bytes_on_disk()
+    }
+
     /// One key.
     ///
     /// # Errors

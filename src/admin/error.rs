@@ -1,0 +1,105 @@
+//! Why an operation was not carried out: a code of the protocol and words that mend it.
+
+use keygate_protocol::ErrorCode;
+
+use crate::engine::CatalogError;
+use crate::key::FieldError;
+use crate::store::{CommitError, Conflict, StoreError, SubmitError, WriteError};
+
+/// The answer to an operation that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct AdminError {
+    /// The protocol's code; it says too whether the operation may have been carried out.
+    pub code: ErrorCode,
+    /// What happened and what mends it.
+    pub message: String,
+}
+
+impl AdminError {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Invalid, message)
+    }
+
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Conflict, message)
+    }
+
+    pub(super) fn not_found(id: u64) -> Self {
+        Self::new(
+            ErrorCode::NotFound,
+            format!("there is no key {id}; `keygate key list` shows those there are"),
+        )
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::new(ErrorCode::Internal, "the daemon is stopping; look again once it is back")
+    }
+}
+
+impl From<FieldError> for AdminError {
+    fn from(error: FieldError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<CatalogError> for AdminError {
+    fn from(error: CatalogError) -> Self {
+        Self::conflict(error.to_string())
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::Latched { .. } => ErrorCode::ReadOnly,
+            StoreError::BatchTooLarge { .. } | StoreError::RowSize { .. } => ErrorCode::Invalid,
+            _ => ErrorCode::Storage,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<Conflict> for AdminError {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Missing { id } => Self::not_found(id),
+            conflict => Self::conflict(conflict.to_string()),
+        }
+    }
+}
+
+impl From<WriteError> for AdminError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Conflict(conflict) => conflict.into(),
+            WriteError::Store(error) => error.into(),
+            error => Self::invalid(error.to_string()),
+        }
+    }
+}
+
+impl From<SubmitError> for AdminError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Busy { .. } => Self::new(ErrorCode::Busy, error.to_string()),
+            SubmitError::Stopped => Self::new(ErrorCode::Stopping, error.to_string()),
+            // Nothing of this request was written, whatever became of those before it.
+            SubmitError::Store(error) => Self::new(ErrorCode::ReadOnly, error.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for AdminError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Submit(error) => error.into(),
+            CommitError::Write(error) => error.into(),
+            CommitError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The operations of the admin socket: the store first, then the catalog.
+//!
+//! Each change reads the record, writes the new one durably, and only then lets decisions see it,
+//! under a lock of that key; so what was answered survives, and the next call obeys it. Nothing
+//! here knows a socket or a frame.
+
+mod error;
+mod import;
+mod keys;
+mod list;
+mod random;
+mod usage;
+
+use std::sync::Arc;
+
+use keygate_protocol::admin as wire;
+use tokio::sync::{Mutex, MutexGuard, oneshot};
+
+pub use error::AdminError;
+pub use import::Import;
+
+use crate::clock::{Clock, Now};
+use crate::engine::Engine;
+use crate::key::id::IdMaker;
+use crate::key::{KeyRecord, Time};
+use crate::store::{Committer, Job, Keys, Write};
+
+/// Locks of keys: enough that two changes of different keys rarely wait for each other.
+const LOCKS: usize = 64;
+/// Longest record, as JSON: what fits a frame with room to spare.
+const RECORD_JSON_BYTES_MAX: usize = 512 * 1024;
+
+/// Carries admin operations out. Shared by all admin connections.
+pub struct Admin {
+    engine: Arc<Engine>,
+    keys: Keys,
+    committer: Arc<Committer>,
+    clock: Arc<dyn Clock>,
+    ids: IdMaker,
+    /// Each serialises the changes of the keys that fall to it, across read, commit and catalog.
+    locks: Box<[Mutex<()>]>,
+    /// One import at a time.
+    importing: Arc<Mutex<()>>,
+    rotation_grace_ms: u64,
+    started: Now,
+}
+
+impl Admin {
+    /// Operations on this engine and store. `rotation_grace_ms` is how long a rotated-out token
+    /// goes on if the request does not say.
+    pub fn new(
+        engine: Arc<Engine>,
+        keys: Keys,
+        committer: Arc<Committer>,
+        clock: Arc<dyn Clock>,
+        rotation_grace_ms: u64,
+    ) -> Self {
+        let started = clock.now();
+        Self {
+            engine,
+            keys,
+            committer,
+            clock,
+            ids: IdMaker::default(),
+            locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
+            importing: Arc::default(),
+            rotation_grace_ms,
+            started,
+        }
+    }
+
+    /// Figures of the daemon; the server adds its own.
+    pub async fn stats(&self) -> wire::Stats {
+        let commit = self.committer.stats();
+        let keys = self.keys.clone();
+        // Walks a directory; a figure that cannot be read is left out.
+        let disk = blocking(move || keys.bytes_on_disk()).await.and_then(Result::ok);
+        let uptime_ns = self.clock.now().mono_ns - self.started.mono_ns;
+        let mut stats = wire::Stats::from([
+            ("keys".to_owned(), self.engine.key_count() as u64),
+            ("uptime_ms".to_owned(), uptime_ns / 1_000_000),
+            ("commits".to_owned(), commit.commits),
+            ("commits_refused".to_owned(), commit.refused),
+            ("commit_groups".to_owned(), commit.groups),
+            ("commit_ops".to_owned(), commit.ops),
+            ("commits_waiting".to_owned(), commit.waiting as u64),
+            ("store_latched".to_owned(), u64::from(commit.latched.is_some())),
+        ]);
+        stats.extend(disk.map(|bytes| ("store_bytes".to_owned(), bytes)));
+        stats
+    }
+
+    /// Whether the daemon can do its work. `unreadable` records were left out at start.
+    pub fn health(&self, unreadable: u64) -> wire::Health {
+        let mut reasons = Vec::new();
+        let latched = self.committer.stats().latched;
+        if let Some(cause) = &latched {
+            reasons.push(format!(
+                "the store refuses writes: {cause}; keys go on being judged; mend the cause and \
+                 restart keygate"
+            ));
+        }
+        if unreadable > 0 {
+            reasons.push(format!(
+                "{unreadable} records could not be read at start and are unknown to decisions; \
+                 the log names them; restore them from a backup or an export"
+            ));
+        }
+        wire::Health { healthy: reasons.is_empty(), writable: latched.is_none(), reasons }
+    }
+
+    /// The present instant, as records write it.
+    fn time(&self) -> Time {
+        Time::from_micros(self.clock.now().wall_us)
+    }
+
+    async fn lock(&self, id: u64) -> MutexGuard<'_, ()> {
+        // Ids end in random bits.
+        self.locks[usize::try_from(id % LOCKS as u64).unwrap_or(0)].lock().await
+    }
+
+    /// The stored record of a key, deleted or not.
+    async fn stored(&self, id: u64) -> Result<Option<KeyRecord>, AdminError> {
+        let keys = self.keys.clone();
+        Ok(blocking(move || keys.get(id)).await.ok_or_else(AdminError::stopping)??)
+    }
+
+    /// The stored record of a key that is not deleted.
+    async fn record(&self, id: u64) -> Result<KeyRecord, AdminError> {
+        let record = self.stored(id).await?;
+        record.filter(|record| record.deleted_at.is_none()).ok_or_else(|| AdminError::not_found(id))
+    }
+
+    /// Writes and waits until the writes are durable.
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), AdminError> {
+        let (answer, answered) = oneshot::channel();
+        let done = Box::new(move |outcome| {
+            // A requester that is gone needs no answer.
+            let _ = answer.send(outcome);
+        });
+        self.committer.submit(Job { writes, durable: true, done })?;
+        Ok(answered.await.map_err(|_| AdminError::stopping())??)
+    }
+
+    /// Lets decisions see a record that is durable.
+    fn publish(&self, record: &KeyRecord) -> Result<(), AdminError> {
+        Ok(self.engine.put(record, self.clock.now())?)
+    }
+}
+
+/// Runs what may wait for the disk on a thread of its own; `None` when the daemon is stopping.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}

@@ -1,0 +1,128 @@
+//! Usage as people see it: what an import carried over, and what was counted here since.
+
+use keygate_protocol::admin as wire;
+use serde_json::Value;
+
+use super::{Admin, AdminError};
+use crate::admin::keys::key_id;
+use crate::key::{KeyRecord, Time};
+use crate::usage::{Figures, Reported, UsageRow};
+
+/// Totals over both.
+struct Totals {
+    requests: u64,
+    last_used_at: Option<Time>,
+    successes: u64,
+    errors: u64,
+    success_rate: Option<f64>,
+    average_response_time: Option<f64>,
+}
+
+impl Admin {
+    /// What a key was used for.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub async fn usage(&self, request: wire::KeyRef) -> Result<wire::KeyUsage, AdminError> {
+        let record = self.record(key_id(&request.id)?).await?;
+        let row = self.engine.usage(record.id);
+        let totals = Totals::of(&record, &row);
+        let reported = row.reported.unwrap_or_default();
+        Ok(wire::KeyUsage {
+            key_id: record.id.to_string(),
+            total_requests: totals.requests,
+            last_used_at: totals.last_used_at.map(|at| at.to_string()),
+            reported_requests: totals.successes.saturating_add(totals.errors),
+            total_errors: totals.errors,
+            successful_requests_count: totals.successes,
+            success_rate: totals.success_rate,
+            average_response_time: totals.average_response_time,
+            endpoints: endpoints(&reported),
+            statuses: reported.statuses.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            recent_errors: recent_errors(&reported),
+        })
+    }
+
+    /// The record as JSON, its usage fields as they stand.
+    pub(super) fn json(&self, record: &KeyRecord) -> Value {
+        let row = self.engine.usage_totals(record.id);
+        let totals = Totals::of(record, &row);
+        let live = KeyRecord {
+            total_requests: totals.requests,
+            last_used_at: totals.last_used_at,
+            total_errors: totals.errors,
+            successful_requests_count: totals.successes,
+            success_rate: totals.success_rate,
+            average_response_time: totals.average_response_time,
+            ..record.clone()
+        };
+        live.to_json(self.engine.pepper())
+    }
+}
+
+impl Totals {
+    fn of(record: &KeyRecord, row: &UsageRow) -> Self {
+        let here = row.reported.as_ref().map(|reported| reported.total).unwrap_or_default();
+        let used_here = (row.last_used_us > 0).then(|| Time::from_micros(row.last_used_us));
+        let mut totals = Self {
+            requests: record.total_requests.saturating_add(row.total_requests),
+            last_used_at: used_here.max(record.last_used_at),
+            successes: record.successful_requests_count,
+            errors: record.total_errors,
+            // Figures that nothing was added to are handed on as they came.
+            success_rate: record.success_rate,
+            average_response_time: record.average_response_time,
+        };
+        if here.requests > 0 {
+            totals.add(&here);
+        }
+        totals
+    }
+
+    fn add(&mut self, here: &Figures) {
+        let before = self.successes.saturating_add(self.errors);
+        self.errors = self.errors.saturating_add(here.errors);
+        self.successes = self.successes.saturating_add(here.requests - here.errors);
+        let all = self.successes.saturating_add(self.errors);
+        self.success_rate = Some(self.successes as f64 / all as f64);
+        let (mut count, mut sum_ms) = (0.0, 0.0);
+        if let Some(average) = self.average_response_time {
+            (count, sum_ms) = (before as f64, before as f64 * average);
+        }
+        count += here.latency_count as f64;
+        sum_ms += here.latency_sum_us as f64 / 1000.0;
+        if count > 0.0 {
+            self.average_response_time = Some(sum_ms / count);
+        }
+    }
+}
+
+fn average_ms(figures: &Figures) -> Option<f64> {
+    (figures.latency_count > 0)
+        .then(|| figures.latency_sum_us as f64 / 1000.0 / figures.latency_count as f64)
+}
+
+fn endpoints(reported: &Reported) -> Vec<wire::EndpointUsage> {
+    let mut endpoints: Vec<_> = reported
+        .endpoints
+        .iter()
+        .map(|(endpoint, figures)| wire::EndpointUsage {
+            endpoint: endpoint.clone(),
+            requests: figures.requests,
+            errors: figures.errors,
+            average_response_time: average_ms(figures),
+        })
+        .collect();
+    endpoints.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.endpoint.cmp(&b.endpoint)));
+    endpoints
+}
+
+fn recent_errors(reported: &Reported) -> Vec<wire::RecentError> {
+    let shown = |error: &crate::usage::RecentError| wire::RecentError {
+        at: Time::from_micros(error.at_us).to_string(),
+        endpoint: error.endpoint.clone(),
+        status: error.status,
+        message: error.message.clone(),
+    };
+    reported.recent_errors.iter().map(shown).collect()
+}

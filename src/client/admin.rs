@@ -1,0 +1,170 @@
+//! The calls of the admin socket: JSON in the same frames (SPEC §9).
+
+use bytes::{BufMut, BytesMut};
+use keygate_protocol::Opcode;
+use keygate_protocol::admin::{
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRotate,
+    KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::error::{Error, ReplyError};
+use super::table::{Reply, Request};
+use super::{Client, Export, Import, refused};
+
+/// The calls of the admin socket. On the data socket the daemon refuses them.
+///
+/// Ids are those of [`super::Validation::key_id`]; records are JSON as `key get --json` prints it.
+impl Client {
+    /// Makes a key. The answer is the only place where its token is ever shown.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `INVALID` names the field that is wrong.
+    pub async fn create(&self, record: Value) -> Result<KeyCreated, Error> {
+        self.admin(Opcode::KeyCreate, &KeyCreate { record }).await
+    }
+
+    /// One key's record.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `NOT_FOUND` if there is no such key.
+    pub async fn get(&self, id: u64) -> Result<Value, Error> {
+        self.admin(Opcode::KeyGet, &key_ref(id)).await
+    }
+
+    /// One page of records, by ascending id. `next` of the answer is `after` of the next page.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list(&self, list: &KeyList) -> Result<KeyPage, Error> {
+        let mut page = KeyPage::default();
+        match self.json(Opcode::KeyList, list).await? {
+            Reply::Refused(payload) => return Err(refused(&payload)),
+            Reply::Payload(payload) => add_page(&mut page, &payload)?,
+            Reply::Pages(payloads) => {
+                payloads.iter().try_for_each(|payload| add_page(&mut page, payload))?;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Changes fields of a record.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `CONFLICT` if the revision is not the expected one.
+    pub async fn update(&self, update: &KeyUpdate) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyUpdate, update).await
+    }
+
+    /// Gives a key a new token, which is shown in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn rotate(&self, rotate: &KeyRotate) -> Result<KeyRotated, Error> {
+        self.admin(Opcode::KeyRotate, rotate).await
+    }
+
+    /// Suspends, resumes, revokes, and so on.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `CONFLICT` if the key cannot go from its status there.
+    pub async fn set_status(&self, status: &KeySetStatus) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeySetStatus, status).await
+    }
+
+    /// Deletes a key: its tokens become unknown.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn delete(&self, delete: &KeyDelete) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyDelete, delete).await
+    }
+
+    /// What a key was used for.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn usage(&self, id: u64) -> Result<KeyUsage, Error> {
+        self.admin(Opcode::KeyUsage, &key_ref(id)).await
+    }
+
+    /// The daemon's figures.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.admin(Opcode::Stats, &NoFields {}).await
+    }
+
+    /// Whether the daemon can do its work.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.admin(Opcode::Health, &NoFields {}).await
+    }
+
+    /// Begins to import records, on a connection of its own. With `skip_bad` the good records are
+    /// taken and the bad ones reported; otherwise all are taken or none.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn import(&self, skip_bad: bool) -> Result<Import, Error> {
+        Import::begin(self.handle.settings.clone(), skip_bad).await
+    }
+
+    /// Begins to export all records, on a connection of its own.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn export(&self) -> Result<Export, Error> {
+        Export::begin(self.handle.settings.clone()).await
+    }
+
+    async fn admin<R: DeserializeOwned>(
+        &self,
+        opcode: Opcode,
+        request: &impl Serialize,
+    ) -> Result<R, Error> {
+        match self.json(opcode, request).await? {
+            Reply::Payload(payload) => decode(&payload),
+            Reply::Pages(_) => Err(Error::Protocol(ReplyError::More)),
+            Reply::Refused(payload) => Err(refused(&payload)),
+        }
+    }
+
+    async fn json(&self, opcode: Opcode, request: &impl Serialize) -> Result<Reply, Error> {
+        let payload = encode(request);
+        let request = Request {
+            opcode,
+            payload_bytes_max: payload.len(),
+            write: |out: &mut BytesMut| out.put_slice(&payload),
+        };
+        self.call(request).await
+    }
+}
+
+pub(super) fn key_ref(id: u64) -> KeyRef {
+    KeyRef { id: id.to_string() }
+}
+
+/// The payload of an admin request.
+pub(super) fn encode(request: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    // Strings, numbers and values that are JSON already cannot fail to become JSON. If they did,
+    // the daemon would refuse the empty payload.
+    Zeroizing::new(serde_json::to_vec(request).unwrap_or_default())
+}
+
+pub(super) fn decode<R: DeserializeOwned>(payload: &[u8]) -> Result<R, Error> {
+    serde_json::from_slice(payload).map_err(Error::reply)
+}
+
+pub(super) fn add_page(page: &mut KeyPage, payload: &[u8]) -> Result<(), Error> {
+    let frame: KeyPage = decode(payload)?;
+    page.keys.extend(frame.keys);
+    page.next = frame.next;
+    Ok(())
+}

@@ -1,0 +1,454 @@
+//! The client: asks a keygate daemon over its socket, from async programs and from others.
+//!
+//! ```no_run
+//! use keygate::client::{Client, Endpoint, Report, ValidateRequest};
+//!
+//! # async fn serve(token: &str) -> Result<(), keygate::client::Error> {
+//! let client = Client::connect(Endpoint::unix("/run/keygate/data.sock")).await?;
+//! let verdict = client.validate(ValidateRequest::new(token).scope("leads:read")).await?;
+//! if verdict.is_valid() {
+//!     // … do what was asked, then say what became of it:
+//!     client.increment_detached(Report::new(verdict.key_id).status(200)).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! One [`Client`] is one connection, shared by all its clones: requests of many tasks travel
+//! pipelined, all that wait leave in one write, and replies find their callers in any order. A
+//! lost connection is made anew when it is next wanted, with waits that grow from 10 ms to 1 s;
+//! meanwhile requests wait, each until its own timeout. Nothing that was written is sent again by
+//! itself: [`Error::may_have_been_executed`] says whether a caller may.
+//!
+//! A denied key is a [`Validation`], never an [`Error`]. On an error a guard denies: whoever
+//! cannot ask must not admit.
+//!
+//! Programs without a runtime use [`blocking::Client`].
+
+mod admin;
+mod backoff;
+pub mod blocking;
+mod buffer;
+mod connection;
+mod endpoint;
+mod error;
+mod handshake;
+mod link;
+mod request;
+mod stopwatch;
+mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use keygate_protocol::batch::{Batch, BatchWriter};
+use keygate_protocol::limits::CLIENT_NAME_BYTES_MAX;
+use keygate_protocol::{IncrementOutcome, Opcode, PayloadError};
+use zeroize::Zeroizing;
+
+pub use endpoint::Endpoint;
+pub use error::{ConnectError, Error, Loss, Refusal, ReplyError};
+pub use handshake::ServerInfo;
+pub use request::{Report, ValidateRequest, Validation};
+pub use stream::{Export, Import};
+
+use connection::Served;
+use link::{Call, Link};
+use request::Item;
+use stopwatch::Stopwatch;
+use table::{Failure, GivenUp, IN_FLIGHT_MAX, Reply, Request};
+use wire::{Settings, Wire};
+
+/// How long a call waits for its answer, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+const STREAM_TIMEOUT: Duration = Duration::from_secs(300);
+const IN_FLIGHT: usize = 1024;
+
+/// Makes a [`Client`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    settings: Settings,
+    timeout: Duration,
+    in_flight_max: usize,
+}
+
+impl Builder {
+    /// How long a call waits for room, connection and answer together; 5 s if not told. See
+    /// [`Client::with_timeout`] for single calls.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long one attempt to connect may take, the greeting included; 2 s if not told.
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the daemon may be silent once a call has timed out; 10 s if not told. Then the
+    /// connection is given up and another is made.
+    pub const fn silence_max(mut self, silence: Duration) -> Self {
+        self.settings.silence_max = silence;
+        self
+    }
+
+    /// How long an import or an export may stand still; 5 minutes if not told. An import's last
+    /// answer comes when all of it is durable.
+    pub const fn stream_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.stream_timeout = timeout;
+        self
+    }
+
+    /// Requests that may be unanswered at a time, 1 to 65,535; 1,024 if not told. Further calls
+    /// wait for room. A call whose caller has given up counts until its late reply has come.
+    pub fn in_flight_max(mut self, requests: usize) -> Self {
+        self.in_flight_max = requests.clamp(1, IN_FLIGHT_MAX);
+        self
+    }
+
+    /// What the daemon's log calls this program; at most 64 bytes, the rest is cut.
+    pub fn name(mut self, name: &str) -> Self {
+        name[..name.floor_char_boundary(CLIENT_NAME_BYTES_MAX)].clone_into(&mut self.settings.name);
+        self
+    }
+
+    /// A client that connects when it is first asked.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its I/O and time drivers enabled.
+    #[must_use]
+    pub fn build(self) -> Client {
+        self.spawn(None)
+    }
+
+    /// A client that is connected.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if the first attempt fails, so that a wrong address is told at once.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its I/O and time drivers enabled.
+    pub async fn connect(self) -> Result<Client, Error> {
+        match Wire::open(&self.settings).await {
+            Ok(first) => Ok(self.spawn(Some(first))),
+            Err(error) => Err(connect_error(&self.settings.endpoint, error)),
+        }
+    }
+
+    fn spawn(self, first: Option<(Wire, ServerInfo)>) -> Client {
+        let link = Arc::new(Link::new(self.in_flight_max));
+        if let Some((_, server)) = &first {
+            let server = Arc::new(server.clone());
+            link.change(|table, wakes| table.connected(server, wakes));
+        }
+        let served = Served(Arc::clone(&link));
+        tokio::spawn(connection::run(served, self.settings.clone(), first));
+        let handle = Handle { link, settings: self.settings };
+        Client { handle: Arc::new(handle), timeout: self.timeout }
+    }
+}
+
+fn connect_error(endpoint: &Endpoint, error: impl Into<Arc<ConnectError>>) -> Error {
+    Error::Connect { endpoint: endpoint.clone(), source: error.into() }
+}
+
+/// What the clones of a client share.
+struct Handle {
+    link: Arc<Link>,
+    settings: Settings,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}
+
+/// A connection to a daemon. Cheap to clone; all clones share the connection.
+///
+/// Dropping a call's future gives it up: what was not yet written is taken back. Dropping the last
+/// clone ends the connection once everything queued is written.
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &self.handle.settings.endpoint)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// What a client is made of.
+    pub fn builder(endpoint: Endpoint) -> Builder {
+        let settings = Settings {
+            endpoint,
+            name: concat!("keygate-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: CONNECT_TIMEOUT,
+            silence_max: SILENCE_MAX,
+            stream_timeout: STREAM_TIMEOUT,
+        };
+        Builder { settings, timeout: TIMEOUT, in_flight_max: IN_FLIGHT }
+    }
+
+    /// A client of the default making, connected.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if the first attempt fails.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its I/O and time drivers enabled.
+    pub async fn connect(endpoint: Endpoint) -> Result<Self, Error> {
+        Self::builder(endpoint).connect().await
+    }
+
+    /// The same connection, with another timeout for the calls made through this clone.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { handle: Arc::clone(&self.handle), timeout }
+    }
+
+    /// May this token do this, now?
+    ///
+    /// # Errors
+    /// [`Error`]; a denied key is not one. Deny on any.
+    pub async fn validate(&self, request: ValidateRequest<'_>) -> Result<Validation, Error> {
+        let payload = self.item(&request).await?;
+        Validation::decode(&payload).map_err(Error::reply)
+    }
+
+    /// Reports what became of a request, and waits until it is counted.
+    ///
+    /// # Errors
+    /// [`Error`]. To send a report again that may have been executed, give it an id.
+    pub async fn increment(&self, report: Report<'_>) -> Result<IncrementOutcome, Error> {
+        let payload = self.item(&report).await?;
+        IncrementOutcome::decode(&payload).map_err(Error::reply)
+    }
+
+    /// Reports what became of a request and waits for room to queue it, not for an answer. An
+    /// answered [`Client::ping`] shows that the daemon has read all that was queued before.
+    ///
+    /// # Errors
+    /// [`Error`] when it was not queued. What the daemon cannot count is told to nobody but
+    /// [`Client::reports_refused`]; what a lost connection had taken with it is lost.
+    pub async fn increment_detached(&self, report: Report<'_>) -> Result<(), Error> {
+        report.check(false)?;
+        let detached = self.handle.link.detach(detached(&report));
+        match tokio::time::timeout(self.timeout, detached).await {
+            Ok(queued) => queued.map_err(|failure| self.failed(failure)),
+            Err(_) => Err(self.not_sent()),
+        }
+    }
+
+    /// As [`Client::increment_detached`], for places that cannot wait.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when there is no room; otherwise as there.
+    pub fn try_increment_detached(&self, report: &Report<'_>) -> Result<(), Error> {
+        report.check(false)?;
+        let queued = self.handle.link.try_detach(detached(report)).ok_or(Error::Full)?;
+        queued.map_err(|failure| self.failed(failure))
+    }
+
+    /// Detached reports that the daemon answered with an error, since this client was made.
+    #[must_use]
+    pub fn reports_refused(&self) -> u64 {
+        self.handle.link.table().refused_detached()
+    }
+
+    /// Asks many questions in one frame. The answers stand in the order of the questions; no
+    /// questions are no answers.
+    ///
+    /// # Errors
+    /// [`Error`], of the batch as a whole. [`Error::TooLarge`] when it has more items or bytes than
+    /// the daemon takes (512 and 64 KiB, if it is not configured to less).
+    pub async fn validate_batch(
+        &self,
+        requests: &[ValidateRequest<'_>],
+    ) -> Result<Vec<Validation>, Error> {
+        self.batch(requests, Validation::decode).await
+    }
+
+    /// Reports many outcomes in one frame. As [`Client::validate_batch`].
+    ///
+    /// # Errors
+    /// As [`Client::validate_batch`].
+    pub async fn increment_batch(
+        &self,
+        reports: &[Report<'_>],
+    ) -> Result<Vec<IncrementOutcome>, Error> {
+        self.batch(reports, IncrementOutcome::decode).await
+    }
+
+    /// How long the daemon takes to answer nothing at all: the round trip.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        const ECHO: u64 = 0x6b65_7967_6174_6521;
+        let stopwatch = Stopwatch::start();
+        let request = Request {
+            opcode: Opcode::Ping,
+            payload_bytes_max: size_of::<u64>(),
+            write: |out: &mut BytesMut| out.put_u64_le(ECHO),
+        };
+        let payload = self.payload(request).await?;
+        if payload[..] != ECHO.to_le_bytes() {
+            return Err(Error::Protocol(ReplyError::Echo));
+        }
+        Ok(stopwatch.elapsed())
+    }
+
+    /// What the daemon says of itself, as it greeted the latest connection; connects if there was
+    /// none yet.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn hello(&self) -> Result<ServerInfo, Error> {
+        let known = || self.handle.link.table().server();
+        if known().is_none() {
+            self.ping().await?;
+        }
+        known().map(|server| ServerInfo::clone(&server)).ok_or(Error::Closed)
+    }
+
+    async fn item<I: Item>(&self, item: &I) -> Result<Zeroizing<Vec<u8>>, Error> {
+        item.check(false)?;
+        let request = Request {
+            opcode: I::OPCODE,
+            payload_bytes_max: item.bytes_max(),
+            write: |out: &mut BytesMut| item.write(out),
+        };
+        self.payload(request).await
+    }
+
+    async fn batch<I: Item, T>(
+        &self,
+        items: &[I],
+        decode: impl Fn(&[u8]) -> Result<T, PayloadError>,
+    ) -> Result<Vec<T>, Error> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let items_max = self.handle.link.table().batch_items_max();
+        let payload = self.payload(batch_request(items, items_max)?).await?;
+        decode_batch(&payload, items.len(), decode)
+    }
+
+    /// Makes a call whose answer is one frame.
+    async fn payload(
+        &self,
+        request: Request<impl FnOnce(&mut BytesMut)>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        match self.call(request).await? {
+            Reply::Payload(payload) => Ok(payload),
+            Reply::Pages(_) => Err(Error::Protocol(ReplyError::More)),
+            Reply::Refused(payload) => Err(refused(&payload)),
+        }
+    }
+
+    async fn call(&self, request: Request<impl FnOnce(&mut BytesMut)>) -> Result<Reply, Error> {
+        let mut call = Call::new(&self.handle.link);
+        let outcome = match tokio::time::timeout(self.timeout, call.run(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => match call.give_up() {
+                GivenUp::Settled(outcome) => outcome,
+                GivenUp::Withdrawn => return Err(self.not_sent()),
+                GivenUp::Abandoned => {
+                    let after = self.timeout;
+                    return Err(Error::TimedOut { after, may_have_been_executed: true });
+                }
+            },
+        };
+        outcome.map_err(|failure| self.failed(failure))
+    }
+
+    /// The error of what timed out before it was written.
+    fn not_sent(&self) -> Error {
+        match self.handle.link.table().unreachable() {
+            Some(error) => connect_error(&self.handle.settings.endpoint, error),
+            None => Error::TimedOut { after: self.timeout, may_have_been_executed: false },
+        }
+    }
+
+    fn failed(&self, failure: Failure) -> Error {
+        let endpoint = &self.handle.settings.endpoint;
+        match failure {
+            Failure::Lost(source) => Error::Disconnected {
+                endpoint: endpoint.clone(),
+                may_have_been_executed: source.may_have_been_executed(),
+                source,
+            },
+            Failure::Connect(error) => connect_error(endpoint, error),
+            Failure::TooLarge { is, max } => too_large(is, max),
+            Failure::Closed => Error::Closed,
+        }
+    }
+}
+
+const fn too_large(is: usize, max: usize) -> Error {
+    Error::TooLarge { what: "bytes in one request frame", is, max }
+}
+
+fn refused(payload: &[u8]) -> Error {
+    Refusal::decode(payload).map_or_else(Error::reply, Error::Refused)
+}
+
+fn detached<'a>(report: &'a Report<'a>) -> Request<impl FnOnce(&mut BytesMut) + 'a> {
+    Request {
+        opcode: Report::OPCODE,
+        payload_bytes_max: report.bytes_max(),
+        write: |out: &mut BytesMut| report.write(out),
+    }
+}
+
+fn batch_request<I: Item>(
+    items: &[I],
+    items_max: usize,
+) -> Result<Request<impl FnOnce(&mut BytesMut)>, Error> {
+    const COUNT_BYTES: usize = 2;
+    const LENGTH_BYTES: usize = 2;
+    if items.len() > items_max {
+        return Err(Error::TooLarge {
+            what: "items in one batch",
+            is: items.len(),
+            max: items_max,
+        });
+    }
+    items.iter().try_for_each(|item| item.check(true))?;
+    let items_bytes: usize = items.iter().map(|item| LENGTH_BYTES + item.bytes_max()).sum();
+    let write = |out: &mut BytesMut| {
+        let mut batch = BatchWriter::new(out);
+        items.iter().for_each(|item| batch.item(|out| item.write(out)));
+        batch.finish();
+    };
+    Ok(Request { opcode: I::BATCH, payload_bytes_max: COUNT_BYTES + items_bytes, write })
+}
+
+fn decode_batch<T>(
+    payload: &[u8],
+    asked: usize,
+    decode: impl Fn(&[u8]) -> Result<T, PayloadError>,
+) -> Result<Vec<T>, Error> {
+    let batch = Batch::decode(payload).map_err(Error::reply)?;
+    if batch.len() != asked {
+        return Err(Error::Protocol(ReplyError::Count { asked, answered: batch.len() }));
+    }
+    batch.map(decode).collect::<Result<_, _>>().map_err(Error::reply)
+}

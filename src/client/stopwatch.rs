@@ -1,0 +1,23 @@
+//! The only file of the client that reads time. The client lives in other people's processes, so
+//! nobody hands it the daemon's clock.
+
+use std::time::{Duration, Instant};
+
+/// Measures how long something took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// What is left of `timeout`, or `None` when nothing is.
+    pub(super) fn left_of(self, timeout: Duration) -> Option<Duration> {
+        timeout.checked_sub(self.elapsed()).filter(|left| !left.is_zero())
+    }
+}
