@@ -9,8 +9,8 @@ use std::thread;
 use crossbeam::channel::{self, Sender};
 use serde::de::DeserializeOwned;
 
-use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA};
-use super::write::{Fact, KeyWrite, Write, WriteError, ops_of};
+use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
+use super::write::{Fact, KeyWrite, Write, WriteError};
 use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout};
 use crate::key::{KeyRecord, Status};
 

@@ -4,7 +4,7 @@
 //! ([`SledStore`], in the only file that names that library, and [`MemoryStore`], which fails on
 //! request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
 //! records by index, usage, imports); what can be asked of it ([`mod@write`]) and what that becomes
-//! (`plan.rs`: a record with its index rows, checked for conflicts); and the one thread that
+//! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
 //! writes ([`committer`]).
 //!
 //! Invariants:
@@ -24,7 +24,7 @@ mod latch;
 pub mod layout;
 pub mod memory;
 mod overflow;
-mod plan;
+pub mod plan;
 mod sled;
 #[cfg(test)]
 mod suite;
@@ -34,7 +34,7 @@ pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Jo
 pub use error::StoreError;
 pub use keys::{Filter, Keys, Page};
 pub use memory::MemoryStore;
-pub use write::{Conflict, Fact, KeyWrite, Write, WriteError, jobs, ops_of};
+pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
 
 pub use self::sled::{SledOptions, SledStore};
 

@@ -11,15 +11,55 @@ use super::write::{Conflict, Fact, KeyWrite, RowWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
 use crate::key::KeyRecord;
 
+/// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
+const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
+
 /// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
 /// schema is read by [`read_record`] and written in the newest.
-pub(super) const RECORD_SCHEMA: u16 = 1;
+pub const RECORD_SCHEMA: u16 = 1;
 
 /// What the store itself keeps, as plain numbers outside an envelope: they must be readable by
 /// every keygate, older or newer.
 pub(super) const PENDING_IMPORT: Fact = Fact("pending_import");
 pub(super) const IMPORTS: Fact = Fact("imports");
 pub(super) const FORMAT: Fact = Fact("format");
+
+/// Operations that inserting, or removing, this record takes.
+#[must_use]
+pub fn ops_of(record: &KeyRecord) -> usize {
+    // The record, its usage, its tenant and its status.
+    4 + record.digests().count() + record.tags.len()
+}
+
+/// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
+/// large as a batch may be. For insertions and rows; any other write becomes a job with its unit.
+pub fn jobs(units: impl IntoIterator<Item = Vec<Write>>) -> impl Iterator<Item = Vec<Write>> {
+    let mut units = units.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut job = units.next()?;
+        let (mut ops, mut bytes) = weight(&job);
+        while let Some(unit) = units.peek() {
+            let (unit_ops, unit_bytes) = weight(unit);
+            (ops, bytes) = (ops + unit_ops, bytes + unit_bytes);
+            if ops > OPS_MAX || bytes > JOB_BYTES {
+                break;
+            }
+            job.extend(units.next()?);
+        }
+        Some(job)
+    })
+}
+
+/// Operations, and roughly the bytes, of writes.
+fn weight(unit: &[Write]) -> (usize, usize) {
+    let weights = unit.iter().map(|write| match write {
+        Write::Key(KeyWrite::Insert(record)) => (ops_of(record), envelope::payload_bytes(record)),
+        Write::Row(RowWrite(op)) => (1, op.bytes()),
+        _ => (OPS_MAX, 0),
+    });
+    weights
+        .fold((0, 0), |(ops, bytes), (more_ops, more_bytes)| (ops + more_ops, bytes + more_bytes))
+}
 
 /// Reads a record of any schema up to [`RECORD_SCHEMA`].
 ///

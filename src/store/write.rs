@@ -3,11 +3,8 @@
 use serde::Serialize;
 
 use super::envelope::{self, EnvelopeError};
-use super::{BATCH_BYTES_MAX, OPS_MAX, Op, StoreError, layout};
+use super::{Op, StoreError, layout};
 use crate::key::KeyRecord;
-
-/// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
-const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
 
 /// One change that a job asks for.
 #[derive(Debug)]
@@ -170,40 +167,3 @@ impl Write {
 /// The name of a fact about the whole, declared once by its owner.
 #[derive(Debug, Clone, Copy)]
 pub struct Fact(pub &'static str);
-
-/// Operations that inserting, or removing, this record takes.
-#[must_use]
-pub fn ops_of(record: &KeyRecord) -> usize {
-    // The record, its usage, its tenant and its status.
-    4 + record.digests().count() + record.tags.len()
-}
-
-/// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
-/// large as a batch may be. For insertions and rows; any other write becomes a job with its unit.
-pub fn jobs(units: impl IntoIterator<Item = Vec<Write>>) -> impl Iterator<Item = Vec<Write>> {
-    let mut units = units.into_iter().peekable();
-    std::iter::from_fn(move || {
-        let mut job = units.next()?;
-        let (mut ops, mut bytes) = weight(&job);
-        while let Some(unit) = units.peek() {
-            let (unit_ops, unit_bytes) = weight(unit);
-            (ops, bytes) = (ops + unit_ops, bytes + unit_bytes);
-            if ops > OPS_MAX || bytes > JOB_BYTES {
-                break;
-            }
-            job.extend(units.next()?);
-        }
-        Some(job)
-    })
-}
-
-/// Operations, and roughly the bytes, of writes.
-fn weight(unit: &[Write]) -> (usize, usize) {
-    let weights = unit.iter().map(|write| match write {
-        Write::Key(KeyWrite::Insert(record)) => (ops_of(record), envelope::payload_bytes(record)),
-        Write::Row(RowWrite(op)) => (1, op.bytes()),
-        _ => (OPS_MAX, 0),
-    });
-    weights
-        .fold((0, 0), |(ops, bytes), (more_ops, more_bytes)| (ops + more_ops, bytes + more_bytes))
-}

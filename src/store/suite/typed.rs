@@ -1,9 +1,9 @@
 //! Keys, indexes, conflicts, imports.
 
-use super::super::plan::FORMAT;
+use super::super::plan::{FORMAT, jobs, ops_of};
 use super::super::{
     CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, StoreError, Write, WriteError,
-    jobs, layout, ops_of,
+    layout,
 };
 use super::{Home, changed, insert, over_every_store, put, record, records_of, replace, start};
 use crate::key::{Status, Time};
