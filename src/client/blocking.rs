@@ -27,9 +27,8 @@ use keygate_protocol::{Flags, Frame, IncrementOutcome, Opcode, PayloadError, opc
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
-use super::buffer::{Inbox, Outbox};
+use super::buffer::{Inbox, Outbox, Payload};
 use super::endpoint::Address;
 use super::error::{ConnectError, Error, Loss, Refusal, ReplyError};
 use super::handshake::{self, ServerInfo};
@@ -250,7 +249,7 @@ impl Client {
         self.admin(Opcode::Health, &NoFields {})
     }
 
-    fn item<I: Item>(&mut self, item: &I) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn item<I: Item>(&mut self, item: &I) -> Result<Payload, Error> {
         item.check(false)?;
         self.payload(item_request(item))
     }
@@ -284,10 +283,7 @@ impl Client {
         Ok(self.exchange([request])?.into_iter().next().unwrap_or_default())
     }
 
-    fn payload(
-        &mut self,
-        request: Request<impl FnOnce(&mut BytesMut)>,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn payload(&mut self, request: Request<impl FnOnce(&mut BytesMut)>) -> Result<Payload, Error> {
         only(self.exchange([request])?.into_iter().next().unwrap_or_default())
     }
 
@@ -358,9 +354,9 @@ impl Client {
 }
 
 /// The payloads of one reply: one, or as many as a list has frames.
-type Pages = Vec<Zeroizing<Vec<u8>>>;
+type Pages = Vec<Payload>;
 
-fn only(pages: Pages) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn only(pages: Pages) -> Result<Payload, Error> {
     let mut pages = pages.into_iter();
     match (pages.next(), pages.next()) {
         (Some(payload), None) => Ok(payload),
@@ -385,7 +381,7 @@ enum Step {
     /// Nothing was written; the connection is as it was.
     Local(Error),
     /// The daemon answered with an error, and every other answer is read.
-    Refused(Zeroizing<Vec<u8>>),
+    Refused(Payload),
     /// The connection cannot go on.
     Lost { loss: Loss, written: bool },
 }
@@ -489,6 +485,9 @@ impl Connection {
             Err(error) => Err(error),
             Ok(server) => {
                 connection.frame_bytes_max = server.frame_bytes_max as usize;
+                if !server.admin {
+                    connection.inbox.set_public();
+                }
                 Ok((connection, server))
             }
         }
@@ -627,13 +626,14 @@ struct Replies<'a> {
     done: Vec<bool>,
     missing: usize,
     /// The first error reply.
-    refused: Option<Zeroizing<Vec<u8>>>,
+    refused: Option<Payload>,
 }
 
 impl<'a> Replies<'a> {
     fn new(first: u32, requests: &'a [Opcode]) -> Self {
         let count = requests.len();
-        let (pages, done) = (vec![Pages::new(); count], vec![false; count]);
+        let pages = std::iter::repeat_with(Pages::new).take(count).collect();
+        let done = vec![false; count];
         Self { first, requests, pages, done, missing: count, refused: None }
     }
 
@@ -644,7 +644,7 @@ impl<'a> Replies<'a> {
         let Some(&request) = self.requests.get(index).filter(|_| !self.done[index]) else {
             return self.take_other(frame);
         };
-        let payload = Zeroizing::new(frame.payload.to_vec());
+        let payload = Payload::of(frame, request);
         let more = frame.header.flags.has(Flags::MORE);
         if is_error {
             self.refused.get_or_insert(payload);

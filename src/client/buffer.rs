@@ -1,5 +1,7 @@
-//! The two buffers of a connection. Both are wiped as they are emptied: requests bear tokens, and
-//! so do the replies to making and rotating a key.
+//! The two buffers of a connection. They are wiped as they are emptied: requests bear tokens, and so
+//! do the replies of the admin socket to making and rotating a key.
+
+use std::ops::Deref;
 
 use bytes::BytesMut;
 use keygate_protocol::frame::{self, LENGTH_BYTES, PREFIX_BYTES};
@@ -18,14 +20,21 @@ pub(super) struct Inbox {
     /// `start <= end <= bytes.len()`; what is unread lies between them.
     start: usize,
     end: usize,
+    /// Whether what was consumed is wiped.
+    secret: bool,
 }
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; INBOX_BYTES_MIN], start: 0, end: 0 }
+        Self { bytes: vec![0; INBOX_BYTES_MIN], start: 0, end: 0, secret: true }
     }
 
-    /// Room to read into, never empty. Wipes what was consumed.
+    /// Says that nothing secret will come: on the data socket replies bear no tokens.
+    pub(super) const fn set_public(&mut self) {
+        self.secret = false;
+    }
+
+    /// Room to read into, never empty.
     pub(super) fn space(&mut self) -> &mut [u8] {
         self.compact();
         if self.end == self.bytes.len() {
@@ -63,7 +72,9 @@ impl Inbox {
         }
         let unread = self.end - self.start;
         self.bytes.copy_within(self.start..self.end, 0);
-        self.bytes[unread..self.end].zeroize();
+        if self.secret {
+            self.bytes[unread..self.end].zeroize();
+        }
         (self.start, self.end) = (0, unread);
     }
 
@@ -77,6 +88,36 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.bytes[..self.end].zeroize();
+    }
+}
+
+/// The payload of a reply, owned.
+#[derive(Default)]
+pub(super) struct Payload {
+    bytes: Vec<u8>,
+    /// Whether it is wiped when dropped: a reply of the admin socket may show a token.
+    secret: bool,
+}
+
+impl Payload {
+    pub(super) fn of(frame: &Frame<'_>, request: Opcode) -> Self {
+        Self { bytes: frame.payload.to_vec(), secret: request.is_admin() }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if self.secret {
+            self.bytes.zeroize();
+        }
     }
 }
 

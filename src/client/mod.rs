@@ -50,7 +50,6 @@ use bytes::{BufMut, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::limits::CLIENT_NAME_BYTES_MAX;
 use keygate_protocol::{IncrementOutcome, Opcode, PayloadError};
-use zeroize::Zeroizing;
 
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, Error, Loss, Refusal, ReplyError};
@@ -58,8 +57,9 @@ pub use handshake::ServerInfo;
 pub use request::{Report, ValidateRequest, Validation};
 pub use stream::{Export, Import};
 
+use buffer::Payload;
 use connection::Served;
-use link::{Call, Link};
+use link::{Call, Ended, Link};
 use request::Item;
 use stopwatch::Stopwatch;
 use table::{Failure, GivenUp, IN_FLIGHT_MAX, Reply, Request};
@@ -152,6 +152,10 @@ impl Builder {
             link.change(|table, wakes| table.connected(server, wakes));
         }
         let served = Served(Arc::clone(&link));
+        tokio::spawn({
+            let link = Arc::clone(&link);
+            async move { link.keep_deadlines().await }
+        });
         tokio::spawn(connection::run(served, self.settings.clone(), first));
         let handle = Handle { link, settings: self.settings };
         Client { handle: Arc::new(handle), timeout: self.timeout }
@@ -249,10 +253,9 @@ impl Client {
     /// [`Client::reports_refused`]; what a lost connection had taken with it is lost.
     pub async fn increment_detached(&self, report: Report<'_>) -> Result<(), Error> {
         report.check(false)?;
-        let detached = self.handle.link.detach(detached(&report));
-        match tokio::time::timeout(self.timeout, detached).await {
-            Ok(queued) => queued.map_err(|failure| self.failed(failure)),
-            Err(_) => Err(self.not_sent()),
+        match self.handle.link.detach(detached(&report), self.timeout).await {
+            Some(queued) => queued.map_err(|failure| self.failed(failure)),
+            None => Err(self.not_sent()),
         }
     }
 
@@ -328,7 +331,7 @@ impl Client {
         known().map(|server| ServerInfo::clone(&server)).ok_or(Error::Closed)
     }
 
-    async fn item<I: Item>(&self, item: &I) -> Result<Zeroizing<Vec<u8>>, Error> {
+    async fn item<I: Item>(&self, item: &I) -> Result<Payload, Error> {
         item.check(false)?;
         let request = Request {
             opcode: I::OPCODE,
@@ -355,7 +358,7 @@ impl Client {
     async fn payload(
         &self,
         request: Request<impl FnOnce(&mut BytesMut)>,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Payload, Error> {
         match self.call(request).await? {
             Reply::Payload(payload) => Ok(payload),
             Reply::Pages(_) => Err(Error::Protocol(ReplyError::More)),
@@ -365,16 +368,13 @@ impl Client {
 
     async fn call(&self, request: Request<impl FnOnce(&mut BytesMut)>) -> Result<Reply, Error> {
         let mut call = Call::new(&self.handle.link);
-        let outcome = match tokio::time::timeout(self.timeout, call.run(request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => match call.give_up() {
-                GivenUp::Settled(outcome) => outcome,
-                GivenUp::Withdrawn => return Err(self.not_sent()),
-                GivenUp::Abandoned => {
-                    let after = self.timeout;
-                    return Err(Error::TimedOut { after, may_have_been_executed: true });
-                }
-            },
+        let outcome = match call.run(request, self.timeout).await {
+            Ended::Outcome(outcome) | Ended::TimedOut(GivenUp::Settled(outcome)) => outcome,
+            Ended::TimedOut(GivenUp::Withdrawn) => return Err(self.not_sent()),
+            Ended::TimedOut(GivenUp::Abandoned) => {
+                let after = self.timeout;
+                return Err(Error::TimedOut { after, may_have_been_executed: true });
+            }
         };
         outcome.map_err(|failure| self.failed(failure))
     }
