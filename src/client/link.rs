@@ -11,8 +11,9 @@ use bytes::BytesMut;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::slot::{Failure, Outcome};
 use super::stopwatch;
-use super::table::{Caller, Failure, GivenUp, Outcome, Phase, Request, Table, Wakes};
+use super::table::{Caller, GivenUp, Phase, Request, Table, Wakes};
 
 /// Between the callers and the connection task.
 pub(super) struct Link {

@@ -6,46 +6,19 @@ use std::task::Waker;
 
 use bytes::BytesMut;
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, BATCH_ITEMS_MAX, DATA_FRAME_BYTES_MAX};
-use keygate_protocol::{Flags, Frame, Header, Opcode, opcode};
+use keygate_protocol::{Flags, Frame, Opcode, opcode};
 use tokio::time::Instant;
 
 use super::buffer::{Outbox, Payload};
 use super::error::{ConnectError, Loss, Refusal, ReplyError};
 use super::handshake::ServerInfo;
+use super::slot::{Failure, Outcome, Reply, Slot, State};
 
 /// Most calls in flight: one less than the low half of a correlation can tell apart, because
 /// [`DETACHED`] takes the last.
 pub(super) const IN_FLIGHT_MAX: usize = u16::MAX as usize;
 /// The correlation of every request that wants no reply. Its low half is no slot.
 pub(super) const DETACHED: u32 = u32::MAX;
-/// Most bytes of one answer that comes as many frames. A list's page is at most 1,000 records.
-const PAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// What came back.
-pub(super) enum Reply {
-    /// The payload of the reply.
-    Payload(Payload),
-    /// The payloads of a reply of many frames.
-    Pages(Vec<Payload>),
-    /// The payload of an error reply.
-    Refused(Payload),
-}
-
-/// Why nothing came back.
-#[derive(Clone)]
-pub(super) enum Failure {
-    /// It was written, and then the connection ended.
-    Lost(Arc<Loss>),
-    /// It was never written, and trying to connect is without hope.
-    Connect(Arc<ConnectError>),
-    /// It was never written: a frame of `is` bytes is longer than the daemon takes.
-    TooLarge { is: usize, max: usize },
-    /// It was never written, and nobody is left to write it.
-    Closed,
-}
-
-pub(super) type Outcome = Result<Reply, Failure>;
-
 /// What became of a call whose caller gave up.
 pub(super) enum GivenUp {
     /// The outcome was there already.
@@ -55,61 +28,6 @@ pub(super) enum GivenUp {
     /// It is on its way; its slot stays taken until the reply comes or the connection ends, so
     /// that the late reply cannot be taken for another call's.
     Abandoned,
-}
-
-enum State {
-    Free,
-    /// In the table's queue; nothing of it was handed to the connection.
-    Queued,
-    /// Handed to the connection.
-    Sent,
-    Settled(Outcome),
-}
-
-struct Slot {
-    state: State,
-    /// The high half of the correlation; another one for each call in this slot. Never 0, so that
-    /// no call has the correlation 0, under which the daemon speaks of the connection itself.
-    generation: u16,
-    opcode: Opcode,
-    waker: Option<Waker>,
-    /// When the caller stops waiting; `None` when it waits for ever.
-    deadline: Option<Instant>,
-    /// The caller has given up. Only while `Sent`.
-    abandoned: bool,
-    /// The frames so far of a reply of many, and their bytes.
-    pages: Vec<Payload>,
-    pages_bytes: usize,
-}
-
-impl Slot {
-    const fn correlation(&self, index: u16) -> u32 {
-        (self.generation as u32) << 16 | index as u32
-    }
-
-    /// The reply, once its last frame is here.
-    fn receive(&mut self, header: Header, payload: Payload) -> Result<Option<Reply>, ReplyError> {
-        let expected = self.opcode.reply();
-        if header.opcode == opcode::ERROR {
-            return Ok(Some(Reply::Refused(payload)));
-        }
-        if header.opcode != expected {
-            return Err(ReplyError::Opcode { is: header.opcode, expected });
-        }
-        let more = header.flags.has(Flags::MORE);
-        if self.opcode != Opcode::KeyList {
-            return if more { Err(ReplyError::More) } else { Ok(Some(Reply::Payload(payload))) };
-        }
-        self.pages_bytes += payload.len();
-        if self.pages_bytes > PAGES_BYTES_MAX {
-            return Err(ReplyError::TooLong { max: PAGES_BYTES_MAX });
-        }
-        // Nobody will read the pages of a call that was given up.
-        if !self.abandoned {
-            self.pages.push(payload);
-        }
-        Ok(if more { None } else { Some(Reply::Pages(std::mem::take(&mut self.pages))) })
-    }
 }
 
 /// Whether calls are taken.
@@ -257,16 +175,7 @@ impl Table {
 
     fn take_slot(&mut self, opcode: Opcode, caller: &Caller<'_>) -> u16 {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                state: State::Free,
-                generation: 0,
-                opcode,
-                waker: None,
-                deadline: None,
-                abandoned: false,
-                pages: Vec::new(),
-                pages_bytes: 0,
-            });
+            self.slots.push(Slot::new(opcode));
             u16::try_from(self.slots.len() - 1).unwrap_or(u16::MAX)
         });
         let slot = &mut self.slots[usize::from(index)];
@@ -280,13 +189,8 @@ impl Table {
 
     fn release(&mut self, index: u16) {
         let slot = &mut self.slots[usize::from(index)];
-        slot.state = State::Free;
-        slot.waker = None;
-        slot.pages = Vec::new();
-        slot.pages_bytes = 0;
-        if std::mem::take(&mut slot.abandoned) {
-            self.abandoned -= 1;
-        }
+        self.abandoned -= usize::from(slot.abandoned);
+        slot.clear();
         self.free.push(index);
     }
 
