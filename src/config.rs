@@ -182,10 +182,8 @@ impl Config {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-        toml::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: path.to_owned(),
-            error: Box::new(error),
-        })
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })
     }
 
     /// Shows every value to be within its bounds.
@@ -298,7 +296,8 @@ mod tests {
     #[test]
     fn values_out_of_bounds_are_refused_by_name() {
         Config::default().check().expect("the defaults are within their bounds");
-        let cases: [(fn(&mut Config), &str); 4] = [
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 4] = [
             (|c| c.limits.idle_timeout_ms = 0, "limits.idle_timeout_ms is 0"),
             (|c| c.limits.frame_bytes_max = 1 << 20, "limits.frame_bytes_max is 1048576"),
             (|c| c.tcp = vec!["0.0.0.0:1".parse().expect("an address")], "loopback"),

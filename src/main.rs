@@ -1,2 +1,5 @@
-//! The `keygate` binary.
-fn main() {}
+//! The `keygate` binary: arguments, then one call per command.
+
+fn main() -> std::process::ExitCode {
+    keygate::cli::main()
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;
 
-/// Names one key: `KeyGet`, `KeyDelete`, `KeyUsage`.
+/// Names one key: `KeyGet`, `KeyUsage`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRef {
@@ -121,6 +121,17 @@ pub struct KeySetStatus {
     /// Why, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// `KeyDelete`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDelete {
+    /// The key's id, in decimal.
+    pub id: String,
+    /// Remove the record too, for good; otherwise it is kept and only its tokens are unknown.
+    #[serde(default)]
+    pub purge: bool,
 }
 
 /// The reply to `KeyUpdate`, `KeySetStatus` and `KeyDelete`.

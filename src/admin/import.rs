@@ -63,16 +63,17 @@ impl Import {
     /// Takes some records. A problem without `skip_bad` is noted, and the rest is not looked at.
     ///
     /// # Errors
-    /// Of the store; the import must be rolled back.
-    pub async fn take(mut self, chunk: ImportChunk) -> (Self, Result<(), AdminError>) {
-        let taken = blocking(move || {
-            let outcome = self.take_blocking(&chunk.records);
-            (self, outcome)
+    /// Of the store; the import has then been rolled back as far as the store allows.
+    pub async fn take(mut self, chunk: ImportChunk) -> Result<Self, AdminError> {
+        let taken = blocking(move || match self.take_blocking(&chunk.records) {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                // What cannot be removed now is removed when the store is opened again.
+                let _ = self.roll_back_blocking();
+                Err(error)
+            }
         });
-        match taken.await {
-            Some(taken) => taken,
-            None => unreachable!("the closure returns the import it was given"),
-        }
+        taken.await.ok_or_else(AdminError::stopping)?
     }
 
     fn failed(&self) -> bool {
@@ -96,7 +97,7 @@ impl Import {
         if self.failed() {
             return Ok(());
         }
-        self.write(units)
+        self.write(&units)
     }
 
     fn read(&self, raw: &RawValue, now: Time) -> Result<KeyRecord, FieldError> {
@@ -121,10 +122,10 @@ impl Import {
 
     /// Writes records in jobs as large as they may be; where one conflicts, its job is written
     /// again one by one, so that the right record is named.
-    fn write(&mut self, records: Vec<(u64, KeyRecord)>) -> Result<(), AdminError> {
+    fn write(&mut self, records: &[(u64, KeyRecord)]) -> Result<(), AdminError> {
         let insert = |record: &KeyRecord| Write::Key(KeyWrite::Insert(Box::new(record.clone())));
         let units = records.iter().map(|(_, record)| vec![insert(record)]);
-        let mut rest = records.as_slice();
+        let mut rest = records;
         for job in plan::jobs(units) {
             let (these, later) = rest.split_at(job.len());
             rest = later;
@@ -229,15 +230,14 @@ impl Import {
     /// # Errors
     /// Of the store; what is left is removed when the store is opened again.
     pub async fn roll_back(self) -> Result<(), AdminError> {
-        let rolled = blocking(move || {
-            let admin = &self.admin;
-            admin
-                .keys
-                .roll_back_import(self.number, |writes| admin.committer.commit(writes, true))
-                .map(|removed| (removed, self.number))
-        });
-        let (removed, import) = rolled.await.ok_or_else(AdminError::stopping)??;
-        tracing::info!(import, removed, "an import was rolled back");
+        blocking(move || self.roll_back_blocking()).await.ok_or_else(AdminError::stopping)?
+    }
+
+    fn roll_back_blocking(&self) -> Result<(), AdminError> {
+        let admin = &self.admin;
+        let commit = |writes| admin.committer.commit(writes, true);
+        let removed = admin.keys.roll_back_import(self.number, commit)?;
+        tracing::info!(import = self.number, removed, "an import was rolled back");
         Ok(())
     }
 }

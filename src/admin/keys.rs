@@ -135,8 +135,8 @@ impl Admin {
         request: wire::KeySetStatus,
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
-        let status =
-            Status::parse(&request.status).map_err(|error| AdminError::invalid(error.to_string()))?;
+        let status = Status::parse(&request.status)
+            .map_err(|error| AdminError::invalid(error.to_string()))?;
         let reason = reason(request.reason)?;
         let record = self
             .change(id, |before| {
@@ -151,18 +151,32 @@ impl Admin {
         Ok(self.changed(&record))
     }
 
-    /// Deletes a key softly: its tokens become unknown.
+    /// Deletes a key softly: its tokens become unknown. Or removes it, for good.
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub async fn delete(&self, request: wire::KeyRef) -> Result<wire::KeyChanged, AdminError> {
+    pub async fn delete(&self, request: wire::KeyDelete) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
+        if request.purge {
+            return self.purge(id).await;
+        }
         let now = self.time();
         let record = self
             .change(id, |before| Ok(KeyRecord { deleted_at: Some(now), ..before.clone() }))
             .await?;
         tracing::info!(key = id, "a key was deleted");
         Ok(self.changed(&record))
+    }
+
+    async fn purge(&self, id: u64) -> Result<wire::KeyChanged, AdminError> {
+        let _lock = self.lock(id).await;
+        let record = self.stored(id).await?.ok_or_else(|| AdminError::not_found(id))?;
+        let last = self.json(&record);
+        let write = KeyWrite::Remove { id, revision: record.revision };
+        self.commit(vec![Write::Key(write)]).await?;
+        self.engine.remove(id);
+        tracing::info!(key = id, "a key was purged");
+        Ok(wire::KeyChanged { key: last, notices: Vec::new() })
     }
 
     /// Reads, changes, writes and publishes one record, under its lock.
@@ -177,10 +191,8 @@ impl Admin {
         after.revision = before.revision + 1;
         after.updated_at = Some(self.time());
         check_size(&after, self)?;
-        let write = KeyWrite::Replace {
-            before_revision: before.revision,
-            after: Box::new(after.clone()),
-        };
+        let write =
+            KeyWrite::Replace { before_revision: before.revision, after: Box::new(after.clone()) };
         self.commit(vec![Write::Key(write)]).await?;
         self.publish(&after)?;
         Ok(after)

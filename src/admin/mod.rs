@@ -119,13 +119,16 @@ impl Admin {
         self.locks[usize::try_from(id % LOCKS as u64).unwrap_or(0)].lock().await
     }
 
+    /// The stored record of a key, deleted or not.
+    async fn stored(&self, id: u64) -> Result<Option<KeyRecord>, AdminError> {
+        let keys = self.keys.clone();
+        Ok(blocking(move || keys.get(id)).await.ok_or_else(AdminError::stopping)??)
+    }
+
     /// The stored record of a key that is not deleted.
     async fn record(&self, id: u64) -> Result<KeyRecord, AdminError> {
-        let keys = self.keys.clone();
-        let record = blocking(move || keys.get(id)).await.ok_or_else(AdminError::stopping)??;
-        record
-            .filter(|record| record.deleted_at.is_none())
-            .ok_or_else(|| AdminError::not_found(id))
+        let record = self.stored(id).await?;
+        record.filter(|record| record.deleted_at.is_none()).ok_or_else(|| AdminError::not_found(id))
     }
 
     /// Writes and waits until the writes are durable.

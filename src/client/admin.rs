@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::Opcode;
 use keygate_protocol::admin::{
-    Health, KeyChanged, KeyCreate, KeyCreated, KeyList, KeyPage, KeyRef, KeyRotate, KeyRotated,
-    KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRotate,
+    KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -80,8 +80,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn delete(&self, id: u64) -> Result<KeyChanged, Error> {
-        self.admin(Opcode::KeyDelete, &key_ref(id)).await
+    pub async fn delete(&self, delete: &KeyDelete) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyDelete, delete).await
     }
 
     /// What a key was used for.

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::entry::{Cell, Entry};
 use super::index::Index;
 use super::policies::Policies;
-use super::slab::Slab;
+use super::slab::{SLOTS_MAX, Slab};
 use crate::clock::Now;
 use crate::key::{Digest, KeyRecord, Policy, Status, Time};
 use crate::limit::{LimitSet, Rate};
@@ -73,7 +73,7 @@ pub(super) struct Previous {
 }
 
 /// The keys, compiled.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Catalog {
     by_digest: Index,
     by_id: Index,
@@ -86,25 +86,14 @@ pub(super) struct Catalog {
     /// Keys whose token may have any shape, because its digest was imported.
     foreign: usize,
     live: usize,
-    keys_max: usize,
     /// Ids are chosen outside, so they are hashed under a secret of this process.
     id_hasher: RandomState,
 }
 
 impl Catalog {
-    pub(super) fn new(keys_max: usize) -> Self {
-        Self {
-            by_digest: Index::default(),
-            by_id: Index::default(),
-            entries: Slab::default(),
-            policies: Policies::default(),
-            previous: HashMap::new(),
-            previous_of: HashMap::new(),
-            foreign: 0,
-            live: 0,
-            keys_max,
-            id_hasher: RandomState::new(),
-        }
+    /// Keys there are, deleted ones too.
+    pub(super) fn all(&self) -> usize {
+        self.entries.len()
     }
 
     /// Keys that are not deleted.
@@ -171,9 +160,6 @@ impl Catalog {
             }
         }
         let old = self.slot_of(key.id);
-        if old.is_none() && self.entries.len() >= self.keys_max {
-            return Err(CatalogError::Full { max: self.keys_max });
-        }
         let mut cell = Cell::default();
         if let Some(slot) = old {
             let entry = self.entries.get(slot);
@@ -193,9 +179,16 @@ impl Catalog {
             deleted: key.deleted,
             cell: parking_lot::Mutex::new(cell),
         };
-        let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: self.keys_max })?;
+        let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;
         self.link(slot, previous);
         Ok(())
+    }
+
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, id: u64) {
+        if let Some(slot) = self.slot_of(id) {
+            self.unlink(slot);
+        }
     }
 
     /// Sets the figures that the store had at start.

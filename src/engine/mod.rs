@@ -57,7 +57,7 @@ impl Engine {
     #[must_use]
     pub fn new(pepper: Pepper, prefixes: Prefixes, limits: EngineLimits) -> Self {
         Self {
-            catalog: ShardedLock::new(Catalog::new(limits.keys_max)),
+            catalog: ShardedLock::new(Catalog::default()),
             pepper,
             prefixes,
             usage: usage::UsageKeeper::new(limits.increment_id_window_us, limits.increment_ids_max),
@@ -81,28 +81,32 @@ impl Engine {
     /// spent of them. A deleted key becomes unknown; its figures stay until it is purged.
     ///
     /// # Errors
-    /// [`CatalogError`] when there are too many keys, or the token belongs to another.
+    /// [`CatalogError::SameToken`] when the token belongs to another key.
     pub fn put(&self, record: &KeyRecord, now: Now) -> Result<(), CatalogError> {
         let loaded = Loaded::compile(record);
         self.write().put(loaded, now)
     }
 
-    /// Puts a key and its stored usage into the catalog at start.
+    /// Forgets a key and its figures.
+    pub fn remove(&self, id: u64) {
+        self.write().remove(id);
+        self.usage.forget(id);
+    }
+
+    /// Sets the figures that the store had at start.
+    pub fn restore_usage(&self, id: u64, row: UsageRow) {
+        self.read().restore_usage(id, &row);
+        self.usage.restore(id, row);
+    }
+
+    /// Whether so many more keys may be made. Requests that race may overshoot the bound by as
+    /// many as they are.
     ///
     /// # Errors
-    /// [`CatalogError`] as [`Engine::put`].
-    pub fn load(
-        &self,
-        record: &KeyRecord,
-        usage: Option<UsageRow>,
-        now: Now,
-    ) -> Result<(), CatalogError> {
-        self.put(record, now)?;
-        if let Some(row) = usage {
-            self.read().restore_usage(record.id, &row);
-            self.usage.restore(record.id, row);
-        }
-        Ok(())
+    /// [`CatalogError::Full`].
+    pub fn check_room(&self, more: usize) -> Result<(), CatalogError> {
+        let max = self.limits.keys_max;
+        if self.read().all() + more > max { Err(CatalogError::Full { max }) } else { Ok(()) }
     }
 
     /// Keys that can be judged.

@@ -1,6 +1,8 @@
 //! Entries at fixed places: segments that double in size, so that growing copies nothing.
 
 const FIRST: usize = 1024;
+/// Items at the most: the index stores slots plus one in 32 bits.
+pub(super) const SLOTS_MAX: usize = u32::MAX as usize - 1;
 
 /// A vector whose items never move.
 #[derive(Debug)]
@@ -39,15 +41,14 @@ impl<T> Slab<T> {
         &mut self.segments[segment][offset]
     }
 
-    /// Puts an item into a free slot, or a new one; `None` when 2^32 - 2 are taken.
+    /// Puts an item into a free slot, or a new one; `None` when all are taken.
     pub(super) fn insert(&mut self, item: T) -> Option<u32> {
         if let Some(slot) = self.free.pop() {
             *self.get_mut(slot) = item;
             return Some(slot);
         }
-        // The index stores slots plus one.
         let slot = self.len;
-        if slot >= u32::MAX - 1 {
+        if slot as usize >= SLOTS_MAX {
             return None;
         }
         let (segment, _) = place(slot);

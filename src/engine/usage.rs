@@ -66,6 +66,10 @@ impl UsageKeeper {
         self.moved[thread_number() % SHARDS].lock().push(id);
     }
 
+    pub(super) fn forget(&self, id: u64) {
+        self.reported[self.shard(id)].lock().remove(&id);
+    }
+
     pub(super) fn restore(&self, id: u64, row: UsageRow) {
         if let Some(reported) = row.reported {
             let kept = Kept { reported, dirty: false };
@@ -119,16 +123,22 @@ impl Engine {
 
     /// A key's figures as they stand, marked as handed over: whatever moves later marks it again.
     pub fn take_usage(&self, id: u64) -> UsageRow {
-        self.row(id, true)
+        self.row(id, true, Reported::clone)
     }
 
     /// A key's figures as they stand.
     #[must_use]
     pub fn usage(&self, id: u64) -> UsageRow {
-        self.row(id, false)
+        self.row(id, false, Reported::clone)
     }
 
-    fn row(&self, id: u64, handed_over: bool) -> UsageRow {
+    /// A key's totals as they stand, without endpoints, statuses and errors.
+    #[must_use]
+    pub fn usage_totals(&self, id: u64) -> UsageRow {
+        self.row(id, false, |kept| Reported { total: kept.total, ..Reported::default() })
+    }
+
+    fn row(&self, id: u64, handed_over: bool, copy: impl Fn(&Reported) -> Reported) -> UsageRow {
         let mut row = UsageRow::default();
         if let Some(entry) = self.read().by_id(id) {
             let mut cell = entry.cell.lock();
@@ -137,7 +147,7 @@ impl Engine {
             cell.dirty &= !handed_over;
         }
         if let Some(kept) = self.usage.reported[self.usage.shard(id)].lock().get_mut(&id) {
-            row.reported = Some(kept.reported.clone());
+            row.reported = Some(copy(&kept.reported));
             kept.dirty &= !handed_over;
         }
         row

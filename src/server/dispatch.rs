@@ -92,6 +92,14 @@ impl Dispatcher<'_> {
         Drained { consumed, close, full }
     }
 
+    /// Answers one frame by itself.
+    pub(super) fn single(&self, frame: Frame<'_>, now: Now, out: &mut BytesMut) -> Go {
+        let mut waiting = Waiting::default();
+        let go = self.frame(frame, now, &mut waiting, out);
+        self.decide(&mut waiting, now, out);
+        go
+    }
+
     fn frame<'a>(
         &self,
         frame: Frame<'a>,

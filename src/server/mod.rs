@@ -11,6 +11,8 @@ pub mod daemon;
 mod dispatch;
 mod flush;
 pub mod listen;
+mod pepper;
+mod watch;
 mod worker;
 
 pub use daemon::{Daemon, StartError};

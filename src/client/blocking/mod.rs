@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::admin::{
-    Health, KeyChanged, KeyCreate, KeyCreated, KeyList, KeyPage, KeyRotate, KeyRotated,
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRotate, KeyRotated,
     KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
 };
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
@@ -216,8 +216,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub fn delete(&mut self, id: u64) -> Result<KeyChanged, Error> {
-        self.admin(Opcode::KeyDelete, &admin::key_ref(id))
+    pub fn delete(&mut self, delete: &KeyDelete) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyDelete, delete)
     }
 
     /// What a key was used for.

@@ -1,0 +1,65 @@
+//! Connections of commands to the daemon.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Global;
+use super::error::CliError;
+use crate::client::{Client, Endpoint};
+use crate::config::{ADMIN_SOCKET_DEFAULT, SOCKET_DEFAULT};
+
+/// How long a command waits for an answer. A change waits for the disk.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Global {
+    pub(super) fn data_socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| SOCKET_DEFAULT.into())
+    }
+
+    fn admin_socket(&self) -> PathBuf {
+        self.admin_socket.clone().unwrap_or_else(|| ADMIN_SOCKET_DEFAULT.into())
+    }
+
+    /// Runs a command's calls to the data socket.
+    pub(super) fn with_data<T, F: Future<Output = Result<T, CliError>>>(
+        &self,
+        calls: impl FnOnce(Client) -> F,
+    ) -> Result<T, CliError> {
+        with_client(&self.data_socket(), calls)
+    }
+
+    /// Runs a command's calls to the admin socket.
+    pub(super) fn with_admin<T, F: Future<Output = Result<T, CliError>>>(
+        &self,
+        calls: impl FnOnce(Client) -> F,
+    ) -> Result<T, CliError> {
+        with_client(&self.admin_socket(), calls)
+    }
+}
+
+fn with_client<T, F: Future<Output = Result<T, CliError>>>(
+    socket: &Path,
+    calls: impl FnOnce(Client) -> F,
+) -> Result<T, CliError> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        // A person waits: one attempt is enough to know.
+        let client = Client::builder(Endpoint::unix(socket))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CONNECT_TIMEOUT)
+            .name("keygate command line")
+            .connect()
+            .await?;
+        calls(client.with_timeout(TIMEOUT)).await
+    })
+}
+
+/// A runtime on this thread.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::System { doing: "cannot start a runtime", error })
+}

@@ -1,0 +1,83 @@
+//! `keygate serve --demo`: everything in a throw-away directory, and three commands to paste.
+
+use std::path::PathBuf;
+
+use keygate_protocol::admin::KeyCreate;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::Global;
+use super::error::CliError;
+use super::secret::TOKEN_ENV;
+use crate::admin::Admin;
+use crate::config::Config;
+
+/// The tenant of the demonstration's key.
+const TENANT: &str = "demo";
+
+/// Where the daemon listens, for messages.
+pub(super) struct Sockets {
+    pub(super) data: PathBuf,
+    pub(super) admin: PathBuf,
+}
+
+impl Sockets {
+    pub(super) fn of(config: &Config) -> Self {
+        Self { data: config.socket.clone(), admin: config.admin_socket.clone() }
+    }
+}
+
+/// The demonstration's key.
+pub(super) struct DemoKey {
+    id: String,
+    token: Zeroizing<String>,
+}
+
+/// Makes the directory and points the configuration at it; sockets that were named stay.
+pub(super) fn directory(
+    config: &mut Config,
+    global: &Global,
+) -> Result<tempfile::TempDir, CliError> {
+    let failed = |error| CliError::System { doing: "cannot make a throw-away directory", error };
+    let scratch = tempfile::Builder::new().prefix("keygate-demo-").tempdir().map_err(failed)?;
+    config.data_dir = scratch.path().join("data");
+    if global.socket.is_none() {
+        config.socket = scratch.path().join("keygate.sock");
+    }
+    if global.admin_socket.is_none() {
+        config.admin_socket = scratch.path().join("admin.sock");
+    }
+    Ok(scratch)
+}
+
+/// Makes the tenant's key.
+pub(super) async fn make_key(admin: &Admin) -> Result<DemoKey, CliError> {
+    let record = json!({
+        "name": "Demonstration",
+        "tenant_id": TENANT,
+        "scopes": ["demo:*"],
+        "requests_per_second": 10,
+    });
+    let created = admin
+        .create(KeyCreate { record })
+        .await
+        .map_err(|error| CliError::Usage(format!("the demonstration's key: {error}")))?;
+    let id = created.key["id"].as_str().unwrap_or_default().to_owned();
+    Ok(DemoKey { id, token: Zeroizing::new(created.token) })
+}
+
+/// Prints what to do next, on standard output: it is what the command was asked for.
+pub(super) fn greet(key: &DemoKey, sockets: &Sockets) {
+    let keygate =
+        std::env::current_exe().map_or("keygate".to_owned(), |path| path.display().to_string());
+    let (data, admin) = (sockets.data.display(), sockets.admin.display());
+    let (id, token) = (&key.id, key.token.as_str());
+    println!(
+        "keygate serves a throw-away store. Tenant {TENANT:?} has one key, whose token is shown \
+         only now:\n\n  {token}\n\nPaste into another terminal:\n\n\
+         {TOKEN_ENV}={token} {keygate} --socket {data} validate --scope demo:read\n\
+         {keygate} --socket {data} increment {id} --status 200 --latency-ms 12 --endpoint /demo\n\
+         {keygate} --admin-socket {admin} usage {id}\n\n\
+         Ctrl-C ends it and removes everything."
+    );
+}

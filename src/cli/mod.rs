@@ -1,0 +1,143 @@
+//! The command line: one file per command.
+//!
+//! Data goes to standard output, everything else to standard error. Every command takes `--json`
+//! and ends with one of the codes of [`Exit`].
+
+pub mod bench;
+mod bench_command;
+mod connect;
+mod demo;
+mod error;
+mod export;
+mod import;
+mod increment;
+mod key;
+mod output;
+mod ping;
+mod records;
+mod secret;
+mod serve;
+mod status;
+mod usage;
+mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::CliError;
+
+/// How a command ends. Scripts rely on these figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It did what was asked; for `validate`: valid.
+    Fine = 0,
+    /// It failed.
+    Error = 1,
+    /// The arguments are wrong.
+    Usage = 2,
+    /// The key may not do this now.
+    Denied = 3,
+    /// No daemon answers.
+    Unreachable = 4,
+    /// There is no such key.
+    NotFound = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// May this API key do this, now? A daemon that answers in microseconds, and its command line.
+#[derive(Debug, Parser)]
+#[command(name = "keygate", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// The daemon's data socket
+    #[arg(long, global = true, env = "KEYGATE_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The daemon's admin socket
+    #[arg(long, global = true, env = "KEYGATE_ADMIN_SOCKET", value_name = "PATH")]
+    admin_socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::Args),
+    /// Ask whether the daemon answers, and how fast
+    Ping,
+    /// Show the daemon's health and figures
+    Status,
+    /// Create, show and change keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Ask whether a token may do something now
+    Validate(validate::Args),
+    /// Report what became of a request
+    Increment(increment::Args),
+    /// Show what a key was used for
+    Usage(usage::Args),
+    /// Take records of the source system, all or none
+    Import(import::Args),
+    /// Write all records as the source system would
+    Export(export::Args),
+    /// Put load on the daemon and measure it beside a bare echo
+    Bench(bench_command::Args),
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("keygate: {error}");
+            error.exit().into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<Exit, CliError> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, global),
+        Command::Ping => ping::run(global),
+        Command::Status => status::run(global),
+        Command::Key(command) => key::run(command, global),
+        Command::Validate(args) => validate::run(args, global),
+        Command::Increment(args) => increment::run(args, global),
+        Command::Usage(args) => usage::run(args, global),
+        Command::Import(args) => import::run(args, global),
+        Command::Export(args) => export::run(args, global),
+        Command::Bench(args) => bench_command::run(args, global),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_arguments_contradict_nothing() {
+        Cli::command().debug_assert();
+    }
+}

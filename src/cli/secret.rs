@@ -1,0 +1,43 @@
+//! Tokens on their way into a command: standard input or the environment, so that no other user
+//! sees them; an argument works and warns.
+
+use std::io::{IsTerminal, Read};
+
+use zeroize::Zeroizing;
+
+use super::error::CliError;
+
+/// The environment variable that may hold a token.
+pub(super) const TOKEN_ENV: &str = "KEYGATE_TOKEN";
+/// More than any token has; the daemon judges longer ones malformed anyway.
+const TOKEN_INPUT_BYTES_MAX: u64 = 4096;
+
+/// The token: an argument, `-` for standard input, else the environment.
+pub(super) fn token(argument: Option<&str>) -> Result<Zeroizing<String>, CliError> {
+    match argument {
+        Some("-") => from_stdin(),
+        Some(token) => {
+            eprintln!(
+                "keygate: a token on the command line is visible to other users; give it in \
+                 {TOKEN_ENV}, or as `-` on standard input"
+            );
+            Ok(Zeroizing::new(token.to_owned()))
+        }
+        None => match std::env::var(TOKEN_ENV) {
+            Ok(token) => Ok(Zeroizing::new(token)),
+            Err(_) if !std::io::stdin().is_terminal() => from_stdin(),
+            Err(_) => Err(CliError::Usage(format!(
+                "no token: set {TOKEN_ENV}, or give `-` and the token on standard input"
+            ))),
+        },
+    }
+}
+
+fn from_stdin() -> Result<Zeroizing<String>, CliError> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin()
+        .take(TOKEN_INPUT_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(|error| CliError::System { doing: "cannot read standard input", error })?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}

@@ -1,0 +1,119 @@
+//! `keygate serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use super::error::CliError;
+use super::{Exit, Global, connect, demo};
+use crate::config::Config;
+use crate::server::Daemon;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration, in TOML
+    #[arg(long, env = "KEYGATE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where keys are kept
+    #[arg(long, env = "KEYGATE_DATA_DIR", value_name = "DIR", conflicts_with = "demo")]
+    data_dir: Option<PathBuf>,
+    /// Serve the data plane on a loopback TCP address too
+    #[arg(long, env = "KEYGATE_TCP", value_name = "ADDR", value_delimiter = ',')]
+    tcp: Vec<SocketAddr>,
+    /// Try it out: a throw-away directory, a tenant, a key, and three commands to paste
+    #[arg(long)]
+    demo: bool,
+}
+
+impl Args {
+    fn config(&self, global: &Global) -> Result<Config, CliError> {
+        let mut config = match &self.config {
+            Some(path) => Config::from_file(path)?,
+            None => Config::default(),
+        };
+        if let Some(data_dir) = &self.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        if let Some(socket) = &global.socket {
+            config.socket.clone_from(socket);
+        }
+        if let Some(socket) = &global.admin_socket {
+            config.admin_socket.clone_from(socket);
+        }
+        if !self.tcp.is_empty() {
+            config.tcp.clone_from(&self.tcp);
+        }
+        Ok(config)
+    }
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
+    log(global.json);
+    let mut config = args.config(global)?;
+    // Removed when the daemon has ended.
+    let scratch = args.demo.then(|| demo::directory(&mut config, global)).transpose()?;
+    let runtime = connect::runtime()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        stop_on_signals(&stop)?;
+        let sockets = demo::Sockets::of(&config);
+        // Loading waits for the disk, and nothing else is to be done yet.
+        let daemon = Daemon::open(config)?;
+        let admin = daemon.admin();
+        let demo_key = match &scratch {
+            Some(_) => Some(demo::make_key(&admin).await?),
+            None => None,
+        };
+        let ready = move || {
+            notify_ready();
+            match demo_key {
+                Some(key) => demo::greet(&key, &sockets),
+                None => tracing::info!(
+                    socket = %sockets.data.display(),
+                    admin_socket = %sockets.admin.display(),
+                    "ready"
+                ),
+            }
+        };
+        Ok::<(), CliError>(daemon.run(admin, stop, ready).await?)
+    })?;
+    // A thread that hangs in the disk must not hold the end up.
+    runtime.shutdown_background();
+    drop(scratch);
+    Ok(Exit::Fine)
+}
+
+fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let failed = |error| CliError::System { doing: "cannot handle signals", error };
+        let mut signals = signal(kind).map_err(failed)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(())
+}
+
+/// Tells systemd; elsewhere nobody listens.
+fn notify_ready() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told that keygate is ready");
+    }
+}
+
+/// Logs go to standard error; `KEYGATE_LOG` chooses how much, as in `keygate=debug`.
+fn log(json: bool) {
+    use std::io::IsTerminal;
+    let filter = EnvFilter::try_from_env("KEYGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour);
+    if json { log.json().init() } else { log.init() }
+}

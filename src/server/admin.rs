@@ -1,0 +1,304 @@
+//! One admin connection: a request at a time, JSON in the same frames.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use keygate_protocol::admin::{ImportChunk, NoFields};
+use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, frame};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatch::{Dispatcher, Go, hello, put_error};
+use crate::admin::{Admin, AdminError, Import};
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::engine::Engine;
+
+/// What every admin connection shares.
+pub(super) struct Shared {
+    pub(super) admin: Arc<Admin>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: Limits,
+    /// Records that could not be read at start.
+    pub(super) unreadable: u64,
+    /// Open connections of the data plane.
+    pub(super) data_connections: Box<dyn Fn() -> usize + Send + Sync>,
+    /// Stop reading, finish the request in hand, close.
+    pub(super) stop: CancellationToken,
+}
+
+/// Serves one admin connection to its end.
+pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
+    let mut connection =
+        Connection { stream, shared, input: BytesMut::new(), output: BytesMut::new() };
+    // A request that is read is carried to its end: nothing cancels between store and catalog.
+    while let Some(request) = connection.next().await {
+        let go = connection.carry_out(&request).await;
+        if connection.flush().await.is_err() || go == Go::Close {
+            break;
+        }
+    }
+    let _ = connection.flush().await;
+}
+
+/// A whole request, taken out of the read buffer.
+struct Request {
+    header: Header,
+    payload: BytesMut,
+}
+
+struct Connection {
+    stream: UnixStream,
+    shared: Arc<Shared>,
+    input: BytesMut,
+    output: BytesMut,
+}
+
+impl Connection {
+    /// The next whole request; `None` at the end of the connection.
+    async fn next(&mut self) -> Option<Request> {
+        let limits = &self.shared.limits;
+        let (idle, inside) = (
+            Duration::from_millis(limits.idle_timeout_ms),
+            Duration::from_millis(limits.frame_timeout_ms),
+        );
+        loop {
+            match frame::decode(&self.input, limits.admin_frame_bytes_max) {
+                Ok(Some((frame, bytes))) => {
+                    let header = frame.header;
+                    let mut payload = self.input.split_to(bytes);
+                    payload.advance(frame::PREFIX_BYTES);
+                    return Some(Request { header, payload });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    put_error(&mut self.output, 0, ErrorCode::BadFrame, &error.to_string());
+                    return None;
+                }
+            }
+            let allowed = if self.input.is_empty() { idle } else { inside };
+            let stop = self.shared.stop.clone();
+            let read = timeout(allowed, self.stream.read_buf(&mut self.input));
+            tokio::select! {
+                biased;
+                read = read => match read {
+                    Ok(Ok(1..)) => {}
+                    Ok(_) => return None,
+                    Err(_) => {
+                        let message = format!("nothing came for {} ms", allowed.as_millis());
+                        put_error(&mut self.output, 0, ErrorCode::TimedOut, &message);
+                        return None;
+                    }
+                },
+                () = stop.cancelled() => return None,
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, request: &Request) -> Go {
+        let header = request.header;
+        let Some(opcode) = Opcode::from_byte(header.opcode).filter(|opcode| opcode.is_admin())
+        else {
+            return self.data_plane(request);
+        };
+        if !opcode.flags_allowed().has(header.flags) {
+            self.error(header, ErrorCode::BadPayload, "this request takes no such flag");
+            return Go::On;
+        }
+        match opcode {
+            Opcode::Import => self.import(request).await,
+            Opcode::Export => self.export(request).await,
+            opcode => {
+                if let Err(error) = self.answer(opcode, request).await {
+                    self.error(header, error.code, &error.message);
+                }
+                Go::On
+            }
+        }
+    }
+
+    /// `Hello` and the data plane's requests, which this socket takes too.
+    fn data_plane(&mut self, request: &Request) -> Go {
+        let frame = Frame { header: request.header, payload: &request.payload };
+        let limits = &self.shared.limits;
+        if Opcode::from_byte(frame.header.opcode) == Some(Opcode::Hello)
+            && frame.header.flags == Flags::NONE
+        {
+            return hello(frame, true, limits.admin_frame_bytes_max, &mut self.output);
+        }
+        let dispatcher = Dispatcher {
+            engine: &self.shared.engine,
+            frame_bytes_max: limits.frame_bytes_max,
+            reply_bytes_max: limits.reply_bytes_max,
+        };
+        dispatcher.single(frame, self.shared.clock.now(), &mut self.output)
+    }
+
+    async fn answer(&mut self, opcode: Opcode, request: &Request) -> Result<(), AdminError> {
+        let shared = Arc::clone(&self.shared);
+        let admin = &shared.admin;
+        let payload = &request.payload;
+        match opcode {
+            Opcode::KeyCreate => self.put(request, &admin.create(parse(payload)?).await?),
+            Opcode::KeyGet => self.put(request, &admin.get(parse(payload)?).await?),
+            Opcode::KeyUpdate => self.put(request, &admin.update(parse(payload)?).await?),
+            Opcode::KeyRotate => self.put(request, &admin.rotate(parse(payload)?).await?),
+            Opcode::KeySetStatus => self.put(request, &admin.set_status(parse(payload)?).await?),
+            Opcode::KeyDelete => self.put(request, &admin.delete(parse(payload)?).await?),
+            Opcode::KeyUsage => self.put(request, &admin.usage(parse(payload)?).await?),
+            Opcode::KeyList => {
+                let frames = admin.list(parse(payload)?).await?;
+                let last = frames.len().saturating_sub(1);
+                for (at, page) in frames.iter().enumerate() {
+                    self.put_more(request.header, page, at < last);
+                }
+            }
+            Opcode::Stats => {
+                parse_none(payload)?;
+                let mut stats = admin.stats().await;
+                let connections = (shared.data_connections)() as u64;
+                stats.insert("connections".to_owned(), connections);
+                stats.insert("records_unreadable".to_owned(), shared.unreadable);
+                self.put(request, &stats);
+            }
+            Opcode::Health => {
+                parse_none(payload)?;
+                self.put(request, &admin.health(shared.unreadable));
+            }
+            // Streams and the data plane are served elsewhere.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn export(&mut self, request: &Request) -> Go {
+        let header = request.header;
+        if let Err(error) = parse_none(&request.payload) {
+            self.error(header, error.code, &error.message);
+            return Go::On;
+        }
+        let admin = Arc::clone(&self.shared.admin);
+        let mut after = None;
+        loop {
+            let (frames, next) = match admin.export(after).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.error(header, error.code, &error.message);
+                    return Go::On;
+                }
+            };
+            let last = frames.len().saturating_sub(1);
+            for (at, page) in frames.iter().enumerate() {
+                self.put_more(header, page, at < last || next.is_some());
+                // The reader sets the pace: one frame at a time is held.
+                if self.flush().await.is_err() {
+                    return Go::Close;
+                }
+            }
+            if next.is_none() {
+                return Go::On;
+            }
+            after = next;
+        }
+    }
+
+    /// Reads the stream to its end and answers once, with the report or the first error.
+    async fn import(&mut self, first: &Request) -> Go {
+        let mut outcome = begin(Arc::clone(&self.shared.admin), first).await;
+        let mut more = first.header.flags.has(Flags::MORE);
+        while more {
+            let Some(request) = self.next().await else {
+                if let Ok(import) = outcome
+                    && let Err(error) = import.roll_back().await
+                {
+                    tracing::error!(%error, "a broken-off import could not be rolled back");
+                }
+                return Go::Close;
+            };
+            let same = request.header.opcode == first.header.opcode
+                && request.header.correlation == first.header.correlation;
+            if !same {
+                let message = "an import's frames stand together; send others before or after";
+                self.error(request.header, ErrorCode::BadPayload, message);
+                continue;
+            }
+            more = request.header.flags.has(Flags::MORE);
+            outcome = match outcome {
+                Ok(import) => take(import, &request.payload).await,
+                // The rest of a stream that has failed is read and dropped.
+                Err(error) => Err(error),
+            };
+        }
+        let report = match outcome {
+            Ok(import) => import.finish().await,
+            Err(error) => Err(error),
+        };
+        match report {
+            Ok(report) => self.put(first, &report),
+            Err(error) => self.error(first.header, error.code, &error.message),
+        }
+        Go::On
+    }
+
+    fn put(&mut self, request: &Request, body: &impl Serialize) {
+        self.put_more(request.header, body, false);
+    }
+
+    fn put_more(&mut self, header: Header, body: &impl Serialize, more: bool) {
+        let opcode = header.opcode | keygate_protocol::opcode::REPLY;
+        let flags = if more { Flags::MORE } else { Flags::NONE };
+        // Replies are plain data: maps with text keys and finite numbers.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        frame::encode(&mut self.output, opcode, flags, header.correlation, |out| {
+            out.extend_from_slice(&body);
+        });
+    }
+
+    fn error(&mut self, header: Header, code: ErrorCode, message: &str) {
+        put_error(&mut self.output, header.correlation, code, message);
+    }
+
+    async fn flush(&mut self) -> Result<(), ()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let allowed = Duration::from_millis(self.shared.limits.write_timeout_ms);
+        let written = timeout(allowed, self.stream.write_all(&self.output)).await;
+        self.output = BytesMut::new();
+        if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(()) }
+    }
+}
+
+async fn begin(admin: Arc<Admin>, first: &Request) -> Result<Import, AdminError> {
+    let chunk: ImportChunk = parse(&first.payload)?;
+    let import = Import::begin(admin, chunk.skip_bad).await?;
+    import.take(chunk).await
+}
+
+async fn take(import: Import, payload: &[u8]) -> Result<Import, AdminError> {
+    match parse(payload) {
+        Ok(chunk) => import.take(chunk).await,
+        Err(error) => {
+            import.roll_back().await?;
+            Err(error)
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, AdminError> {
+    serde_json::from_slice(payload).map_err(|error| bad_payload(&error))
+}
+
+fn parse_none(payload: &[u8]) -> Result<NoFields, AdminError> {
+    NoFields::decode(payload).map_err(|error| bad_payload(&error))
+}
+
+fn bad_payload(error: &serde_json::Error) -> AdminError {
+    AdminError { code: ErrorCode::BadPayload, message: error.to_string() }
+}

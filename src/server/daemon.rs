@@ -1,0 +1,349 @@
+//! The daemon as a whole: started in order, stopped in the opposite order.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::flush::{Flusher, USAGE_SCHEMA};
+use super::listen::{ListenError, Listeners};
+use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use super::worker::{Accepted, Workers};
+use super::{admin, connection};
+use crate::admin::Admin;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::engine::{CatalogError, Engine, EngineLimits};
+use crate::key::token::{BrandError, Prefixes};
+use crate::key::{Pepper, digest};
+use crate::store::{
+    CommitError, Committer, CommitterOptions, Keys, SledOptions, SledStore, Store, StoreError,
+    Write,
+};
+use crate::usage::UsageRow;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is out of its bounds.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The tokens' brand cannot be used.
+    #[error("token_brand: {0}")]
+    Brand(#[from] BrandError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The pepper cannot be had.
+    #[error(transparent)]
+    Pepper(#[from] PepperError),
+    /// The first write failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The keys do not fit.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system gives no threads or descriptors.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A daemon that is ready to serve.
+pub struct Daemon {
+    config: Config,
+    listeners: Listeners,
+    clock: Arc<dyn Clock>,
+    engine: Arc<Engine>,
+    keys: Keys,
+    committer: Arc<Committer>,
+    flusher: Flusher,
+    unreadable: u64,
+}
+
+impl Daemon {
+    /// Opens sockets and store and loads every key. Nothing is accepted yet: whoever connects
+    /// waits in the socket's queue.
+    ///
+    /// # Errors
+    /// [`StartError`], with what mends it.
+    pub fn open(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let prefixes = Prefixes::new(&config.token_brand)?;
+        // Whatever this process makes is its owner's alone, until its mode is widened.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        raise_descriptor_limit();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let options = SledOptions { cache_bytes: config.store.cache_bytes };
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.data_dir, &options)?);
+        let listeners = Listeners::open(&config)?;
+        let keys = Keys::open(store)?;
+        let options = CommitterOptions {
+            queue_jobs_max: config.store.commit_queue_max,
+            ..CommitterOptions::default()
+        };
+        let committer = Arc::new(Committer::start(&keys, &options)?);
+        let pepper = load_pepper(&config, &keys, &committer)?;
+        let limits = &config.limits;
+        let window_us = micros(limits.increment_id_window_ms);
+        let engine = Arc::new(Engine::new(
+            pepper,
+            prefixes,
+            EngineLimits {
+                keys_max: limits.keys_max,
+                expiry_warning_us: micros(u64::from(config.keys.expiry_warning_days) * 86_400_000),
+                increment_id_window_us: window_us,
+                increment_ids_max: limits.increment_ids_max,
+            },
+        ));
+        let unreadable = load_keys(&engine, &keys, &*clock)?;
+        let flusher = Flusher::restore(
+            Arc::clone(&engine),
+            &keys,
+            Arc::clone(&committer),
+            Arc::clone(&clock),
+            window_us,
+        )?;
+        tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
+        Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable })
+    }
+
+    /// The operations of the admin socket, for a caller in this process.
+    #[must_use]
+    pub fn admin(&self) -> Arc<Admin> {
+        Arc::new(Admin::new(
+            Arc::clone(&self.engine),
+            self.keys.clone(),
+            Arc::clone(&self.committer),
+            Arc::clone(&self.clock),
+            self.config.keys.rotation_grace_ms,
+        ))
+    }
+
+    /// Serves until `stop` is cancelled; then stops accepting, answers what was read, flushes.
+    /// `ready` is called once everything accepts.
+    ///
+    /// # Errors
+    /// [`StartError::System`] when threads or descriptors cannot be had, [`StartError::Store`]
+    /// when the last flush failed.
+    pub async fn run(
+        self,
+        admin: Arc<Admin>,
+        stop: CancellationToken,
+        ready: impl FnOnce(),
+    ) -> Result<(), StartError> {
+        let Self { config, listeners, clock, engine, committer, flusher, unreadable, .. } = self;
+        let flush = flusher.start(Duration::from_millis(config.store.usage_flush_interval_ms))?;
+        // Cancelled after `stop`: admin connections end once nothing new is accepted.
+        let drain = CancellationToken::new();
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let workers = Workers::start(threads, || connection::Shared {
+            engine: Arc::clone(&engine),
+            clock: Arc::clone(&clock),
+            limits: config.limits.clone(),
+        })?;
+        let workers = Arc::new(workers);
+        let open = Arc::downgrade(&workers);
+        let shared = Arc::new(admin::Shared {
+            admin,
+            engine,
+            clock,
+            limits: config.limits.clone(),
+            unreadable,
+            data_connections: Box::new(move || open.upgrade().map_or(0, |open| open.open())),
+            stop: drain.clone(),
+        });
+        let tasks = TaskTracker::new();
+        accept(&listeners, &workers, &shared, &tasks, &stop)?;
+        let ticks = tick(Arc::clone(&workers), tick_period(&config));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(ticks));
+        ready();
+        stop.cancelled().await;
+        tracing::info!("stopping: what was read is answered, then everything is flushed");
+        // No socket file stays behind that nobody answers on.
+        drop(listeners);
+        drain.cancel();
+        tasks.close();
+        let ended = async {
+            tasks.wait().await;
+            drop(shared);
+            if let Some(workers) = Arc::into_inner(workers) {
+                // Joining waits for connections, so it has a thread of its own.
+                let _ = tokio::task::spawn_blocking(|| workers.join()).await;
+            }
+        };
+        let deadline = Duration::from_millis(config.limits.stop_deadline_ms);
+        if tokio::time::timeout(deadline, ended).await.is_err() {
+            tracing::warn!("the stop took longer than stop_deadline_ms; connections are dropped");
+        }
+        let flushed = tokio::task::spawn_blocking(move || {
+            flush.stop();
+            committer.stop()
+        });
+        flushed.await.map_err(io::Error::other)??;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Starts the accept loops; each ends with `stop`.
+fn accept(
+    listeners: &Listeners,
+    workers: &Arc<Workers>,
+    admin: &Arc<admin::Shared>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let data = UnixListener::from_std(listeners.data.listener.try_clone()?)?;
+    let to = Arc::clone(workers);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            let Some((stream, _)) = accepted(data.accept().await).await else { continue };
+            if let Some(stream) = usable(stream.into_std()) {
+                to.hand_over(Accepted::Unix(stream));
+            }
+        }
+    }));
+    for listener in &listeners.tcp {
+        let listener = TcpListener::from_std(listener.try_clone()?)?;
+        let to = Arc::clone(workers);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+                // Replies leave at once: a small one must not wait for an acknowledgement.
+                if let Some(stream) =
+                    usable(stream.set_nodelay(true).and_then(|()| stream.into_std()))
+                {
+                    to.hand_over(Accepted::Tcp(stream));
+                }
+            }
+        }));
+    }
+    let listener = UnixListener::from_std(listeners.admin.listener.try_clone()?)?;
+    let room = Arc::new(tokio::sync::Semaphore::new(admin.limits.admin_connections_max));
+    let (admin, of_admin) = (Arc::clone(admin), tasks.clone());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+            match Arc::clone(&room).try_acquire_owned() {
+                Ok(place) => {
+                    let admin = Arc::clone(&admin);
+                    of_admin.spawn(async move {
+                        admin::serve(stream, admin).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => {
+                    if let Some(stream) = usable(stream.into_std()) {
+                        Accepted::Unix(stream).refuse(admin.limits.admin_connections_max);
+                    }
+                }
+            }
+        }
+    }));
+    Ok(())
+}
+
+/// Has the workers look at their connections' deadlines.
+async fn tick(workers: Arc<Workers>, period: Duration) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        workers.tick();
+    }
+}
+
+/// Often enough that a deadline is met within a quarter of itself, and once a second at the least.
+fn tick_period(config: &Config) -> Duration {
+    let nearest_ms = config.limits.idle_timeout_ms.min(config.limits.frame_timeout_ms);
+    Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
+}
+
+/// An accepted connection. When the system is out of descriptors, accepting pauses: the backlog
+/// holds the peers, and a loop that spins would only take the processor too.
+async fn accepted<T>(accepted: io::Result<T>) -> Option<T> {
+    match accepted {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+fn usable<T>(stream: io::Result<T>) -> Option<T> {
+    stream.inspect_err(|error| tracing::warn!(%error, "a connection could not be prepared")).ok()
+}
+
+/// The pepper, shown to be the one that the store was made with.
+fn load_pepper(config: &Config, keys: &Keys, committer: &Committer) -> Result<Pepper, StartError> {
+    let path = pepper::path(&config.data_dir);
+    let known: Option<String> = keys.fact(FINGERPRINT, FINGERPRINT_SCHEMA)?;
+    let pepper = pepper::load(&path, known.is_none())?;
+    let fingerprint = digest::hex(&pepper.digest(b"keygate pepper fingerprint").0);
+    match known {
+        Some(known) if known == fingerprint => {}
+        Some(_) => return Err(PepperError::Other { path }.into()),
+        None => {
+            let fact = Write::fact(FINGERPRINT, FINGERPRINT_SCHEMA, &fingerprint)
+                .map_err(|error| StoreError::corrupt(error.to_string()))?;
+            committer.commit(vec![fact], true)?;
+        }
+    }
+    Ok(pepper)
+}
+
+/// Loads every key and its usage; answers how many records could not be read.
+fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, StartError> {
+    let now = clock.now();
+    let mut unreadable = 0;
+    keys.for_each(|id, record| {
+        match record {
+            Ok(record) => {
+                engine.check_room(1)?;
+                engine.put(&record, now)?;
+            }
+            // A key that cannot be read denies; the others must not suffer for it.
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(key = id, %error, "a record could not be read");
+            }
+        }
+        Ok::<(), StartError>(())
+    })?;
+    keys.for_each_usage(USAGE_SCHEMA, |id, row: Result<UsageRow, StoreError>| {
+        match row {
+            Ok(row) => engine.restore_usage(id, row),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(key = id, %error, "usage could not be read");
+            }
+        }
+        Ok::<(), StartError>(())
+    })?;
+    Ok(unreadable)
+}
+
+/// As many descriptors as the system allows: each connection takes one.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+fn micros(ms: u64) -> i64 {
+    i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,246 @@
+//! Sockets: made with their modes, inherited from systemd, or refused with who holds them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::net::sockopt::socket_peercred;
+
+use crate::config::Config;
+
+/// Mode of the data socket: its owner and group.
+const DATA_MODE: u32 = 0o660;
+/// Mode of the admin socket: its owner alone.
+const ADMIN_MODE: u32 = 0o600;
+
+/// Why a socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A daemon answers on the path.
+    #[error("{} is in use by {holder}; stop it, or choose another path", path.display())]
+    InUse {
+        /// The path.
+        path: PathBuf,
+        /// The process behind it.
+        holder: String,
+    },
+    /// What stands at the path is not a socket.
+    #[error("{} is there and is not a socket; choose another path, or move it away", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {doing} {}: {error}", path.display())]
+    Path {
+        /// What was tried.
+        doing: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// A TCP address cannot be had.
+    #[error("cannot listen on {address}: {error}")]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// systemd passed a socket that is not known by its name.
+    #[error(
+        "systemd passed socket {number} named {name:?}; name them with FileDescriptorName=data and \
+         FileDescriptorName=admin"
+    )]
+    Inherited {
+        /// Which, from 0.
+        number: usize,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Every socket that the daemon accepts on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The data socket.
+    pub data: UnixSocket,
+    /// The admin socket.
+    pub admin: UnixSocket,
+    /// TCP listeners of the data plane.
+    pub tcp: Vec<std::net::TcpListener>,
+}
+
+/// A Unix listener; the file goes with it if this process made it.
+#[derive(Debug)]
+pub struct UnixSocket {
+    /// The listener, not blocking.
+    pub listener: UnixListener,
+    /// For the log.
+    pub path: PathBuf,
+    made_here: bool,
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        if self.made_here {
+            // A path that is gone already is what is wanted.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Listeners {
+    /// Takes the sockets that systemd passed, and makes the others.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn open(config: &Config) -> Result<Self, ListenError> {
+        let (data, admin) = inherited(config)?;
+        let data = match data {
+            Some(socket) => socket,
+            None => bind(&config.socket, DATA_MODE)?,
+        };
+        let admin = match admin {
+            Some(socket) => socket,
+            None => bind(&config.admin_socket, ADMIN_MODE)?,
+        };
+        let tcp = config.tcp.iter().map(bind_tcp).collect::<Result<_, _>>()?;
+        Ok(Self { data, admin, tcp })
+    }
+}
+
+type Inherited = (Option<UnixSocket>, Option<UnixSocket>);
+
+fn inherited(config: &Config) -> Result<Inherited, ListenError> {
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut passed = listenfd::ListenFd::from_env();
+    let names: Vec<&str> = names.split(':').collect();
+    let (mut data, mut admin) = (None, None);
+    for number in 0..passed.len() {
+        let name = names.get(number).copied().unwrap_or_default();
+        let refused = || ListenError::Inherited { number, name: name.to_owned() };
+        let listener = passed.take_unix_listener(number).ok().flatten().ok_or_else(refused)?;
+        let (socket, path) = match name {
+            "data" => (&mut data, &config.socket),
+            "admin" => (&mut admin, &config.admin_socket),
+            _ => return Err(refused()),
+        };
+        let path = listener
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_pathname().map(Path::to_owned))
+            .unwrap_or_else(|| path.clone());
+        nonblocking(&listener, &path)?;
+        *socket = Some(UnixSocket { listener, path, made_here: false });
+    }
+    Ok((data, admin))
+}
+
+/// Makes a Unix socket. The daemon's umask is 0077 by now, so nobody else can connect before the
+/// mode is set.
+fn bind(path: &Path, mode: u32) -> Result<UnixSocket, ListenError> {
+    let failed = |doing| move |error| ListenError::Path { doing, path: path.to_owned(), error };
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_directory(parent).map_err(|error| ListenError::Path {
+            doing: "make",
+            path: parent.to_owned(),
+            error,
+        })?;
+    }
+    clear_stale(path)?;
+    let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(failed("set the mode of"))?;
+    nonblocking(&listener, path)?;
+    Ok(UnixSocket { listener, path: path.to_owned(), made_here: true })
+}
+
+/// A directory that others may pass through: the sockets' own modes guard them.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+}
+
+/// Removes the socket file of a daemon that is dead; a live one is named.
+fn clear_stale(path: &Path) -> Result<(), ListenError> {
+    let failed = |doing| move |error| ListenError::Path { doing, path: path.to_owned(), error };
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at")(error)),
+    };
+    if !kind.is_socket() {
+        return Err(ListenError::NotASocket { path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Ok(stream) => Err(ListenError::InUse { path: path.to_owned(), holder: holder(&stream) }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed("remove the stale"))
+        }
+        Err(error) => Err(failed("look at")(error)),
+    }
+}
+
+/// Who is behind a socket, for a message.
+fn holder(stream: &UnixStream) -> String {
+    let Ok(peer) = socket_peercred(stream) else { return "another process".to_owned() };
+    let pid = peer.pid.as_raw_nonzero();
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    match name.trim() {
+        "" => format!("process {pid}"),
+        name => format!("process {pid} ({name})"),
+    }
+}
+
+fn bind_tcp(address: &SocketAddr) -> Result<std::net::TcpListener, ListenError> {
+    let failed = |error| ListenError::Tcp { address: *address, error };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn nonblocking(listener: &UnixListener, path: &Path) -> Result<(), ListenError> {
+    listener.set_nonblocking(true).map_err(|error| ListenError::Path {
+        doing: "prepare",
+        path: path.to_owned(),
+        error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("deep/er/data.sock");
+        let first = bind(&path, DATA_MODE).expect("parents are made");
+        let mode = std::fs::metadata(&path).expect("a socket").permissions().mode();
+        assert_eq!(mode & 0o777, DATA_MODE);
+        let refused = bind(&path, DATA_MODE).expect_err("live").to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        drop(first);
+        assert!(!path.exists(), "a clean end takes the file along");
+        // A killed daemon leaves its file behind.
+        let dead = dir.path().join("dead.sock");
+        drop(UnixListener::bind(&dead).expect("a socket"));
+        bind(&dead, ADMIN_MODE).expect("the stale file is replaced");
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("precious");
+        std::fs::write(&path, "data").expect("a file");
+        assert!(matches!(bind(&path, DATA_MODE), Err(ListenError::NotASocket { .. })));
+        assert_eq!(std::fs::read_to_string(&path).expect("still there"), "data");
+    }
+}

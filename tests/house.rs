@@ -1,0 +1,385 @@
+//! Reads the source and fails when a rule of the house (ARCHITECTURE.md) is broken.
+//!
+//! What it cannot see: a path that a macro of another crate writes, and what a crate does behind
+//! the names that we are allowed to use.
+
+#[path = "house/lex.rs"]
+mod lex;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+use lex::{NamedPath, Token};
+
+/// What a module of `src/` may name.
+struct Row {
+    module: &'static str,
+    /// Modules of this crate, or single items of them.
+    may: &'static [&'static str],
+    /// Whether it may name `keygate_protocol`.
+    protocol: bool,
+    /// Whether it is a function of its arguments: no runtime, no disk, no socket, no process.
+    pure: bool,
+}
+
+/// The arrows, which go down this table: main → cli → server → admin → engine → {limit, usage, key}.
+/// A row names every module it may, not only its nearest, so that each arrow was meant.
+#[rustfmt::skip]
+const ARROWS: &[Row] = &[
+    Row { module: "main",   may: &["cli"], protocol: false, pure: false },
+    Row { module: "cli",    may: &["server", "client", "admin", "engine", "store", "config", "key", "clock"], protocol: true, pure: false },
+    Row { module: "server", may: &["admin", "engine", "store", "config", "clock"], protocol: true, pure: false },
+    Row { module: "admin",  may: &["engine", "store", "usage", "key", "clock"], protocol: true, pure: false },
+    Row { module: "client", may: &[], protocol: true, pure: false },
+    Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
+    Row { module: "store",  may: &["usage", "key"], protocol: false, pure: false },
+    Row { module: "config", may: &[], protocol: true, pure: false },
+    Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
+    Row { module: "usage",  may: &["clock::Now"], protocol: true, pure: true },
+    Row { module: "key",    may: &["clock::Now"], protocol: true, pure: true },
+    Row { module: "clock",  may: &[], protocol: false, pure: false },
+];
+
+/// What the tests of any module may name besides: a clock that stands still reads no time.
+const TESTS_MAY: &[&str] = &["clock::Clock", "clock::ManualClock", "clock::Now"];
+
+/// What a pure module must not name.
+const IMPURE: &[&str] = &["tokio", "std::fs", "std::net", "std::os", "std::process", "std::env"];
+
+/// The ways to read time, each of three words and marks.
+const TIME: &[&str] =
+    &["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now", ".elapsed("];
+
+/// The only file that reads time, and the only one that names sled.
+const TIME_FILE: &str = "src/clock.rs";
+const SLED_FILE: &str = "src/store/sled.rs";
+
+/// One source file, read.
+struct Source {
+    /// Relative to the repository's root, with `/`.
+    path: String,
+    tokens: Vec<Token>,
+    paths: Vec<NamedPath>,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        let tokens = lex::tokens(text);
+        let paths = lex::paths(&tokens);
+        Self { path: path.to_owned(), tokens, paths }
+    }
+
+    /// The file's own place in the crate: `src/engine/catalog.rs` is `engine::catalog`.
+    fn module(&self) -> Vec<&str> {
+        let path = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        let path = path.strip_suffix(".rs").unwrap_or(path);
+        path.split('/').filter(|part| *part != "mod" && *part != "lib").collect()
+    }
+
+    /// Whether a path stands in a file or a module of tests.
+    fn is_test(&self, path: &NamedPath) -> bool {
+        self.module().contains(&"tests") || path.inside.iter().any(|module| module == "tests")
+    }
+
+    fn at(&self, line: usize, what: &str) -> String {
+        format!("{}:{line}: {what}", self.path)
+    }
+}
+
+/// The path from the crate's root that is meant, or `None` where another crate or a local name is.
+fn in_this_crate(source: &Source, path: &NamedPath) -> Option<Vec<String>> {
+    let root = path.segments[0].as_str();
+    match root {
+        "crate" => Some(path.segments[1..].to_vec()),
+        // The binary and the library are two crates of one house.
+        "keygate" if path.segments.len() > 1 => Some(path.segments[1..].to_vec()),
+        "self" | "super" => {
+            let mut place: Vec<String> = source.module().into_iter().map(str::to_owned).collect();
+            place.extend(path.inside.iter().cloned());
+            for segment in &path.segments {
+                match segment.as_str() {
+                    "self" => {}
+                    "super" => drop(place.pop()),
+                    name => place.push(name.to_owned()),
+                }
+            }
+            Some(place)
+        }
+        _ => None,
+    }
+}
+
+fn begins(path: &[String], with: &str) -> bool {
+    let with: Vec<&str> = with.split("::").collect();
+    path.len() >= with.len() && path.iter().zip(&with).all(|(have, want)| have == want)
+}
+
+fn turned_arrows(source: &Source) -> Vec<String> {
+    let module = source.module();
+    // lib.rs is the map: it names every module.
+    let Some(&own) = module.first() else { return Vec::new() };
+    let Some(row) = ARROWS.iter().find(|row| row.module == own) else {
+        return vec![source.at(1, &format!("module `{own}` has no row in the table of arrows"))];
+    };
+    let mut found = Vec::new();
+    for path in &source.paths {
+        if path.segments[0] == "keygate_protocol" && !row.protocol {
+            found.push(source.at(path.line, &format!("`{own}` may not name keygate_protocol")));
+        }
+        let Some(named) = in_this_crate(source, path) else { continue };
+        let Some(target) = named.first() else { continue };
+        let may = row.may.iter().chain(TESTS_MAY.iter().filter(|_| source.is_test(path)));
+        let known = ARROWS.iter().any(|row| row.module == target);
+        if known && target != own && !may.clone().any(|allowed| begins(&named, allowed)) {
+            let named = named.join("::");
+            found.push(source.at(
+                path.line,
+                &format!("`{own}` may not name crate::{named}; it may name {:?}", row.may),
+            ));
+        }
+    }
+    found
+}
+
+fn impure(source: &Source) -> Vec<String> {
+    let module = source.module();
+    if !ARROWS.iter().any(|row| row.pure && module.first() == Some(&row.module)) {
+        return Vec::new();
+    }
+    let named = |path: &&NamedPath| IMPURE.iter().any(|name| begins(&path.segments, name));
+    let say = |path: &NamedPath| {
+        let name = path.segments.join("::");
+        source.at(path.line, &format!("`{}` is pure and may not name {name}", module[0]))
+    };
+    source.paths.iter().filter(named).map(say).collect()
+}
+
+fn time_reads(source: &Source) -> Vec<String> {
+    if source.path == TIME_FILE || !is_program(source) {
+        return Vec::new();
+    }
+    let reads = |window: &[Token]| {
+        let joined: String = window.iter().map(|token| token.text.as_str()).collect();
+        TIME.iter().find(|way| joined == **way)
+    };
+    let pairs = source.tokens.windows(3).filter_map(|window| reads(window).zip(window.first()));
+    let say = |(way, token): (&&str, &Token)| {
+        source.at(token.line, &format!("time is read ({way}) outside {TIME_FILE}"))
+    };
+    pairs.map(say).collect()
+}
+
+fn sled_named(source: &Source) -> Vec<String> {
+    // A bench may put the bare store beside ours.
+    if source.path == SLED_FILE || source.path.starts_with("benches/") {
+        return Vec::new();
+    }
+    let named = |path: &&NamedPath| path.segments[0] == "sled" && path.segments.len() > 1;
+    let say =
+        |path: &NamedPath| source.at(path.line, &format!("sled is named outside {SLED_FILE}"));
+    source.paths.iter().filter(named).map(say).collect()
+}
+
+fn leftovers(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, token) in source.tokens.iter().enumerate() {
+        let next = source.tokens.get(at + 1).map_or("", |token| token.text.as_str());
+        if matches!(token.text.as_str(), "todo" | "unimplemented" | "dbg") && next == "!" {
+            found
+                .push(source.at(token.line, &format!("{}! is not for committed code", token.text)));
+        }
+        if token.text == "#" {
+            let words = attribute(&source.tokens[at + 1..]);
+            let has = |word: &str| words.contains(&word);
+            if has("ignore") && (words[0] == "ignore" || has("cfg_attr")) {
+                found.push(source.at(token.line, "an ignored test tests nothing"));
+            }
+            if (has("allow") || has("expect")) && !has("reason") {
+                found.push(source.at(token.line, "allow and expect need `reason = \"…\"`"));
+            }
+        }
+    }
+    found
+}
+
+/// The words between the brackets of an attribute whose `#` has been taken.
+fn attribute(tokens: &[Token]) -> Vec<&str> {
+    let mut words = tokens.iter().map(|token| token.text.as_str()).skip_while(|word| *word == "!");
+    if words.next() != Some("[") {
+        return Vec::new();
+    }
+    let mut depth = 1;
+    words
+        .take_while(|word| {
+            depth += i32::from(*word == "[") - i32::from(*word == "]");
+            depth > 0
+        })
+        .collect()
+}
+
+/// Whether the file is part of what ships, as tests and benches are not.
+fn is_program(source: &Source) -> bool {
+    source.path.starts_with("src/") || source.path.starts_with("protocol/src/")
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file of the repository.
+fn sources() -> Vec<Source> {
+    let mut files = Vec::new();
+    for folder in ["src", "protocol", "tests", "benches", "examples"] {
+        rust_files(&root().join(folder), &mut files).expect("the source tree can be read");
+    }
+    files.sort();
+    assert!(!files.is_empty(), "no source under {}", root().display());
+    let read = |file: &PathBuf| {
+        let path = file.strip_prefix(root()).expect("a file of this repository");
+        let text = fs::read_to_string(file).expect("a source file is UTF-8");
+        Source::new(&path.to_string_lossy(), &text)
+    };
+    files.iter().map(read).collect()
+}
+
+fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, out)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn assert_nothing(rule: &str, found: &[String]) {
+    assert!(found.is_empty(), "{rule}:\n  {}\n", found.join("\n  "));
+}
+
+fn judge(rule: &str, check: impl Fn(&Source) -> Vec<String>, of: impl Fn(&Source) -> bool) {
+    let found: Vec<String> = sources().iter().filter(|source| of(source)).flat_map(check).collect();
+    assert_nothing(rule, &found);
+}
+
+#[test]
+fn arrows_go_one_way() {
+    judge("an arrow of the house is turned", turned_arrows, |file| file.path.starts_with("src/"));
+}
+
+#[test]
+fn the_core_is_pure() {
+    judge("a pure module names the outside", impure, |file| file.path.starts_with("src/"));
+}
+
+#[test]
+fn time_is_read_in_one_file() {
+    judge("time comes in as an argument", time_reads, |_| true);
+}
+
+#[test]
+fn sled_is_named_in_one_file() {
+    judge("the store is behind its trait", sled_named, |_| true);
+}
+
+#[test]
+fn nothing_is_left_over() {
+    judge("leftovers", leftovers, |_| true);
+}
+
+#[test]
+fn the_readme_maps_every_top_level_entry() {
+    let readme = match fs::read_to_string(root().join("README.md")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => panic!("README.md: {error}"),
+    };
+    let names = map_names(&readme);
+    let unnamed: Vec<String> = entries().into_iter().filter(|name| !names.contains(name)).collect();
+    assert_nothing("README's map does not name", &unnamed);
+}
+
+/// The words of README's section whose heading has the word "map".
+fn map_names(readme: &str) -> BTreeSet<String> {
+    let is_heading = |line: &&str| line.starts_with('#');
+    let is_map = |line: &str| line.starts_with('#') && line.to_lowercase().contains("map");
+    let section = readme.lines().skip_while(|line| !is_map(line)).skip(1);
+    // A `# comment` in a fenced block looks like a heading; the map needs none.
+    let section = section.take_while(|line| !is_heading(line));
+    let part = |next: char| !(next.is_alphanumeric() || "._-".contains(next));
+    section.flat_map(|line| line.split(part)).map(str::to_owned).collect()
+}
+
+/// What stands at the repository's root: what git tracks, or, outside a clone, what is there.
+fn entries() -> BTreeSet<String> {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
+    if let Ok(listed) = listed
+        && listed.status.success()
+        && !listed.stdout.is_empty()
+    {
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        let top = |path: &str| path.split('/').next().unwrap_or(path).to_owned();
+        return listed.split('\0').filter(|path| !path.is_empty()).map(top).collect();
+    }
+    let there = fs::read_dir(root()).expect("the root can be read");
+    there
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name != ".git" && name != "target")
+        .collect()
+}
+
+/// Each rule against a file that breaks it and one that only looks so.
+#[test]
+fn the_rules_see_what_breaks_them() {
+    type Rule = fn(&Source) -> Vec<String>;
+    #[rustfmt::skip]
+    let cases: &[(&str, Rule, &str, &str, usize)] = &[
+        ("down", turned_arrows, "src/server/data.rs", "use crate::engine::Engine;", 0),
+        ("up", turned_arrows, "src/engine/mod.rs", "use crate::server::Listener;", 1),
+        ("up in a tree", turned_arrows, "src/engine/mod.rs", "use crate::{key::Id, store::{Store, self}};", 2),
+        ("up in a test", turned_arrows, "src/limit/gcra.rs", "#[cfg(test)] mod tests { use crate::engine::Engine; }", 1),
+        ("up by super", turned_arrows, "src/limit/gcra.rs", "fn f() { super::super::engine::go() }", 1),
+        ("super of a test", turned_arrows, "src/limit/gcra.rs", "mod tests { use super::super::engine; use super::super::super::engine; }", 1),
+        ("an item of a module", turned_arrows, "src/limit/mod.rs", "use crate::clock::{Now, SystemClock};", 1),
+        ("the client", turned_arrows, "src/client/mod.rs", "use crate::key::Id;", 1),
+        ("a test's clock", turned_arrows, "src/key/tests.rs", "use crate::clock::{ManualClock, SystemClock};", 1),
+        ("a test's clock elsewhere", turned_arrows, "src/key/mod.rs", "use crate::clock::ManualClock;", 1),
+        ("protocol", turned_arrows, "src/store/mod.rs", "use keygate_protocol::Verdict;", 1),
+        ("main by the library", turned_arrows, "src/main.rs", "fn main() { keygate::cli::run(); keygate::engine::run() }", 1),
+        ("a new module", turned_arrows, "src/novel.rs", "", 1),
+        ("in words", turned_arrows, "src/key/mod.rs", "// crate::server::x\nconst A: &str = r#\"crate::server\"#; /* crate::cli */", 0),
+        ("visibility", turned_arrows, "src/key/mod.rs", "pub(crate) fn server() { 'a'; b'\\''; f::<'static>() }", 0),
+        ("tokio", impure, "src/engine/mod.rs", "use tokio::sync::Mutex;", 1),
+        ("std in a tree", impure, "src/key/mod.rs", "use std::{fmt, fs::File, net::{IpAddr, TcpStream}};", 3),
+        ("tokio elsewhere", impure, "src/server/mod.rs", "use tokio::sync::Mutex;", 0),
+        ("instant", time_reads, "src/server/mod.rs", "let a = tokio::time::Instant::now();", 1),
+        ("instant as a function", time_reads, "src/server/mod.rs", "once.get_or_init(Instant::now)", 1),
+        ("elapsed", time_reads, "src/cli/bench/mod.rs", "start.elapsed()", 1),
+        ("the epoch", time_reads, "src/key/mod.rs", "std::time::UNIX_EPOCH.elapsed()", 1),
+        ("the clock itself", time_reads, "src/clock.rs", "Instant::now()", 0),
+        ("a clock's now", time_reads, "src/server/mod.rs", "clock.now(); Now::from(1); deadline.elapsed", 0),
+        ("a test's deadline", time_reads, "tests/daemon.rs", "Instant::now()", 0),
+        ("sled", sled_named, "src/store/mod.rs", "use sled::Db;", 1),
+        ("our sled", sled_named, "src/store/mod.rs", "mod sled; pub use self::sled::SledStore;", 0),
+        ("its file", sled_named, "src/store/sled.rs", "use sled::Db;", 0),
+        ("macros", leftovers, "src/lib.rs", "todo!(); dbg!(1); unimplemented!()", 3),
+        ("ignored", leftovers, "src/lib.rs", "#[ignore = \"slow\"] fn a() {} #[cfg_attr(miri, ignore)] fn b() {}", 2),
+        ("no reason", leftovers, "src/lib.rs", "#![allow(dead_code)] #[expect(unused)] fn a() { b.expect(\"c\") }", 2),
+        ("a reason", leftovers, "src/lib.rs", "#[allow(dead_code, reason = \"x\")] fn ignore() {}", 0),
+    ];
+    for (name, rule, path, text, expected) in cases {
+        let found = rule(&Source::new(path, text));
+        assert_eq!(found.len(), *expected, "{name}: {found:?}");
+    }
+    let map =
+        "# keygate\nLICENSE\n## Map of this tree\n```\nsrc/   code\n.ci/run\n```\n## Next\nlater";
+    let names = map_names(map);
+    assert!(names.contains("src") && names.contains(".ci") && !names.contains("later"));
+    assert!(!names.contains("LICENSE"));
+}
