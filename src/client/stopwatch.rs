@@ -3,6 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+/// The runtime's time, in which deadlines are. Tests advance it by hand.
+pub(super) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Measures how long something took.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stopwatch(Instant);
