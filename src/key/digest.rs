@@ -25,7 +25,14 @@ pub struct Digest(pub [u8; DIGEST_BYTES]);
 
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        let words = |digest: &[u8; DIGEST_BYTES], at: usize| {
+            digest[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+        };
+        // All words are looked at before anything is decided: four, not thirty-two steps.
+        let differ = (0..DIGEST_BYTES)
+            .step_by(8)
+            .fold(0, |differ, at| differ | (words(&self.0, at) ^ words(&other.0, at)));
+        differ.ct_eq(&0).into()
     }
 }
 
@@ -86,7 +93,7 @@ impl Pepper {
     /// The keyed digest of what a holder sends. Three SHA-256 blocks for a token of ours.
     #[must_use]
     pub fn digest(&self, token: &[u8]) -> Digest {
-        self.digest_of_sha256(&Sha256::digest(token).into())
+        self.digest_of_sha256(&sha256(token))
     }
 
     /// The keyed digest of a value whose SHA-256 is known.
@@ -105,7 +112,7 @@ impl Pepper {
     /// Digest and seal of a token.
     #[must_use]
     pub fn seal_token(&self, token: &[u8]) -> SealedHash {
-        self.seal(&Sha256::digest(token).into())
+        self.seal(&sha256(token))
     }
 
     /// The SHA-256 under the seal, or `None` if this pepper did not make it.
@@ -161,14 +168,30 @@ impl MacKey {
     }
 }
 
-/// Hashes one last block, the message being the second of two.
-fn finish(mut state: [u32; 8], message: &[u8]) -> [u8; DIGEST_BYTES] {
-    const LENGTH_AT: usize = BLOCK_BYTES - 8;
+/// SHA-256. A token of ours fits one block, which is hashed without a buffer in between.
+fn sha256(message: &[u8]) -> [u8; DIGEST_BYTES] {
+    if message.len() < LENGTH_AT {
+        last_block(INITIAL, message, 0)
+    } else {
+        Sha256::digest(message).into()
+    }
+}
+
+/// Hashes the second and last block of a MAC's message.
+fn finish(state: [u32; 8], message: &[u8]) -> [u8; DIGEST_BYTES] {
+    last_block(state, message, BLOCK_BYTES)
+}
+
+/// Where a padded block says the message's length (FIPS 180-4 §5.1.1).
+const LENGTH_AT: usize = BLOCK_BYTES - 8;
+
+/// Hashes a last block of less than [`LENGTH_AT`] bytes, `before` it having been hashed already.
+fn last_block(mut state: [u32; 8], message: &[u8], before: usize) -> [u8; DIGEST_BYTES] {
     debug_assert!(message.len() < LENGTH_AT, "the message leaves no room for its length");
     let mut block = [0; BLOCK_BYTES];
     block[..message.len()].copy_from_slice(message);
     block[message.len()] = 0x80;
-    let bits = (BLOCK_BYTES as u64 + message.len() as u64) * 8;
+    let bits = (before as u64 + message.len() as u64) * 8;
     block[LENGTH_AT..].copy_from_slice(&bits.to_be_bytes());
     sha2::block_api::compress256(&mut state, &[block]);
     let mut digest = [0; DIGEST_BYTES];
@@ -228,6 +251,25 @@ mod tests {
             ),
         ] {
             assert_eq!(hex(&MacKey::new(&key).mac(message)), expected);
+        }
+    }
+
+    #[test]
+    fn messages_of_every_length_are_hashed_as_sha_256_has_it() {
+        let message = [0x5A; 200];
+        for length in 0..message.len() {
+            let expected: [u8; 32] = Sha256::digest(&message[..length]).into();
+            assert_eq!(sha256(&message[..length]), expected, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn digests_that_differ_in_any_byte_differ() {
+        let digest = Digest([7; 32]);
+        for at in 0..32 {
+            let mut other = digest;
+            other.0[at] ^= 0x80;
+            assert!(digest != other && digest == Digest(digest.0), "byte {at}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! One connection under load.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::UnixStream as Socket;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ pub(super) enum Peer {
     Echo,
 }
 
-/// One connection, its requests in flight, and what it has counted.
+/// One connection and its requests in flight.
 pub(super) struct Lane {
     number: u32,
     stream: UnixStream,
@@ -40,13 +42,19 @@ pub(super) struct Lane {
     picks: Picks,
     out: BytesMut,
     input: Input,
-    tally: Tally,
+    /// Of all lanes of a thread: a histogram is large, and there may be many lanes.
+    tally: Rc<RefCell<Tally>>,
 }
 
 impl Lane {
     /// # Errors
     /// When the system has no descriptor left.
-    pub(super) fn new(number: u32, socket: Socket, course: Course) -> io::Result<Self> {
+    pub(super) fn new(
+        number: u32,
+        socket: Socket,
+        course: Course,
+        tally: Rc<RefCell<Tally>>,
+    ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let plan = &course.plan;
         let open = match plan.rate {
@@ -64,7 +72,7 @@ impl Lane {
             picks: Picks::new(number),
             out: BytesMut::new(),
             input: Input::new(),
-            tally: Tally::new(course.duration()),
+            tally,
             course,
         })
     }
@@ -73,7 +81,7 @@ impl Lane {
     ///
     /// # Errors
     /// [`BenchError`] when the connection ends, or what comes is not an answer.
-    pub(super) async fn drive(mut self) -> Result<Tally, BenchError> {
+    pub(super) async fn drive(mut self) -> Result<(), BenchError> {
         let now = self.course.clock.mono_ns();
         let span = Duration::from_nanos(self.course.until_ns.saturating_sub(now));
         let deadline = span + self.course.plan.patience;
@@ -86,9 +94,9 @@ impl Lane {
             }
         }
         if let Some((schedule, _)) = &self.open {
-            self.tally.unsent = schedule.left_before(self.course.until_ns);
+            self.tally.borrow_mut().unsent += schedule.left_before(self.course.until_ns);
         }
-        Ok(self.tally)
+        Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BenchError>> {
@@ -116,11 +124,11 @@ impl Lane {
         if now >= until {
             return Ok(Poll::Ready(()));
         }
-        if let Some((schedule, timer)) = &self.open {
+        if let Some((schedule, timer)) = &mut self.open {
             // What is overdue waits for a free slot, and so for an answer; the end comes anyway.
             let due = schedule.due_ns();
             let wake = if due > now { due.min(until) } else { until };
-            timer.wake_after(wake - now, cx).map_err(BenchError::Machine)?;
+            timer.wake_at(wake, now, cx).map_err(BenchError::Machine)?;
         }
         Ok(Poll::Pending)
     }
@@ -139,7 +147,7 @@ impl Lane {
             if let Some((schedule, _)) = &mut self.open {
                 schedule.advance();
                 if due >= self.course.from_ns {
-                    self.tally.late.saturating_record(now - due);
+                    self.tally.borrow_mut().late.saturating_record(now - due);
                 }
             }
             self.question(slot);
@@ -181,6 +189,7 @@ impl Lane {
     /// Counts every whole frame that has come.
     fn take(&mut self, now: u64) -> Result<(), BenchError> {
         let Course { from_ns, until_ns, .. } = self.course;
+        let mut tally = self.tally.borrow_mut();
         while let Some((frame, taken)) = frame::decode(self.input.filled(), DATA_FRAME_BYTES_MAX)? {
             let answer = match self.course.peer {
                 Peer::Echo => Answer::Echo,
@@ -192,10 +201,10 @@ impl Lane {
             };
             self.input.start += taken;
             if since >= from_ns {
-                self.tally.count(answer, now - since);
+                tally.count(answer, now - since);
             }
             if (from_ns..until_ns).contains(&now) && !matches!(answer, Answer::Error(_)) {
-                self.tally.answered += 1;
+                tally.answered += 1;
             }
         }
         Ok(())

@@ -5,8 +5,11 @@
 //! latency is counted from the instant at which its request was *due*, so that time spent queueing
 //! behind a slow answer is in the figures ("coordinated omission" is not).
 //!
-//! The echo is the yardstick: what a Unix socket and this generator cost with nothing behind them,
-//! measured before and after the daemon in the same run, since machines drift.
+//! The echo is the yardstick: what a Unix socket and this generator cost with nothing behind them.
+//! A run is made of rounds, each with new connections and threads, and the echo is measured before
+//! and after the daemon in each: machines drift, and on some a round trip costs ten times as much
+//! when the scheduler puts its two ends on two cores. The ratio of a round stands on equal ground;
+//! the median of those ratios is the figure to trust.
 //!
 //! It shares no machinery with the client on purpose: what is measured here is the
 //! daemon. In reading order: [`run`], `lane` (one connection), `pace` (when requests are due),
@@ -21,19 +24,21 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use keygate_protocol::limits::TOKEN_BYTES_MAX;
 use tokio::runtime;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 use zeroize::Zeroizing;
 
 pub use error::BenchError;
-pub use report::{Figures, Latency, Report, Shape};
+pub use report::{Figures, Latency, Report, Round, Shape};
 
 use crate::clock::SystemClock;
 use lane::{Lane, Peer};
@@ -45,6 +50,8 @@ pub const CONNECTIONS_MAX: u32 = 10_000;
 pub const DEPTH_MAX: u32 = 10_000;
 /// Most requests a second, over all connections.
 pub const RATE_MAX: u32 = 100_000_000;
+/// Most rounds of one run.
+pub const ROUNDS_MAX: u32 = 1000;
 /// Longest run.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -60,16 +67,18 @@ pub struct Plan {
     pub depth: u32,
     /// Requests a second over all connections, 1 to [`RATE_MAX`]; `None` is the closed loop.
     pub rate: Option<u32>,
-    /// How long the daemon is measured, after `warmup`; the echo takes half as long again.
+    /// How long the daemon is measured, over all rounds; the echo takes half as long again.
     pub duration: Duration,
-    /// Load that is not measured, before each measurement.
+    /// Into how many rounds that is divided: 1 to [`ROUNDS_MAX`].
+    pub rounds: u32,
+    /// Load that is not measured, before each measurement of each round.
     pub warmup: Duration,
     /// How long to wait, when all has been asked, for the last answers.
     pub patience: Duration,
 }
 
 impl Plan {
-    /// One connection, one request in flight, closed loop, ten seconds.
+    /// One connection, one request in flight, closed loop, ten seconds in ten rounds.
     #[must_use]
     pub const fn new(socket: PathBuf, tokens: Vec<Zeroizing<String>>) -> Self {
         Self {
@@ -79,7 +88,8 @@ impl Plan {
             depth: 1,
             rate: None,
             duration: Duration::from_secs(10),
-            warmup: Duration::from_millis(500),
+            rounds: 10,
+            warmup: Duration::from_millis(50),
             patience: Duration::from_secs(5),
         }
     }
@@ -94,6 +104,9 @@ impl Plan {
         }
         if self.rate.is_some_and(|rate| !(1..=RATE_MAX).contains(&rate)) {
             return wrong("rate must be 1 to 100,000,000 requests a second");
+        }
+        if !(1..=ROUNDS_MAX).contains(&self.rounds) {
+            return wrong("rounds must be 1 to 1,000");
         }
         if self.duration.is_zero() || self.duration > DURATION_MAX || self.warmup > DURATION_MAX {
             return wrong("duration must be above 0 and at most a day");
@@ -111,7 +124,7 @@ impl Plan {
     }
 }
 
-/// Measures as planned: echo, daemon, echo. Blocks its thread; makes threads of its own.
+/// Measures as planned: echo, daemon, echo, daemon, …, echo. Blocks its thread; makes threads of its own.
 ///
 /// # Errors
 /// [`BenchError`] when the plan is out of bounds, the daemon cannot be reached, closes a connection,
@@ -120,11 +133,15 @@ pub fn run(plan: Plan) -> Result<Report, BenchError> {
     plan.check()?;
     let plan = Arc::new(plan);
     let clock = SystemClock::default();
-    let before = measure_echo(&plan, clock)?;
-    let streams = connect(&plan)?;
-    let gate = measure(&plan, clock, Peer::Keygate, plan.duration, streams)?;
-    let after = measure_echo(&plan, clock)?;
-    Ok(Report::new(Shape::of(&plan), &gate, &before, &after))
+    let slice = plan.duration / plan.rounds;
+    let mut echo = vec![measure_echo(&plan, clock, slice / 2)?];
+    let mut keygate = Vec::new();
+    for _ in 0..plan.rounds {
+        let streams = connect(&plan)?;
+        keygate.push(measure(&plan, clock, Peer::Keygate, slice, streams)?);
+        echo.push(measure_echo(&plan, clock, slice / 2)?);
+    }
+    Ok(Report::new(Shape::of(&plan), &keygate, &echo))
 }
 
 fn connect(plan: &Plan) -> Result<Vec<UnixStream>, BenchError> {
@@ -135,9 +152,13 @@ fn connect(plan: &Plan) -> Result<Vec<UnixStream>, BenchError> {
         .map_err(|source| BenchError::Connect { socket: plan.socket.clone(), source })
 }
 
-fn measure_echo(plan: &Arc<Plan>, clock: SystemClock) -> Result<Tally, BenchError> {
+fn measure_echo(
+    plan: &Arc<Plan>,
+    clock: SystemClock,
+    duration: Duration,
+) -> Result<Tally, BenchError> {
     let (streams, echo) = echo::start(plan.connections).map_err(BenchError::Machine)?;
-    let tally = measure(plan, clock, Peer::Echo, plan.duration / 4, streams);
+    let tally = measure(plan, clock, Peer::Echo, duration, streams);
     // The lanes are gone and their sockets with them, which ends the echo.
     echo.join().map_err(BenchError::Machine)?;
     tally
@@ -196,18 +217,20 @@ fn measure(
 fn lanes(share: Vec<(u32, UnixStream)>, course: &Course) -> Result<Tally, BenchError> {
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::Machine)?;
-    runtime.block_on(async {
+    let tally = Rc::new(RefCell::new(Tally::new(course.duration())));
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
         let mut running = JoinSet::new();
         for (number, stream) in share {
-            let lane = Lane::new(number, stream, course.clone()).map_err(BenchError::Machine)?;
-            running.spawn(lane.drive());
+            let lane = Lane::new(number, stream, course.clone(), Rc::clone(&tally));
+            running.spawn_local(lane.map_err(BenchError::Machine)?.drive());
         }
-        let mut sum = Tally::new(course.duration());
         while let Some(lane) = running.join_next().await {
-            sum.add(&lane.map_err(|_| BenchError::Panicked)??);
+            lane.map_err(|_| BenchError::Panicked)??;
         }
-        Ok(sum)
-    })
+        Ok::<(), BenchError>(())
+    })?;
+    Ok(tally.replace(Tally::new(Duration::ZERO)))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -56,6 +56,8 @@ impl Schedule {
 /// thousand requests a second would send ten at once.
 pub(super) struct Timer {
     fd: AsyncFd<OwnedFd>,
+    /// For when it is set; a wake that has come leaves it in the past.
+    set_ns: u64,
 }
 
 impl Timer {
@@ -70,13 +72,23 @@ impl Timer {
                       open and the same, an OwnedFd gives"
         )]
         let fd = AsyncFd::new(fd)?;
-        Ok(Self { fd })
+        Ok(Self { fd, set_ns: 0 })
     }
 
-    /// Has this task woken after `wait_ns`; a wake from an earlier call may come before.
-    pub(super) fn wake_after(&self, wait_ns: u64, cx: &mut Context<'_>) -> io::Result<()> {
+    /// Has this task woken at `wake_ns`, which is after `now_ns`; a wake from an earlier call may come
+    /// before.
+    pub(super) fn wake_at(
+        &mut self,
+        wake_ns: u64,
+        now_ns: u64,
+        cx: &mut Context<'_>,
+    ) -> io::Result<()> {
+        // An answer has come in between; setting it again would cost a system call for nothing.
+        if self.set_ns == wake_ns {
+            return Ok(());
+        }
         // All zero would disarm it.
-        let wait_ns = wait_ns.max(1);
+        let wait_ns = wake_ns.saturating_sub(now_ns).max(1);
         let seconds = i64::try_from(wait_ns / NS_PER_S).unwrap_or(i64::MAX);
         let rest = i64::try_from(wait_ns % NS_PER_S).unwrap_or(0);
         let once = Itimerspec {
@@ -84,6 +96,7 @@ impl Timer {
             it_value: Timespec { tv_sec: seconds, tv_nsec: rest },
         };
         timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+        self.set_ns = wake_ns;
         // Setting the timer took back the ticks that had not been read, but not the readiness that
         // the runtime remembers of them.
         while let Poll::Ready(ready) = self.fd.poll_read_ready(cx) {

@@ -25,8 +25,10 @@ pub struct Shape {
     pub keys: usize,
     /// Bytes of one question, its frame included.
     pub question_bytes: usize,
-    /// Seconds that the daemon was measured.
+    /// Seconds that the daemon was measured, over all rounds.
     pub seconds: f64,
+    /// Rounds.
+    pub rounds: u32,
 }
 
 /// Percentiles in nanoseconds, each at most 0.1 % off.
@@ -64,19 +66,30 @@ pub struct Figures {
     pub errors: BTreeMap<String, u64>,
 }
 
+/// One round: the daemon, and the echo just before and after it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Round {
+    /// The daemon's answers for each second.
+    pub keygate_per_second: f64,
+    /// The daemon's median latency.
+    pub keygate_p50_ns: u64,
+    /// The echo's answers for each second, both measurements together.
+    pub echo_per_second: f64,
+    /// The echo's median latency, likewise.
+    pub echo_p50_ns: u64,
+}
+
 /// The daemon beside the yardstick.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// How it was measured.
     pub shape: Shape,
-    /// The daemon.
+    /// The daemon, all rounds together.
     pub keygate: Figures,
-    /// The bare echo, both measurements together.
+    /// The bare echo, all rounds together.
     pub echo: Figures,
-    /// The echo before the daemon was measured.
-    pub echo_before: Figures,
-    /// The echo afterwards. Far from `echo_before`, the machine was not quiet.
-    pub echo_after: Figures,
+    /// Each round. Far from each other, the machine was not quiet.
+    pub rounds: Vec<Round>,
 }
 
 impl Shape {
@@ -89,6 +102,7 @@ impl Shape {
             keys: plan.tokens.len(),
             question_bytes: plan.tokens.first().map_or(0, |token| question_bytes(token.as_bytes())),
             seconds: plan.duration.as_secs_f64(),
+            rounds: plan.rounds,
         }
     }
 
@@ -101,6 +115,7 @@ impl Shape {
             "keys": self.keys,
             "question_bytes": self.question_bytes,
             "seconds": self.seconds,
+            "rounds": self.rounds,
         })
     }
 }
@@ -165,18 +180,40 @@ impl Figures {
 }
 
 impl Report {
-    pub(super) fn new(shape: Shape, keygate: &Tally, before: &Tally, after: &Tally) -> Self {
+    /// `echo` has one measurement more than `keygate`: they took turns.
+    pub(super) fn new(shape: Shape, keygate: &[Tally], echo: &[Tally]) -> Self {
+        let rounds = keygate.iter().zip(echo.windows(2)).map(|(ours, bare)| {
+            let (ours, bare) = (Figures::of(ours), Figures::of(&Tally::sum(bare)));
+            Round {
+                keygate_per_second: ours.per_second,
+                keygate_p50_ns: ours.latency.p50_ns,
+                echo_per_second: bare.per_second,
+                echo_p50_ns: bare.latency.p50_ns,
+            }
+        });
         Self {
             shape,
-            keygate: Figures::of(keygate),
-            echo: Figures::of(&before.then(after)),
-            echo_before: Figures::of(before),
-            echo_after: Figures::of(after),
+            rounds: rounds.collect(),
+            keygate: Figures::of(&Tally::sum(keygate)),
+            echo: Figures::of(&Tally::sum(echo)),
         }
     }
 
+    /// The median over the rounds of the daemon's answers for each second divided by the echo's.
+    #[must_use]
+    pub fn per_second_ratio(&self) -> f64 {
+        median(self.rounds.iter().map(|it| it.keygate_per_second / it.echo_per_second))
+    }
+
+    /// The median over the rounds of the daemon's median latency divided by the echo's.
+    #[must_use]
+    pub fn p50_ratio(&self) -> f64 {
+        median(self.rounds.iter().map(|it| ratio(it.keygate_p50_ns, lossy(it.echo_p50_ns))))
+    }
+
     /// The report for programs: the fields of [`Report`] by their names, latencies in nanoseconds,
-    /// and `ratio`, the daemon's figures divided by the echo's.
+    /// and two sets of the daemon's figures divided by the echo's: `ratio` of all rounds together,
+    /// `round_ratio` the median over the rounds.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (ours, bare) = (self.keygate.latency.rows(), self.echo.latency.rows());
@@ -187,8 +224,8 @@ impl Report {
             "shape": self.shape.to_json(),
             "keygate": self.keygate.to_json(),
             "echo": self.echo.to_json(),
-            "echo_before": self.echo_before.to_json(),
-            "echo_after": self.echo_after.to_json(),
+            "rounds": self.rounds.iter().map(|it| it.to_json()).collect::<Vec<_>>(),
+            "round_ratio": { "per_second": self.per_second_ratio(), "p50": self.p50_ratio() },
             "ratio": {
                 "per_second": per_second,
                 "p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max,
@@ -197,13 +234,14 @@ impl Report {
     }
 
     fn heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shape { connections, depth, rate, threads, keys, question_bytes, seconds } =
+        let Shape { connections, depth, rate, threads, keys, question_bytes, seconds, rounds } =
             &self.shape;
         let rate = rate.map_or("closed loop".to_owned(), |rate| {
             format!("open loop, {} requests/s due", grouped(rate.into()))
         });
-        writeln!(f, "{rate}, {connections} connection(s), {depth} in flight on each, {seconds} s")?;
-        writeln!(f, "{keys} key(s), {question_bytes} B a question, {threads} thread(s) asking")
+        writeln!(f, "{rate}, {connections} connection(s), {depth} in flight on each")?;
+        writeln!(f, "{keys} key(s), {question_bytes} B a question, {threads} thread(s) asking")?;
+        writeln!(f, "{seconds} s in {rounds} round(s)")
     }
 
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,14 +270,30 @@ impl Report {
         };
         writeln!(f, "verdicts    {}", counts(&self.keygate.verdicts))?;
         writeln!(f, "errors      {}", counts(&self.keygate.errors))?;
-        let (before, after) = (self.echo_before.latency.p50_ns, self.echo_after.latency.p50_ns);
-        write!(f, "echo        p50 {} before, {} after", span(before), span(after))?;
+        let spread = |p50: fn(&Round) -> u64| {
+            let low = self.rounds.iter().map(p50).min().unwrap_or(0);
+            let high = self.rounds.iter().map(p50).max().unwrap_or(0);
+            format!("{} to {}", span(low), span(high))
+        };
+        let (ours, bare) = (spread(|it| it.keygate_p50_ns), spread(|it| it.echo_p50_ns));
+        writeln!(f, "rounds      p50 of keygate {ours}, of the echo {bare}")?;
+        let (p50, per_second) = (self.p50_ratio(), self.per_second_ratio());
+        write!(f, "            median ratio {p50:.2} (p50), {per_second:.2} (answers/s)")?;
         if self.keygate.unsent > 0 {
             let unsent = grouped(self.keygate.unsent);
             let why = "all places were taken, or the generator was late";
             write!(f, "\n{unsent} due requests were not asked before the end: {why}")?;
         }
         Ok(())
+    }
+}
+
+impl Round {
+    fn to_json(self) -> Value {
+        json!({
+            "keygate": { "per_second": self.keygate_per_second, "p50_ns": self.keygate_p50_ns },
+            "echo": { "per_second": self.echo_per_second, "p50_ns": self.echo_p50_ns },
+        })
     }
 }
 
@@ -261,6 +315,17 @@ const fn lossy(count: u64) -> f64 {
 
 fn ratio(count: u64, by: f64) -> f64 {
     lossy(count) / by
+}
+
+/// The middle one, or the mean of both; not a number where there is none.
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    match figures.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => figures[count / 2],
+        count => f64::midpoint(figures[count / 2 - 1], figures[count / 2]),
+    }
 }
 
 fn rounded(figure: f64) -> String {
@@ -293,7 +358,18 @@ fn span(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{grouped, span};
+    use super::{grouped, median, span};
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert!(median([].into_iter()).is_nan());
+        for (figures, middle) in
+            [(&[3.0][..], 3.0), (&[9.0, 1.0, 2.0][..], 2.0), (&[9.0, 1.0, 2.0, 4.0][..], 3.0)]
+        {
+            let found = median(figures.iter().copied());
+            assert!((found - middle).abs() < 1e-9, "{figures:?}: {found}");
+        }
+    }
 
     #[test]
     fn figures_are_readable() {

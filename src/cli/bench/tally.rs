@@ -86,11 +86,12 @@ impl Tally {
         }
     }
 
-    /// Both, one after the other: the times add up too.
-    pub(super) fn then(&self, other: &Self) -> Self {
-        let mut sum = Self::new(self.duration + other.duration);
-        sum.add(self);
-        sum.add(other);
+    /// All of them, one after the other: the times add up too.
+    pub(super) fn sum(each: &[Self]) -> Self {
+        let mut sum = Self::new(each.iter().map(|one| one.duration).sum());
+        for one in each {
+            sum.add(one);
+        }
         sum
     }
 

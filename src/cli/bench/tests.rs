@@ -43,11 +43,12 @@ impl Fake {
         Self { _place: place, socket }
     }
 
-    /// A short run: 100 ms, none of it warm-up.
+    /// A short run: 100 ms in one round, none of it warm-up.
     fn plan(&self, tokens: &[&str]) -> Plan {
         let tokens = tokens.iter().map(|token| Zeroizing::new((*token).to_owned())).collect();
         Plan {
             duration: Duration::from_millis(100),
+            rounds: 1,
             warmup: Duration::ZERO,
             patience: Duration::from_secs(10),
             ..Plan::new(self.socket.clone(), tokens)
@@ -126,9 +127,21 @@ fn verdicts_and_errors_are_counted_apart() {
     assert!(ours.answered > 0 && ours.answered <= judged, "{ours:?}");
     assert!(judged - ours.answered <= 3 * 8, "{ours:?}");
     assert!(ours.late.is_none() && ours.unsent == 0, "{ours:?}");
-    assert!(report.echo.answered == report.echo_before.answered + report.echo_after.answered);
-    assert!(report.echo_before.answered > 0 && report.echo_after.answered > 0, "{report:?}");
+    assert!(report.echo.answered > 0 && report.echo.verdicts.is_empty(), "{report:?}");
     assert!(ours.latency.p50_ns > 0 && ours.latency.p50_ns <= ours.latency.max_ns);
+}
+
+#[test]
+fn every_round_counts_and_has_an_echo_beside_it() {
+    let fake = Fake::new(by_token);
+    let duration = Duration::from_millis(400);
+    let plan = Plan { rounds: 4, rate: Some(1000), depth: 100, duration, ..fake.plan(&["good"]) };
+    let report = measured(plan);
+    assert_eq!(report.rounds.len(), 4);
+    assert_eq!(report.keygate.verdicts["VALID"] + report.keygate.unsent, 400);
+    let mean = report.rounds.iter().map(|round| round.keygate_per_second).sum::<f64>() / 4.0;
+    assert!((mean - report.keygate.per_second).abs() < 1e-6, "{report:?}");
+    assert!(report.rounds.iter().any(|round| round.echo_p50_ns > 0), "{report:?}");
 }
 
 #[test]
@@ -241,6 +254,7 @@ fn a_plan_out_of_bounds_is_refused() {
         Plan { connections: 10_001, ..nowhere() },
         Plan { depth: 0, ..nowhere() },
         Plan { rate: Some(0), ..nowhere() },
+        Plan { rounds: 0, ..nowhere() },
         Plan { duration: Duration::ZERO, ..nowhere() },
         Plan { tokens: Vec::new(), ..nowhere() },
         Plan { tokens: vec![Zeroizing::new("t".repeat(513))], ..nowhere() },
@@ -264,12 +278,17 @@ fn the_json_has_these_names() {
         names.sort_unstable();
         names.join(" ")
     };
-    assert_eq!(names(""), "echo echo_after echo_before keygate ratio shape");
-    assert_eq!(names("/shape"), "connections depth keys question_bytes rate seconds threads");
+    assert_eq!(names(""), "echo keygate ratio round_ratio rounds shape");
+    assert_eq!(
+        names("/shape"),
+        "connections depth keys question_bytes rate rounds seconds threads"
+    );
     let side = "answered errors late latency per_second unsent verdicts";
     assert_eq!(names("/keygate"), side);
     assert_eq!(names("/keygate/latency"), "max_ns p50_ns p90_ns p999_ns p99_ns");
     assert_eq!(names("/ratio"), "max p50 p90 p99 p999 per_second");
+    assert_eq!(names("/round_ratio"), "p50 per_second");
+    assert_eq!(names("/rounds/0"), "echo keygate");
     assert!(json["ratio"]["p50"].as_f64().is_some_and(|ratio| ratio > 0.0));
     let table = report.to_string();
     for word in ["open loop, 1,000 requests/s due", "p99.9", "VALID ", "bare echo"] {
