@@ -265,17 +265,23 @@ impl Ran {
 /// Runs a command to its end.
 pub(crate) fn run(mut command: Command, input: &[u8]) -> Ran {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(command, input)
+}
+
+/// Runs a command to its end, of which at least one of standard output and error is a pipe.
+pub(crate) fn finish(mut command: Command, input: &[u8]) -> Ran {
     let mut child = Reaped(command.spawn().expect("the command starts"));
-    let mut stdin = child.0.stdin.take().expect("a pipe");
-    let input = input.to_vec();
-    // A command that does not read its input has closed the pipe.
-    thread::spawn(move || drop(stdin.write_all(&input)));
-    let stdout = collect(child.0.stdout.take().expect("a pipe"));
-    let stderr = collect(child.0.stderr.take().expect("a pipe"));
-    let read = |pipe: Receiver<Vec<u8>>| {
-        let bytes = pipe
-            .recv_timeout(DEADLINE)
-            .unwrap_or_else(|_| panic!("{command:?} has not ended within {DEADLINE:?}"));
+    if let Some(mut stdin) = child.0.stdin.take() {
+        let input = input.to_vec();
+        // A command that does not read its input has closed the pipe.
+        thread::spawn(move || drop(stdin.write_all(&input)));
+    }
+    let stdout = child.0.stdout.take().map(collect);
+    let stderr = child.0.stderr.take().map(collect);
+    let read = |pipe: Option<Receiver<Vec<u8>>>| {
+        let bytes = pipe.map_or(Ok(Vec::new()), |pipe| pipe.recv_timeout(DEADLINE));
+        let bytes =
+            bytes.unwrap_or_else(|_| panic!("{command:?} has not ended within {DEADLINE:?}"));
         String::from_utf8(bytes).expect("it prints UTF-8")
     };
     let (stdout, stderr) = (read(stdout), read(stderr));
