@@ -226,7 +226,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
     args.fields.put(&mut set);
     for pair in &args.set {
         let Some((field, value)) = pair.split_once('=') else {
-            return Err(CliError::Usage(format!("--set {pair}: it is FIELD=VALUE")));
+            return Err(CliError::Usage("--set takes FIELD=VALUE".to_owned()));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
         set.insert(field.to_owned(), value);
@@ -304,9 +304,7 @@ fn expiry(text: &str) -> Result<Time, String> {
         return Ok(time);
     }
     let after = duration(text).map_err(|_| {
-        format!(
-            "{text:?} is neither a duration such as 90d nor a time such as 2027-03-01T09:00:00Z"
-        )
+        "it is neither a duration such as 90d nor a time such as 2027-03-01T09:00:00Z".to_owned()
     })?;
     let after_us = i64::try_from(after.as_micros()).map_err(|_| "too far off".to_owned())?;
     let at_us = SystemClock::default().now().wall_us.checked_add(after_us);
@@ -318,5 +316,5 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a duration such as 90d, 24h or 10m"))
+        .map_err(|_| "it is not a duration such as 90d, 24h or 10m".to_owned())
 }

@@ -3,6 +3,15 @@
 //! Data goes to standard output, everything else to standard error. Every command takes `--json`
 //! and ends with one of the codes of [`Exit`].
 
+/// Says something to people on standard error. Unlike the one of the standard library it does not
+/// panic when nobody reads: `keygate import … 2>&1 | head` is no failure.
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod bench;
 mod bench_command;
 mod connect;
@@ -104,7 +113,10 @@ enum Command {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => redacted(error).exit(),
+    };
     match run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -112,6 +124,22 @@ pub fn main() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// A token in the place of another argument must not be repeated into somebody's log. No value that
+/// an argument takes and that can be mistaken is as long as a token.
+fn redacted(mut error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    const SHOWN_CHARS: usize = 30;
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
+    {
+        let Some(ContextValue::String(given)) = error.get(kind) else { continue };
+        if given.chars().count() > SHOWN_CHARS {
+            let begin: String = given.chars().take(8).collect();
+            error.insert(kind, ContextValue::String(format!("{begin}…")));
+        }
+    }
+    error
 }
 
 fn run(cli: &Cli) -> Result<Exit, CliError> {
