@@ -22,7 +22,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         Some(path) => to_file(path, global)?,
         None => global.with_admin(|client| write(client, io::stdout().lock(), Path::new("-")))?,
     };
-    eprintln!("{count} keys exported");
+    eprintln!("keys exported: {count}");
     Ok(Exit::Fine)
 }
 
