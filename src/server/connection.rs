@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use keygate_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
 use super::dispatch::{Dispatcher, put_error};
+use super::watch::{Order, Watch};
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
 use crate::engine::Engine;
@@ -18,13 +18,11 @@ use crate::engine::Engine;
 /// What a quiet connection holds; a busy one grows to what it needs and shrinks again.
 const BUFFER_BYTES: usize = 8 * 1024;
 
-/// What every data connection of the daemon shares.
+/// What every data connection of a worker shares.
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
-    /// Stop reading, answer what was read, close.
-    pub(super) stop: CancellationToken,
 }
 
 /// Why a connection ended, for the log.
@@ -39,7 +37,10 @@ pub(super) enum End {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S>(mut stream: S, shared: &Shared) -> End
+///
+/// There is no timer here: with one armed, every wait for the next request costs the kernel a
+/// timer too. The worker looks at the `watch` of each connection once a tick instead.
+pub(super) async fn serve<S>(mut stream: S, shared: &Shared, watch: &Watch) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -54,22 +55,15 @@ where
         input: BytesMut::with_capacity(BUFFER_BYTES),
         output: BytesMut::with_capacity(BUFFER_BYTES),
     };
-    let mut stopped = pin!(shared.stop.cancelled());
-    let mut silence = Silence::new(&shared.limits, shared.clock.now());
-    let mut alarm = pin!(sleep(silence.idle));
     loop {
         connection.input.reserve(BUFFER_BYTES);
         let read = tokio::select! {
             biased;
             read = stream.read_buf(&mut connection.input) => read,
-            () = &mut stopped => return connection.finish(&mut stream).await,
-            () = &mut alarm => {
-                match silence.left(shared.clock.now()) {
-                    Some(left) => alarm.as_mut().reset(Instant::now() + left),
-                    None => return connection.time_out(&mut stream, &silence).await,
-                }
-                continue;
-            }
+            order = watch.order() => return match order {
+                Order::Stop => connection.finish(&mut stream).await,
+                Order::TimeOut => connection.time_out(&mut stream, shared).await,
+            },
         };
         match read {
             Ok(0) => return End::PeerClosed,
@@ -80,9 +74,7 @@ where
         if let Some(end) = connection.answer(&mut stream, now).await {
             return end;
         }
-        if silence.note(now, !connection.input.is_empty()) {
-            alarm.as_mut().reset(Instant::now() + silence.frame);
-        }
+        watch.note(now, !connection.input.is_empty());
     }
 }
 
@@ -161,60 +153,14 @@ impl Connection<'_> {
         End::Stopped
     }
 
-    async fn time_out<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, silence: &Silence) -> End {
+    async fn time_out<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, shared: &Shared) -> End {
+        let limits = &shared.limits;
         let message = if self.input.is_empty() {
-            format!("nothing was sent for {} ms", silence.idle.as_millis())
+            format!("nothing was sent for {} ms", limits.idle_timeout_ms)
         } else {
-            format!("a frame was not whole after {} ms", silence.frame.as_millis())
+            format!("a frame was not whole after {} ms", limits.frame_timeout_ms)
         };
         put_error(&mut self.output, 0, ErrorCode::TimedOut, &message);
         self.flush(stream).await.unwrap_or(End::TimedOut)
-    }
-}
-
-/// Deadlines that cost nothing while requests come: one alarm a connection, which looks when it
-/// fires how long it really was silent, and is set again for the rest.
-struct Silence {
-    idle: Duration,
-    frame: Duration,
-    last_read_ns: u64,
-    /// Since when the input ends inside a frame.
-    frame_since_ns: Option<u64>,
-}
-
-impl Silence {
-    const fn new(limits: &Limits, now: Now) -> Self {
-        Self {
-            idle: Duration::from_millis(limits.idle_timeout_ms),
-            frame: Duration::from_millis(limits.frame_timeout_ms),
-            last_read_ns: now.mono_ns,
-            frame_since_ns: None,
-        }
-    }
-
-    /// Notes a read; whether a frame has just begun and the alarm must be set for it.
-    fn note(&mut self, now: Now, inside_frame: bool) -> bool {
-        self.last_read_ns = now.mono_ns;
-        if !inside_frame {
-            self.frame_since_ns = None;
-            return false;
-        }
-        // A trickle of bytes does not extend the frame's time.
-        let begins = self.frame_since_ns.is_none();
-        self.frame_since_ns.get_or_insert(now.mono_ns);
-        begins
-    }
-
-    /// What is left of the nearer deadline; `None` when it has passed.
-    fn left(&self, now: Now) -> Option<Duration> {
-        let left = |since_ns: u64, allowed: Duration| {
-            let passed = Duration::from_nanos(now.mono_ns.saturating_sub(since_ns));
-            allowed.checked_sub(passed).filter(|left| !left.is_zero())
-        };
-        let idle = left(self.last_read_ns, self.idle)?;
-        match self.frame_since_ns {
-            Some(since_ns) => Some(idle.min(left(since_ns, self.frame)?)),
-            None => Some(idle),
-        }
     }
 }

@@ -139,7 +139,7 @@ impl Daemon {
     ) -> Result<(), StartError> {
         let Self { config, listeners, clock, engine, committer, flusher, unreadable, .. } = self;
         let flush = flusher.start(Duration::from_millis(config.store.usage_flush_interval_ms))?;
-        // Cancelled after `stop`: connections end once nothing new is accepted.
+        // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
         let threads = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -149,7 +149,6 @@ impl Daemon {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
-            stop: drain.clone(),
         })?;
         let workers = Arc::new(workers);
         let open = Arc::downgrade(&workers);
@@ -164,6 +163,8 @@ impl Daemon {
         });
         let tasks = TaskTracker::new();
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
+        let ticks = tick(Arc::clone(&workers), tick_period(&config));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();
         stop.cancelled().await;
         tracing::info!("stopping: what was read is answered, then everything is flushed");
@@ -249,6 +250,22 @@ fn accept(
         }
     }));
     Ok(())
+}
+
+/// Has the workers look at their connections' deadlines.
+async fn tick(workers: Arc<Workers>, period: Duration) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        workers.tick();
+    }
+}
+
+/// Often enough that a deadline is met within a quarter of itself, and once a second at the least.
+fn tick_period(config: &Config) -> Duration {
+    let nearest_ms = config.limits.idle_timeout_ms.min(config.limits.frame_timeout_ms);
+    Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
 }
 
 /// An accepted connection. When the system is out of descriptors, accepting pauses: the backlog

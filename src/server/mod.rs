@@ -12,6 +12,7 @@ mod dispatch;
 mod flush;
 pub mod listen;
 mod pepper;
+mod watch;
 mod worker;
 
 pub use daemon::{Daemon, StartError};

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use keygate_protocol::ErrorCode;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio_util::task::TaskTracker;
 
 use super::connection::{Shared, serve};
 use super::dispatch::put_error;
+use super::watch::{Roster, Watch};
 
 /// A socket on its way to a worker.
 #[derive(Debug)]
@@ -41,8 +43,15 @@ pub(super) struct Workers {
     connections_max: usize,
 }
 
+/// What the control thread tells a worker. The end of the queue is the order to stop.
+enum Message {
+    Serve(Accepted),
+    /// Time to look at the deadlines.
+    Tick,
+}
+
 struct Worker {
-    queue: mpsc::UnboundedSender<Accepted>,
+    queue: mpsc::UnboundedSender<Message>,
     open: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
@@ -68,7 +77,16 @@ impl Workers {
         };
         worker.open.fetch_add(1, Ordering::Relaxed);
         // A worker that is gone has been stopped; its connections end with it.
-        let _ = worker.queue.send(accepted);
+        let _ = worker.queue.send(Message::Serve(accepted));
+    }
+
+    /// Has every worker with connections look at their deadlines.
+    pub(super) fn tick(&self) {
+        for worker in &self.workers {
+            if worker.open.load(Ordering::Relaxed) > 0 {
+                let _ = worker.queue.send(Message::Tick);
+            }
+        }
     }
 
     /// Connections that are open.
@@ -76,11 +94,12 @@ impl Workers {
         self.workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum()
     }
 
-    /// Waits until every connection has ended. The shared stop token has been cancelled.
+    /// Has every connection answer what it has read, and waits until all have ended.
     pub(super) fn join(self) {
-        for worker in self.workers {
-            drop(worker.queue);
-            if worker.thread.join().is_err() {
+        // All are told before the first is waited for.
+        let threads: Vec<_> = self.workers.into_iter().map(|worker| worker.thread).collect();
+        for thread in threads {
+            if thread.join().is_err() {
                 tracing::error!("a data-plane thread panicked");
             }
         }
@@ -89,31 +108,55 @@ impl Workers {
 
 impl Worker {
     fn start(number: usize, shared: Shared) -> io::Result<Self> {
-        let (queue, mut accepted) = mpsc::unbounded_channel();
+        let (queue, messages) = mpsc::unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&open);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (started, start) = crossbeam::channel::bounded(1);
         let run = move || {
-            let shared = Rc::new(shared);
-            let connections = LocalSet::new();
-            let accept = connections.run_until(async {
-                while let Some(socket) = accepted.recv().await {
-                    let shared = Rc::clone(&shared);
-                    let guard = OpenGuard(Arc::clone(&count));
-                    tokio::task::spawn_local(async move {
-                        run_connection(socket, &shared).await;
-                        drop(guard);
-                    });
-                }
-            });
-            runtime.block_on(accept);
-            // The queue is closed: what is left are connections that answer what they have read.
-            runtime.block_on(connections);
+            // A local runtime polls its tasks itself, where a LocalSet would stand between the two;
+            // it cannot leave the thread that made it.
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let built = runtime.enable_all().build_local(LocalOptions::default());
+            let runtime = match built {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            drop(started.send(Ok(())));
+            runtime.block_on(work(messages, shared, count));
         };
         let thread =
             std::thread::Builder::new().name(format!("keygate-data-{number}")).spawn(run)?;
+        start.recv().map_err(io::Error::other)??;
         Ok(Self { queue, open, thread })
     }
+}
+
+/// A worker's life: until the queue ends, and then until its last connection has.
+async fn work(
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    shared: Shared,
+    open: Arc<AtomicUsize>,
+) {
+    let shared = Rc::new(shared);
+    let roster = Roster::default();
+    let connections = TaskTracker::new();
+    while let Some(message) = messages.recv().await {
+        match message {
+            Message::Tick => roster.tick(&shared.limits, shared.clock.now()),
+            Message::Serve(socket) => {
+                let watch = roster.enter(shared.clock.now());
+                let shared = Rc::clone(&shared);
+                let guard = OpenGuard(Arc::clone(&open));
+                tokio::task::spawn_local(connections.track_future(async move {
+                    run_connection(socket, &shared, &watch).await;
+                    drop(guard);
+                }));
+            }
+        }
+    }
+    roster.stop();
+    connections.close();
+    connections.wait().await;
 }
 
 /// Counts a connection as closed, also when its task panics.
@@ -125,14 +168,14 @@ impl Drop for OpenGuard {
     }
 }
 
-async fn run_connection(socket: Accepted, shared: &Shared) {
+async fn run_connection(socket: Accepted, shared: &Shared, watch: &Watch) {
     let end = match socket {
         Accepted::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
-            Ok(stream) => serve(stream, shared).await,
+            Ok(stream) => serve(stream, shared, watch).await,
             Err(error) => return tracing::warn!(%error, "a connection could not be served"),
         },
         Accepted::Tcp(stream) => match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => serve(stream, shared).await,
+            Ok(stream) => serve(stream, shared, watch).await,
             Err(error) => return tracing::warn!(%error, "a connection could not be served"),
         },
     };

@@ -18,7 +18,8 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, TrySendError}
 use parking_lot::{Mutex, RwLock};
 
 use super::keys::Keys;
-use super::plan::{Plan, Write, WriteError};
+use super::plan::Plan;
+use super::write::{Write, WriteError};
 use super::{Store, StoreError};
 
 /// How a job's answer is given: called once, on a thread of the committer's, so it must be short.

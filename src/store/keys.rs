@@ -4,17 +4,21 @@
 //! [`super::committer::Committer`].
 
 use std::sync::Arc;
+use std::thread;
 
+use crossbeam::channel::{self, Sender};
 use serde::de::DeserializeOwned;
 
-use super::plan::{
-    self, FORMAT, Fact, IMPORTS, KeyWrite, PENDING_IMPORT, Plan, RECORD_SCHEMA, Write, WriteError,
-};
-use super::{OPS_MAX, Op, Store, StoreError, envelope, layout};
+use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
+use super::write::{Fact, KeyWrite, Write, WriteError};
+use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout};
 use crate::key::{KeyRecord, Status};
 
 /// Rows read at a time by a scan of everything.
 const CHUNK_ROWS: usize = 512;
+
+/// Chunks that a scan of everything is ahead of whoever takes them.
+const CHUNKS_AHEAD: usize = 4;
 
 /// Most records that one [`Keys::page`] looks at, whether or not they pass the filter.
 pub const EXAMINED_MAX: usize = 10_000;
@@ -108,7 +112,7 @@ impl Keys {
                     page.next = last;
                     return Ok(page);
                 }
-                let id = layout::id_of(&key).ok_or_else(|| StoreError::corrupt("a short key"))?;
+                let id = id_of(&key)?;
                 last = Some(id);
                 // A row of an index may be older than the record: the filter decides.
                 let record = match prefix.as_slice() {
@@ -132,9 +136,9 @@ impl Keys {
     /// As [`Store::scan`], and whatever `each` returns.
     pub fn for_each<E: From<StoreError>>(
         &self,
-        mut each: impl FnMut(u64, Result<KeyRecord, StoreError>) -> Result<(), E>,
+        each: impl FnMut(u64, Result<KeyRecord, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.for_each_row(&[layout::RECORD], |id, bytes| each(id, plan::stored_record(id, bytes)))
+        self.for_each_row(&[layout::RECORD], plan::stored_record, each)
     }
 
     /// A key's usage, of a type that `known_schema` stands for.
@@ -154,14 +158,13 @@ impl Keys {
     ///
     /// # Errors
     /// As [`Keys::for_each`].
-    pub fn for_each_usage<T: DeserializeOwned, E: From<StoreError>>(
+    pub fn for_each_usage<T: DeserializeOwned + Send, E: From<StoreError>>(
         &self,
         known_schema: u16,
-        mut each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
+        each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.for_each_row(&[layout::USAGE], |id, bytes| {
-            each(id, read_row("usage of key", id, bytes, known_schema))
-        })
+        let read = |id, bytes: &[u8]| read_row("usage of key", id, bytes, known_schema);
+        self.for_each_row(&[layout::USAGE], read, each)
     }
 
     /// Every chunk of the ids of counted increments, oldest first; errors as in
@@ -169,14 +172,13 @@ impl Keys {
     ///
     /// # Errors
     /// As [`Keys::for_each`].
-    pub fn for_each_increments<T: DeserializeOwned, E: From<StoreError>>(
+    pub fn for_each_increments<T: DeserializeOwned + Send, E: From<StoreError>>(
         &self,
         known_schema: u16,
-        mut each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
+        each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.for_each_row(&[layout::INCREMENTS], |seq, bytes| {
-            each(seq, read_row("chunk of increments", seq, bytes, known_schema))
-        })
+        let read = |id, bytes: &[u8]| read_row("chunk of increments", id, bytes, known_schema);
+        self.for_each_row(&[layout::INCREMENTS], read, each)
     }
 
     /// A fact about the whole.
@@ -230,7 +232,7 @@ impl Keys {
             if record.import != import {
                 return Ok(());
             }
-            let takes = plan::ops_of(&record);
+            let takes = ops_of(&record);
             if ops + takes > OPS_MAX {
                 commit(std::mem::take(&mut job))?;
                 ops = 0;
@@ -285,22 +287,53 @@ impl Keys {
         row.map(|bytes| plan::read_number(fact, &bytes)).transpose()
     }
 
-    fn for_each_row<E: From<StoreError>>(
+    /// Every row under a prefix, decoded. Reading, decoding and `each` run at the same time, each on
+    /// a thread of its own (`each` on the caller's): a start waits for the longest of the three.
+    fn for_each_row<T: Send, E: From<StoreError>>(
         &self,
         prefix: &[u8],
-        mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
+        decode: impl Fn(u64, &[u8]) -> Result<T, StoreError> + Send,
+        mut each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
+        thread::scope(|scope| {
+            let (raw, rows) = channel::bounded(CHUNKS_AHEAD);
+            let (decoded, values) = channel::bounded(CHUNKS_AHEAD);
+            scope.spawn(move || self.read_chunks(prefix, &raw));
+            scope.spawn(move || {
+                for chunk in rows {
+                    let values: Result<Vec<_>, StoreError> = chunk.and_then(|chunk: Vec<Row>| {
+                        let values = chunk.iter().map(|(key, value)| {
+                            let id = id_of(key)?;
+                            Ok((id, decode(id, value)))
+                        });
+                        values.collect()
+                    });
+                    if decoded.send(values).is_err() {
+                        return;
+                    }
+                }
+            });
+            for chunk in values {
+                for (id, value) in chunk? {
+                    each(id, value)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads every row under a prefix until nobody takes them any more.
+    fn read_chunks(&self, prefix: &[u8], rows: &Sender<Result<Vec<Row>, StoreError>>) {
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let rows = self.store.scan(prefix, after.as_deref(), CHUNK_ROWS)?;
-            for (key, value) in &rows {
-                let id = layout::id_of(key).ok_or_else(|| StoreError::corrupt("a short key"))?;
-                each(id, value)?;
+            let chunk = self.store.scan(prefix, after.as_deref(), CHUNK_ROWS);
+            after = match &chunk {
+                Ok(chunk) if chunk.len() == CHUNK_ROWS => chunk.last().map(|(key, _)| key.clone()),
+                _ => None,
+            };
+            if rows.send(chunk).is_err() || after.is_none() {
+                return;
             }
-            if rows.len() < CHUNK_ROWS {
-                return Ok(());
-            }
-            after = rows.into_iter().next_back().map(|(key, _)| key);
         }
     }
 }
@@ -322,6 +355,10 @@ impl Filter<'_> {
             && self.tag.is_none_or(|tag| record.tags.iter().any(|of_key| of_key == tag))
             && (self.deleted || record.deleted_at.is_none())
     }
+}
+
+fn id_of(key: &[u8]) -> Result<u64, StoreError> {
+    layout::id_of(key).ok_or_else(|| StoreError::corrupt("a row's key is too short for an id"))
 }
 
 fn read_row<T: DeserializeOwned>(

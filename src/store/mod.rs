@@ -3,8 +3,9 @@
 //! In reading order: the seam ([`Store`], [`StoreError`]) and its two implementations
 //! ([`SledStore`], in the only file that names that library, and [`MemoryStore`], which fails on
 //! request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
-//! records by index, usage, imports) and written to it ([`plan`]: a record with its index rows,
-//! checked for conflicts); and the one thread that writes ([`committer`]).
+//! records by index, usage, imports); what can be asked of it ([`mod@write`]) and what that becomes
+//! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
+//! writes ([`committer`]).
 //!
 //! Invariants:
 //! 1. Only the committer's thread writes (and [`keys::Keys::open`], before that thread starts), so
@@ -27,12 +28,13 @@ pub mod plan;
 mod sled;
 #[cfg(test)]
 mod suite;
+pub mod write;
 
 pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Job, SubmitError};
 pub use error::StoreError;
 pub use keys::{Filter, Keys, Page};
 pub use memory::MemoryStore;
-pub use plan::{Conflict, Fact, KeyWrite, Write, WriteError};
+pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
 
 pub use self::sled::{SledOptions, SledStore};
 

@@ -6,180 +6,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
-
 use super::envelope::{self, EnvelopeError};
+use super::write::{Conflict, Fact, KeyWrite, RowWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
 use crate::key::KeyRecord;
-
-/// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
-/// schema is read by [`read_record`] and written in the newest.
-pub const RECORD_SCHEMA: u16 = 1;
 
 /// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
 const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
 
-/// One change that a job asks for.
-#[derive(Debug)]
-pub enum Write {
-    /// A change to a key.
-    Key(KeyWrite),
-    /// A row outside the records: usage, increment ids, a fact. Made by the functions below.
-    Row(RowWrite),
-    /// Marks an import as begun. Durable before the first of its rows.
-    BeginImport {
-        /// From [`super::keys::Keys::next_import`].
-        number: u64,
-    },
-    /// Marks the import as whole: from here on its rows stay.
-    FinishImport {
-        /// The import that was begun.
-        number: u64,
-    },
-}
-
-/// A change to a key: the record and all its index rows.
-#[derive(Debug)]
-pub enum KeyWrite {
-    /// A new key. Usage that an earlier key of this id left behind is removed.
-    Insert(Box<KeyRecord>),
-    /// The key as it is to be, if the stored one is the one that was read.
-    Replace {
-        /// The revision of the record that was read.
-        before_revision: u64,
-        /// Has the same id, and another revision.
-        after: Box<KeyRecord>,
-    },
-    /// Removes the key with its usage, if the stored one is the one that was read.
-    Remove {
-        /// The key.
-        id: u64,
-        /// The revision of the record that was read.
-        revision: u64,
-    },
-    /// Removes the key with its usage, if the import that is under way brought it; otherwise leaves
-    /// it.
-    RollBack {
-        /// The key.
-        id: u64,
-        /// The import.
-        import: u64,
-    },
-}
-
-/// A row outside the records.
-#[derive(Debug)]
-pub struct RowWrite(Op);
-
-/// Why a write contradicts what is stored. Nothing of its job was written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// The id is taken.
-    #[error("a key with id {id} exists already")]
-    Id {
-        /// The id.
-        id: u64,
-    },
-    /// A digest is taken: the same token would find two keys.
-    #[error("key {holder} has the same token digest")]
-    Digest {
-        /// The key that has it.
-        holder: u64,
-    },
-    /// The record has changed since it was read.
-    #[error("key {id} has changed meanwhile: revision {stored} where {expected} was read")]
-    Revision {
-        /// The key.
-        id: u64,
-        /// The revision in the store.
-        stored: u64,
-        /// The revision that the writer had read.
-        expected: u64,
-    },
-    /// There is no such key.
-    #[error("there is no key with id {id}")]
-    Missing {
-        /// The id.
-        id: u64,
-    },
-    /// Another import is under way, or this one is not.
-    #[error("import {number} does not fit: {}", pending.map_or_else(
-        || "no import is under way, or its number is used".to_owned(),
-        |pending| format!("import {pending} is under way")
-    ))]
-    Import {
-        /// The import of the write.
-        number: u64,
-        /// The import that is under way.
-        pending: Option<u64>,
-    },
-}
-
-/// Why a job was not written, or is not known to be.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum WriteError {
-    /// It contradicts what is stored.
-    #[error(transparent)]
-    Conflict(#[from] Conflict),
-    /// The store failed. What the job wrote may or may not survive a restart.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A record cannot be stored.
-    #[error("key {id} cannot be stored: {source}")]
-    Record {
-        /// The key.
-        id: u64,
-        /// Why.
-        source: EnvelopeError,
-    },
-    /// A tenant or a tag cannot be indexed.
-    #[error("key {id} has a tenant or a tag that is too long or holds a NUL")]
-    Unindexable {
-        /// The key.
-        id: u64,
-    },
-}
-
-impl Write {
-    /// A key's usage, as absolute figures: writing it twice counts once.
-    ///
-    /// # Errors
-    /// [`EnvelopeError::TooLarge`].
-    pub fn usage<T: Serialize>(id: u64, schema: u16, figures: &T) -> Result<Self, EnvelopeError> {
-        Self::row(layout::usage(id), schema, figures)
-    }
-
-    /// A chunk of the ids of counted increments.
-    ///
-    /// # Errors
-    /// [`EnvelopeError::TooLarge`].
-    pub fn increments<T: Serialize>(seq: u64, schema: u16, ids: &T) -> Result<Self, EnvelopeError> {
-        Self::row(layout::increments(seq), schema, ids)
-    }
-
-    /// Removes a chunk of the ids of counted increments.
-    #[must_use]
-    pub fn remove_increments(seq: u64) -> Self {
-        Self::Row(RowWrite(Op::Remove { key: layout::increments(seq) }))
-    }
-
-    /// A fact about the whole.
-    ///
-    /// # Errors
-    /// [`EnvelopeError::TooLarge`].
-    pub fn fact<T: Serialize>(name: Fact, schema: u16, fact: &T) -> Result<Self, EnvelopeError> {
-        Self::row(layout::meta(name.0), schema, fact)
-    }
-
-    fn row<T: Serialize>(key: Vec<u8>, schema: u16, value: &T) -> Result<Self, EnvelopeError> {
-        let value = envelope::seal(schema, value)?;
-        Ok(Self::Row(RowWrite(Op::Put { key, value })))
-    }
-}
-
-/// The name of a fact about the whole, declared once by its owner.
-#[derive(Debug, Clone, Copy)]
-pub struct Fact(pub &'static str);
+/// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
+/// schema is read by [`read_record`] and written in the newest.
+pub const RECORD_SCHEMA: u16 = 1;
 
 /// What the store itself keeps, as plain numbers outside an envelope: they must be readable by
 /// every keygate, older or newer.
@@ -228,7 +65,7 @@ fn weight(unit: &[Write]) -> (usize, usize) {
 ///
 /// # Errors
 /// See [`EnvelopeError`].
-pub fn read_record(bytes: &[u8]) -> Result<KeyRecord, EnvelopeError> {
+pub(super) fn read_record(bytes: &[u8]) -> Result<KeyRecord, EnvelopeError> {
     let sealed = envelope::check(bytes, RECORD_SCHEMA)?;
     // The first change of the record adds its old type and an arm here.
     sealed.decode()

@@ -38,10 +38,10 @@ use std::any::Any;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -273,8 +273,7 @@ impl SledStore {
         for name in news {
             match sync_path(&path.join(name)) {
                 // sled removes such a file when its page has been written anew.
-                Err(StoreError::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
                 result => result?,
             }
         }
@@ -399,7 +398,10 @@ fn caught<T>(
 fn from_sled(doing: &'static str, path: &Path, error: sled::Error) -> StoreError {
     match error {
         sled::Error::Io(source) => {
-            StoreError::Io { doing, path: path.to_owned(), source: Arc::new(source) }
+            // sled keeps the first error and hands out copies, with its innards as their text.
+            let copy = source.raw_os_error().is_none() && source.kind() != ErrorKind::Other;
+            let source = if copy { io::Error::from(source.kind()) } else { source };
+            StoreError::io(doing, path, source)
         }
         other => StoreError::corrupt(format!("{} ({other})", path.display())),
     }

@@ -174,7 +174,7 @@ fn stopping_makes_durable_what_nobody_waited_for() {
 
 #[test]
 fn a_disk_that_hangs_is_given_up() {
-    let options = CommitterOptions { stall_ms: 20, ..CommitterOptions::default() };
+    let options = CommitterOptions { stall_ms: 400, ..CommitterOptions::default() };
     let (store, keys, committer) = bench(&options);
     store.hold_sync();
     let stalled = |outcome: &Result<(), WriteError>| {

@@ -1,10 +1,13 @@
 //! One suite over every implementation of the store: what holds for one holds for all.
 //!
-//! [`rows`] asks the seam itself, [`typed`] what is built on it; [`faults`] and [`crashes`] need
+//! [`rows`] asks the seam itself, [`typed`] what is built on it; [`disk`] what only files can show,
+//! [`golden`] what earlier keygates wrote; [`faults`] and [`crashes`] need
 //! failures on request and so the store in memory, which keeps the same contract.
 
 mod crashes;
+mod disk;
 mod faults;
+mod golden;
 mod rows;
 mod typed;
 

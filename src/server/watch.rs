@@ -1,0 +1,151 @@
+//! Deadlines and orders of data connections, without a timer for each.
+//!
+//! A connection notes when it read; its worker looks once a tick, on the same thread, and gives
+//! the order to end to those that were silent for too long, or to all when the daemon stops.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+
+use crate::clock::Now;
+use crate::config::Limits;
+
+/// What a connection is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Answer what was read, and end: the daemon stops.
+    Stop,
+    /// Say that it took too long, and end.
+    TimeOut,
+}
+
+/// What a worker knows of one connection.
+#[derive(Debug)]
+pub(super) struct Watch {
+    last_read_ns: Cell<u64>,
+    /// Since when the input ends inside a frame. A trickle of bytes does not extend its time.
+    frame_since_ns: Cell<Option<u64>>,
+    order: Cell<Option<Order>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Watch {
+    fn new(now: Now) -> Self {
+        Self {
+            last_read_ns: Cell::new(now.mono_ns),
+            frame_since_ns: Cell::new(None),
+            order: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Notes a read, and whether it ended inside a frame.
+    pub(super) fn note(&self, now: Now, inside_frame: bool) {
+        self.last_read_ns.set(now.mono_ns);
+        let since = self.frame_since_ns.get().unwrap_or(now.mono_ns);
+        self.frame_since_ns.set(inside_frame.then_some(since));
+    }
+
+    /// Waits for an order.
+    pub(super) async fn order(&self) -> Order {
+        poll_fn(|cx| {
+            if let Some(order) = self.order.get() {
+                return Poll::Ready(order);
+            }
+            let mut waker = self.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn give(&self, order: Order) {
+        self.order.set(Some(order));
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn is_late(&self, limits: &Limits, now: Now) -> bool {
+        let passed =
+            |since_ns: u64, ms: u64| now.mono_ns.saturating_sub(since_ns) / 1_000_000 >= ms;
+        passed(self.last_read_ns.get(), limits.idle_timeout_ms)
+            || self.frame_since_ns.get().is_some_and(|since| passed(since, limits.frame_timeout_ms))
+    }
+}
+
+/// The watches of one worker's connections.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    watches: RefCell<Vec<Weak<Watch>>>,
+}
+
+impl Roster {
+    /// A watch for a connection that has just come. It leaves the roster when it is dropped.
+    pub(super) fn enter(&self, now: Now) -> Rc<Watch> {
+        let watch = Rc::new(Watch::new(now));
+        let mut watches = self.watches.borrow_mut();
+        // Connections that come and go between two ticks must not pile up.
+        if watches.len() == watches.capacity() {
+            watches.retain(|watch| watch.strong_count() > 0);
+        }
+        watches.push(Rc::downgrade(&watch));
+        watch
+    }
+
+    /// Ends the connections that are past a deadline.
+    pub(super) fn tick(&self, limits: &Limits, now: Now) {
+        self.watches.borrow_mut().retain(|watch| {
+            let Some(watch) = watch.upgrade() else { return false };
+            if watch.is_late(limits, now) {
+                watch.give(Order::TimeOut);
+            }
+            true
+        });
+    }
+
+    /// Ends every connection.
+    pub(super) fn stop(&self) {
+        let watches = self.watches.take();
+        watches.iter().filter_map(Weak::upgrade).for_each(|watch| watch.give(Order::Stop));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_and_slow_frames_are_late_and_nothing_else_is() {
+        let limits = Limits { idle_timeout_ms: 100, frame_timeout_ms: 10, ..Limits::default() };
+        let at = |ms: u64| Now { mono_ns: ms * 1_000_000, wall_us: 0 };
+        let roster = Roster::default();
+        let watch = roster.enter(at(0));
+        let late = |ms| {
+            roster.tick(&limits, at(ms));
+            watch.order.take().is_some()
+        };
+        assert!(!late(99) && late(100), "silent since it came");
+        watch.note(at(100), false);
+        assert!(!late(199));
+        watch.note(at(200), true);
+        watch.note(at(209), true);
+        assert!(late(210), "more bytes of the same frame do not extend its time");
+        watch.note(at(211), false);
+        assert!(!late(230));
+        roster.stop();
+        assert_eq!(watch.order.get(), Some(Order::Stop));
+    }
+
+    #[test]
+    fn those_that_have_gone_leave_the_roster() {
+        let roster = Roster::default();
+        for _ in 0..10_000 {
+            roster.enter(Now { mono_ns: 0, wall_us: 0 });
+        }
+        assert!(roster.watches.borrow().len() < 16);
+    }
+}
