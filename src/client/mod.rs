@@ -216,7 +216,7 @@ impl Client {
         if payload[..] != ECHO.to_le_bytes() {
             return Err(Error::Protocol(ReplyError::Echo));
         }
-        Ok(stopwatch.elapsed())
+        Ok(stopwatch.read())
     }
 
     /// What the daemon says of itself, as it greeted the latest connection; connects if there was

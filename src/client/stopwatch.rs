@@ -17,12 +17,12 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    pub(super) fn elapsed(self) -> Duration {
+    pub(super) fn read(self) -> Duration {
         self.0.elapsed()
     }
 
     /// What is left of `timeout`, or `None` when nothing is.
     pub(super) fn left_of(self, timeout: Duration) -> Option<Duration> {
-        timeout.checked_sub(self.elapsed()).filter(|left| !left.is_zero())
+        timeout.checked_sub(self.read()).filter(|left| !left.is_zero())
     }
 }

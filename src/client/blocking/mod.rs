@@ -151,7 +151,7 @@ impl Client {
         if payload[..] != *b"keygate!" {
             return Err(Error::Protocol(ReplyError::Echo));
         }
-        Ok(stopwatch.elapsed())
+        Ok(stopwatch.read())
     }
 
     /// What the daemon said of itself when the latest connection was made.
