@@ -22,28 +22,20 @@ const SEAL_LABEL: &[u8] = b"keygate seal 1";
 
 /// The SHA-256 of a token: what the catalog finds it by. Never on disk, never in a log. Compared in
 /// constant time.
+///
+/// It stays in the words that the hash function leaves: spelling them out as bytes, only to load
+/// them as words again, stalled the processor for longer than the comparison takes.
 #[derive(Clone, Copy, Zeroize)]
-pub struct TokenHash([u8; DIGEST_BYTES]);
+pub struct TokenHash([u32; 8]);
 
 /// The keyed digest of a token or a client secret: what the store finds it by. Compared in
 /// constant time.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Digest(pub [u8; DIGEST_BYTES]);
 
-fn equal(a: &[u8; DIGEST_BYTES], b: &[u8; DIGEST_BYTES]) -> bool {
-    // All words are looked at before anything is decided: four, not thirty-two steps.
-    let differ =
-        (0..DIGEST_BYTES).step_by(8).fold(0, |differ, at| differ | (word(a, at) ^ word(b, at)));
-    differ.ct_eq(&0).into()
-}
-
-fn word(bytes: &[u8; DIGEST_BYTES], at: usize) -> u64 {
-    bytes[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
-}
-
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        equal(&self.0, &other.0)
+        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -51,7 +43,9 @@ impl Eq for Digest {}
 
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
-        equal(&self.0, &other.0)
+        // All words are looked at before anything is decided.
+        let differ = self.0.iter().zip(other.0).fold(0, |differ, (a, b)| differ | (a ^ b));
+        differ.ct_eq(&0).into()
     }
 }
 
@@ -73,13 +67,26 @@ impl TokenHash {
     /// The hash of what a holder sends: one SHA-256 block for a token of ours.
     #[must_use]
     pub fn of(token: &[u8]) -> Self {
-        Self(sha256(token))
+        if token.len() < LENGTH_AT {
+            return Self(last_block(INITIAL, token, 0));
+        }
+        Self::from_sha256(&Sha256::digest(token).into())
     }
 
-    /// Its first eight bytes.
+    /// The hash whose bytes are known.
+    #[must_use]
+    pub fn from_sha256(sha256: &[u8; DIGEST_BYTES]) -> Self {
+        let mut words = [0; 8];
+        for (word, bytes) in words.iter_mut().zip(sha256.chunks_exact(4)) {
+            *word = bytes.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        }
+        Self(words)
+    }
+
+    /// Its first two words.
     #[must_use]
     pub fn head(&self) -> u64 {
-        word(&self.0, 0)
+        u64::from(self.0[0]) << 32 | u64::from(self.0[1])
     }
 }
 
@@ -129,7 +136,7 @@ impl Pepper {
     /// The keyed digest of what a holder sends.
     #[must_use]
     pub fn digest(&self, token: &[u8]) -> Digest {
-        self.digest_of_sha256(&sha256(token))
+        self.digest_of_sha256(&Sha256::digest(token).into())
     }
 
     /// The keyed digest of a value whose SHA-256 is known.
@@ -148,7 +155,7 @@ impl Pepper {
     /// Digest and seal of a token.
     #[must_use]
     pub fn seal_token(&self, token: &[u8]) -> SealedHash {
-        self.seal(&sha256(token))
+        self.seal(&Sha256::digest(token).into())
     }
 
     /// The SHA-256 under the seal, or `None` if this pepper did not make it.
@@ -161,7 +168,7 @@ impl Pepper {
     /// The hash under the seal, for the catalog.
     #[must_use]
     pub fn token_hash(&self, hash: &SealedHash) -> Option<TokenHash> {
-        self.open(hash).map(TokenHash)
+        self.open(hash).map(|sha256| TokenHash::from_sha256(&sha256))
     }
 
     fn mask(&self, digest: &Digest, value: &[u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
@@ -210,25 +217,21 @@ impl MacKey {
     }
 }
 
-/// SHA-256. A token of ours fits one block, which is hashed without a buffer in between.
-fn sha256(message: &[u8]) -> [u8; DIGEST_BYTES] {
-    if message.len() < LENGTH_AT {
-        last_block(INITIAL, message, 0)
-    } else {
-        Sha256::digest(message).into()
-    }
-}
-
 /// Hashes the second and last block of a MAC's message.
 fn finish(state: [u32; 8], message: &[u8]) -> [u8; DIGEST_BYTES] {
-    last_block(state, message, BLOCK_BYTES)
+    let state = last_block(state, message, BLOCK_BYTES);
+    let mut digest = [0; DIGEST_BYTES];
+    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    digest
 }
 
 /// Where a padded block says the message's length (FIPS 180-4 §5.1.1).
 const LENGTH_AT: usize = BLOCK_BYTES - 8;
 
 /// Hashes a last block of less than [`LENGTH_AT`] bytes, `before` it having been hashed already.
-fn last_block(mut state: [u32; 8], message: &[u8], before: usize) -> [u8; DIGEST_BYTES] {
+fn last_block(mut state: [u32; 8], message: &[u8], before: usize) -> [u32; 8] {
     debug_assert!(message.len() < LENGTH_AT, "the message leaves no room for its length");
     let mut block = [0; BLOCK_BYTES];
     block[..message.len()].copy_from_slice(message);
@@ -236,11 +239,7 @@ fn last_block(mut state: [u32; 8], message: &[u8], before: usize) -> [u8; DIGEST
     let bits = (before as u64 + message.len() as u64) * 8;
     block[LENGTH_AT..].copy_from_slice(&bits.to_be_bytes());
     sha2::block_api::compress256(&mut state, &[block]);
-    let mut digest = [0; DIGEST_BYTES];
-    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    digest
+    state
 }
 
 /// Reads 64 hexadecimal digits.
@@ -300,8 +299,8 @@ mod tests {
     fn messages_of_every_length_are_hashed_as_sha_256_has_it() {
         let message = [0x5A; 200];
         for length in 0..message.len() {
-            let expected: [u8; 32] = Sha256::digest(&message[..length]).into();
-            assert_eq!(sha256(&message[..length]), expected, "{length} bytes");
+            let expected = TokenHash::from_sha256(&Sha256::digest(&message[..length]).into());
+            assert!(TokenHash::of(&message[..length]) == expected, "{length} bytes");
         }
     }
 
@@ -312,7 +311,9 @@ mod tests {
             let mut other = digest;
             other.0[at] ^= 0x80;
             assert!(digest != other && digest == Digest(digest.0), "byte {at}");
-            assert!(TokenHash(digest.0) != TokenHash(other.0), "byte {at}");
+            let (hash, other) =
+                (TokenHash::from_sha256(&digest.0), TokenHash::from_sha256(&other.0));
+            assert!(hash != other && hash == TokenHash(hash.0), "byte {at}");
         }
     }
 
