@@ -312,6 +312,8 @@ impl Drop for Reaped {
 
 enum Event {
     Ready,
+    /// It has logged something.
+    Said,
     /// Standard error has ended, and with it the process.
     Ended,
 }
@@ -320,6 +322,8 @@ enum Event {
 pub(crate) struct Daemon {
     child: Reaped,
     events: Receiver<Event>,
+    ready: bool,
+    ended: bool,
     log: Arc<Mutex<Vec<u8>>>,
     /// Holds the socket of the daemon's readiness.
     _notify: tempfile::TempDir,
@@ -329,14 +333,8 @@ impl Daemon {
     /// Starts a daemon and waits until it says that it is ready.
     pub(crate) fn start(command: Command) -> Self {
         let mut daemon = Self::launch(command);
-        match daemon.events.recv_timeout(DEADLINE) {
-            Ok(Event::Ready) => daemon,
-            Ok(Event::Ended) => {
-                let status = daemon.child.0.wait().expect("its status");
-                panic!("the daemon ended before it was ready, {status}:\n{}", daemon.log())
-            }
-            Err(_) => panic!("the daemon is not ready after {DEADLINE:?}:\n{}", daemon.log()),
-        }
+        daemon.ready();
+        daemon
     }
 
     /// Starts a daemon that is not waited for.
@@ -348,7 +346,40 @@ impl Daemon {
         let mut child = Reaped(command.spawn().expect("the daemon is spawned"));
         let log = Arc::default();
         read_log(child.0.stderr.take().expect("a pipe"), Arc::clone(&log), send);
-        Self { child, events, log, _notify: place }
+        Self { child, events, ready: false, ended: false, log, _notify: place }
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn ready(&mut self) {
+        self.wait_until("be ready", |daemon| daemon.ready);
+    }
+
+    /// Waits until its log is what is wanted of it.
+    pub(crate) fn logs(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.wait_until("log what is wanted", |daemon| wanted(&daemon.log()));
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.wait_until("end", |daemon| daemon.ended);
+        self.child.0.wait().expect("its status")
+    }
+
+    fn wait_until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
+        while !wanted(self) {
+            if self.ended {
+                let status = self.child.0.wait().expect("its status");
+                panic!("the daemon was to {what} and has ended, {status}:\n{}", self.log());
+            }
+            match self.events.recv_timeout(DEADLINE) {
+                Ok(Event::Ready) => self.ready = true,
+                Ok(Event::Said) => {}
+                Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => self.ended = true,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the daemon was to {what} within {DEADLINE:?}:\n{}", self.log())
+                }
+            }
+        }
     }
 
     /// What it has logged so far.
@@ -374,20 +405,6 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the daemon runs");
-    }
-
-    /// Waits for its end.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        loop {
-            match self.events.recv_timeout(DEADLINE) {
-                Ok(Event::Ready) => {}
-                Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("the daemon has not ended within {DEADLINE:?}:\n{}", self.log())
-                }
-            }
-        }
-        self.child.0.wait().expect("its status")
     }
 
     /// Ends it as systemd does. It must end well.
@@ -429,6 +446,7 @@ fn read_log(mut pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>, even
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = pipe.read(&mut bytes) {
             log.lock().expect("no reader panicked").extend_from_slice(&bytes[..count]);
+            let _ = events.send(Event::Said);
         }
         let _ = events.send(Event::Ended);
     });
