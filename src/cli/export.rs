@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
             outcome => outcome?,
         },
     };
-    eprintln!("{count} keys exported");
+    eprintln!("keys exported: {count}");
     Ok(Exit::Fine)
 }
 

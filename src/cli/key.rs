@@ -50,10 +50,10 @@ struct Fields {
     /// The tenant that the key belongs to; "default" if none is named
     #[arg(long, value_name = "T")]
     tenant: Option<String>,
-    /// A scope to grant, such as leads:read, leads:* or *
+    /// A scope to grant, such as leads:read, leads:* or *; an update replaces all there were
     #[arg(long = "scope", value_name = "S")]
     scopes: Vec<String>,
-    /// A tag
+    /// A tag; an update replaces all there were
     #[arg(long = "tag", value_name = "T")]
     tags: Vec<String>,
     /// Requests a second; unlimited if not given
@@ -126,7 +126,8 @@ pub(super) struct Update {
 pub(super) struct Rotate {
     #[command(flatten)]
     id: Id,
-    /// How long the old token goes on, such as 24h; 0 ends it now
+    /// How long the old token goes on, such as 24h; 0 ends it now. A token that an earlier
+    /// rotation replaced ends at once
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     grace: Option<Duration>,
     /// Why
@@ -212,7 +213,14 @@ fn list(args: &List, global: &Global) -> Result<(), CliError> {
     }
     const COLUMNS: [&str; 5] = ["id", "status", "tenant_id", "key_prefix", "name"];
     let cell = |key: &Value, name: &str| key[name].as_str().unwrap_or_default().to_owned();
-    let row = |key: &Value| COLUMNS.iter().map(|name| cell(key, name)).collect();
+    let row = |key: &Value| {
+        let mut cells: Vec<String> = COLUMNS.iter().map(|name| cell(key, name)).collect();
+        // A deleted key is unknown to decisions, whatever its status was.
+        if !key["deleted_at"].is_null() {
+            cells[1] += " (deleted)";
+        }
+        cells
+    };
     let rows: Vec<Vec<String>> = page.keys.iter().map(row).collect();
     print(&table(&["ID", "STATUS", "TENANT", "PREFIX", "NAME"], &rows))?;
     if let Some(next) = &page.next {

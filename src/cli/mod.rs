@@ -63,7 +63,7 @@ impl From<Exit> for ExitCode {
 
 /// May this API key do this, now? A daemon that answers in microseconds, and its command line.
 #[derive(Debug, Parser)]
-#[command(name = "keygate", version, max_term_width = 100)]
+#[command(name = "keygate", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -71,14 +71,21 @@ struct Cli {
     command: Command,
 }
 
+const AFTER_HELP: &str = "\
+Exit codes: 0 done (for validate: valid), 1 error, 2 wrong arguments, 3 denied, 4 no daemon answers,
+5 no such key.";
+
 /// What every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
-    /// The daemon's data socket
-    #[arg(long, global = true, env = "KEYGATE_SOCKET", value_name = "PATH")]
+    /// The daemon's data socket; /run/keygate/keygate.sock if not given
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(env = "KEYGATE_SOCKET", hide_env_values = true)]
     socket: Option<PathBuf>,
-    /// The daemon's admin socket
-    #[arg(long, global = true, env = "KEYGATE_ADMIN_SOCKET", value_name = "PATH")]
+    /// The daemon's admin socket; /run/keygate/admin.sock if not given
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(env = "KEYGATE_ADMIN_SOCKET", hide_env_values = true)]
     admin_socket: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
