@@ -83,9 +83,12 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            request = arrival => request,
-            () = stop.cancelled() => None,
+            request = arrival => return request,
+            () = stop.cancelled() => {}
         }
+        let message = "the daemon stops; what it has not answered it has not done";
+        put_error(&mut self.output, 0, ErrorCode::Stopping, message);
+        None
     }
 
     /// The request that has begun, once it is whole.
