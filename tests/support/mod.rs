@@ -339,13 +339,34 @@ impl Daemon {
 
     /// Starts a daemon that is not waited for.
     pub(crate) fn launch(mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    /// Starts a daemon whose log goes into a pipe that nobody reads any more.
+    pub(crate) fn start_unheard(mut command: Command) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        // Its end is seen at the other pipe, into which it says nothing.
+        command.stdout(Stdio::piped()).stderr(writer);
+        let mut daemon = Self::spawn(command);
+        daemon.ready();
+        daemon
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let (send, events) = channel();
         command.env("NOTIFY_SOCKET", listen_for_readiness(place.path(), send.clone()));
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = Reaped(command.spawn().expect("the daemon is spawned"));
+        let mut child = Reaped(command.stdin(Stdio::null()).spawn().expect("it is spawned"));
         let log = Arc::default();
-        read_log(child.0.stderr.take().expect("a pipe"), Arc::clone(&log), send);
+        match (child.0.stderr.take(), child.0.stdout.take()) {
+            (Some(stderr), stdout) => {
+                read_log(stderr, Arc::clone(&log), send);
+                child.0.stdout = stdout;
+            }
+            (None, stdout) => read_log(stdout.expect("a pipe"), Arc::clone(&log), send),
+        }
         Self { child, events, ready: false, ended: false, log, _notify: place }
     }
 
