@@ -442,6 +442,7 @@ fn both_spellings_every_shape_of_file_and_standard_input_are_imported() {
     let camel = json!({
         "id": 1, "keyHash": hash(1), "allowedIps": ["10.0.0.0/8"], "monthlyRequestQuota": 20_000_000,
         "metadataJson": "eyJhIjoxfQ", "status": "ACTIVE", "rateLimit": "5", "isTestKey": true,
+        "createdAt": "2025-03-01T09:00:00Z",
     });
     let snake = json!({
         "id": "1", "key_hash": hash(1), "allowed_ips": ["10.0.0.0/8"],
@@ -449,9 +450,7 @@ fn both_spellings_every_shape_of_file_and_standard_input_are_imported() {
         "status": "STATUS_ACTIVE", "requests_per_second": 5, "is_test_key": true,
         "created_at": "2025-03-01T09:00:00Z",
     });
-    let mut camel_at = camel.clone();
-    camel_at["createdAt"] = "2025-03-01T09:00:00Z".into();
-    let records: Vec<Value> = [camel_at, snake]
+    let records: Vec<Value> = [camel, snake]
         .iter()
         .map(|record| {
             let home = Home::new();

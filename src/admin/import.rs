@@ -210,6 +210,8 @@ impl Import {
         }
         let published = blocking(move || {
             for id in &self.ids {
+                // Another request may have changed the key since the import was finished.
+                let _lock = self.admin.lock_blocking(*id);
                 if let Some(record) = self.admin.keys.get(*id)? {
                     self.admin.publish(&record)?;
                 }

@@ -115,8 +115,17 @@ impl Admin {
     }
 
     async fn lock(&self, id: u64) -> MutexGuard<'_, ()> {
+        self.lock_of(id).lock().await
+    }
+
+    /// The lock for a thread that may wait.
+    fn lock_blocking(&self, id: u64) -> MutexGuard<'_, ()> {
+        self.lock_of(id).blocking_lock()
+    }
+
+    fn lock_of(&self, id: u64) -> &Mutex<()> {
         // Ids end in random bits.
-        self.locks[usize::try_from(id % LOCKS as u64).unwrap_or(0)].lock().await
+        &self.locks[usize::try_from(id % LOCKS as u64).unwrap_or(0)]
     }
 
     /// The stored record of a key, deleted or not.

@@ -120,6 +120,8 @@ fn log(json: bool) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would say on standard error that standard error cannot be written, and panic.
+        .log_internal_errors(false)
         .with_ansi(colour);
     if json { log.json().init() } else { log.init() }
 }

@@ -64,12 +64,37 @@ impl Connection {
     /// The next whole request; `None` at the end of the connection.
     async fn next(&mut self) -> Option<Request> {
         let limits = &self.shared.limits;
-        let (idle, inside) = (
-            Duration::from_millis(limits.idle_timeout_ms),
-            Duration::from_millis(limits.frame_timeout_ms),
-        );
+        let idle = Duration::from_millis(limits.idle_timeout_ms);
+        let inside = Duration::from_millis(limits.frame_timeout_ms);
+        let stop = self.shared.stop.clone();
+        let arrival = async {
+            if self.input.is_empty() {
+                match timeout(idle, self.stream.read_buf(&mut self.input)).await {
+                    Ok(Ok(1..)) => {}
+                    Ok(_) => return None,
+                    Err(_) => return self.time_out(&format!("nothing was sent for {idle:?}")),
+                }
+            }
+            // One deadline for the whole frame: a trickle of bytes does not extend it.
+            match timeout(inside, self.rest()).await {
+                Ok(request) => request,
+                Err(_) => self.time_out(&format!("a frame was not whole after {inside:?}")),
+            }
+        };
+        tokio::select! {
+            biased;
+            request = arrival => return request,
+            () = stop.cancelled() => {}
+        }
+        let message = "the daemon stops; what it has not answered it has not done";
+        put_error(&mut self.output, 0, ErrorCode::Stopping, message);
+        None
+    }
+
+    /// The request that has begun, once it is whole.
+    async fn rest(&mut self) -> Option<Request> {
         loop {
-            match frame::decode(&self.input, limits.admin_frame_bytes_max) {
+            match frame::decode(&self.input, self.shared.limits.admin_frame_bytes_max) {
                 Ok(Some((frame, bytes))) => {
                     let header = frame.header;
                     let mut payload = self.input.split_to(bytes);
@@ -82,23 +107,16 @@ impl Connection {
                     return None;
                 }
             }
-            let allowed = if self.input.is_empty() { idle } else { inside };
-            let stop = self.shared.stop.clone();
-            let read = timeout(allowed, self.stream.read_buf(&mut self.input));
-            tokio::select! {
-                biased;
-                read = read => match read {
-                    Ok(Ok(1..)) => {}
-                    Ok(_) => return None,
-                    Err(_) => {
-                        let message = format!("nothing came for {} ms", allowed.as_millis());
-                        put_error(&mut self.output, 0, ErrorCode::TimedOut, &message);
-                        return None;
-                    }
-                },
-                () = stop.cancelled() => return None,
+            match self.stream.read_buf(&mut self.input).await {
+                Ok(1..) => {}
+                _ => return None,
             }
         }
+    }
+
+    fn time_out(&mut self, message: &str) -> Option<Request> {
+        put_error(&mut self.output, 0, ErrorCode::TimedOut, message);
+        None
     }
 
     async fn carry_out(&mut self, request: &Request) -> Go {
@@ -292,11 +310,16 @@ async fn take(import: Import, payload: &[u8]) -> Result<Import, AdminError> {
 }
 
 fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, AdminError> {
+    // serde would take a list of the members' values as well.
+    if payload.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
+        let message = "the payload is a JSON object".to_owned();
+        return Err(AdminError { code: ErrorCode::BadPayload, message });
+    }
     serde_json::from_slice(payload).map_err(|error| bad_payload(&error))
 }
 
 fn parse_none(payload: &[u8]) -> Result<NoFields, AdminError> {
-    NoFields::decode(payload).map_err(|error| bad_payload(&error))
+    if payload.is_empty() { Ok(NoFields {}) } else { parse(payload) }
 }
 
 fn bad_payload(error: &serde_json::Error) -> AdminError {

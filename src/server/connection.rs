@@ -134,6 +134,8 @@ impl Connection<'_> {
     async fn finish<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
         // A peer that goes on sending must not hold the stop up.
         for _ in 0..64 {
+            // Has the runtime ask the system once more what has arrived.
+            tokio::task::yield_now().await;
             self.input.reserve(BUFFER_BYTES);
             let read = std::future::poll_fn(|cx| {
                 let mut read = pin!(stream.read_buf(&mut self.input));
@@ -150,7 +152,9 @@ impl Connection<'_> {
                 return end;
             }
         }
-        End::Stopped
+        let message = "the daemon stops; what it has not answered it has not done";
+        put_error(&mut self.output, 0, ErrorCode::Stopping, message);
+        self.flush(stream).await.unwrap_or(End::Stopped)
     }
 
     async fn time_out<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, shared: &Shared) -> End {

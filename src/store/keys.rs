@@ -77,13 +77,14 @@ impl Keys {
         self.store.bytes_on_disk()
     }
 
-    /// One key.
+    /// One key. Those of an import that is under way are not there yet.
     ///
     /// # Errors
     /// As [`Store::get`].
     pub fn get(&self, id: u64) -> Result<Option<KeyRecord>, StoreError> {
-        let row = self.store.get(&layout::record(id))?;
-        row.map(|bytes| plan::stored_record(id, &bytes)).transpose()
+        let Some(row) = self.store.get(&layout::record(id))? else { return Ok(None) };
+        let record = plan::stored_record(id, &row)?;
+        Ok(self.is_settled(record.import)?.then_some(record))
     }
 
     /// At most `limit` keys (at least 1) after the id `after` that pass the filter.
@@ -101,6 +102,8 @@ impl Keys {
         let mut page = Page::default();
         let mut last = after;
         let mut examined = 0;
+        // Neighbours came with the same import as a rule: what was found of it is kept.
+        let mut settled = (0, true);
         while page.records.len() < limit && examined < EXAMINED_MAX {
             let wanted = (limit - page.records.len()).clamp(32, CHUNK_ROWS);
             let from = last.map(|id| layout::with_id(&prefix, id));
@@ -116,7 +119,13 @@ impl Keys {
                 last = Some(id);
                 // A row of an index may be older than the record: the filter decides.
                 let record = match prefix.as_slice() {
-                    [layout::RECORD] => Some(plan::stored_record(id, &value)?),
+                    [layout::RECORD] => {
+                        let record = plan::stored_record(id, &value)?;
+                        if record.import != settled.0 {
+                            settled = (record.import, self.is_settled(record.import)?);
+                        }
+                        settled.1.then_some(record)
+                    }
                     _ => self.get(id)?,
                 };
                 page.records.extend(record.filter(|record| filter.passes(record)));
@@ -213,6 +222,11 @@ impl Keys {
     /// As [`Store::get`].
     pub fn pending_import(&self) -> Result<Option<u64>, StoreError> {
         self.number(PENDING_IMPORT)
+    }
+
+    /// Whether what an import brought is there to stay; 0 is no import.
+    fn is_settled(&self, import: u64) -> Result<bool, StoreError> {
+        Ok(import == 0 || self.pending_import()? != Some(import))
     }
 
     /// Removes everything that the import brought, and then its mark. `commit` writes one job; the

@@ -312,6 +312,8 @@ impl Drop for Reaped {
 
 enum Event {
     Ready,
+    /// It has logged something.
+    Said,
     /// Standard error has ended, and with it the process.
     Ended,
 }
@@ -320,6 +322,8 @@ enum Event {
 pub(crate) struct Daemon {
     child: Reaped,
     events: Receiver<Event>,
+    ready: bool,
+    ended: bool,
     log: Arc<Mutex<Vec<u8>>>,
     /// Holds the socket of the daemon's readiness.
     _notify: tempfile::TempDir,
@@ -329,26 +333,74 @@ impl Daemon {
     /// Starts a daemon and waits until it says that it is ready.
     pub(crate) fn start(command: Command) -> Self {
         let mut daemon = Self::launch(command);
-        match daemon.events.recv_timeout(DEADLINE) {
-            Ok(Event::Ready) => daemon,
-            Ok(Event::Ended) => {
-                let status = daemon.child.0.wait().expect("its status");
-                panic!("the daemon ended before it was ready, {status}:\n{}", daemon.log())
-            }
-            Err(_) => panic!("the daemon is not ready after {DEADLINE:?}:\n{}", daemon.log()),
-        }
+        daemon.ready();
+        daemon
     }
 
     /// Starts a daemon that is not waited for.
     pub(crate) fn launch(mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    /// Starts a daemon whose log goes into a pipe that nobody reads any more.
+    pub(crate) fn start_unheard(mut command: Command) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        // Its end is seen at the other pipe, into which it says nothing.
+        command.stdout(Stdio::piped()).stderr(writer);
+        let mut daemon = Self::spawn(command);
+        daemon.ready();
+        daemon
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let (send, events) = channel();
         command.env("NOTIFY_SOCKET", listen_for_readiness(place.path(), send.clone()));
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = Reaped(command.spawn().expect("the daemon is spawned"));
+        let mut child = Reaped(command.stdin(Stdio::null()).spawn().expect("it is spawned"));
         let log = Arc::default();
-        read_log(child.0.stderr.take().expect("a pipe"), Arc::clone(&log), send);
-        Self { child, events, log, _notify: place }
+        match (child.0.stderr.take(), child.0.stdout.take()) {
+            (Some(stderr), stdout) => {
+                read_log(stderr, Arc::clone(&log), send);
+                child.0.stdout = stdout;
+            }
+            (None, stdout) => read_log(stdout.expect("a pipe"), Arc::clone(&log), send),
+        }
+        Self { child, events, ready: false, ended: false, log, _notify: place }
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn ready(&mut self) {
+        self.wait_until("be ready", |daemon| daemon.ready);
+    }
+
+    /// Waits until its log is what is wanted of it.
+    pub(crate) fn logs(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.wait_until("log what is wanted", |daemon| wanted(&daemon.log()));
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.wait_until("end", |daemon| daemon.ended);
+        self.child.0.wait().expect("its status")
+    }
+
+    fn wait_until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
+        while !wanted(self) {
+            if self.ended {
+                let status = self.child.0.wait().expect("its status");
+                panic!("the daemon was to {what} and has ended, {status}:\n{}", self.log());
+            }
+            match self.events.recv_timeout(DEADLINE) {
+                Ok(Event::Ready) => self.ready = true,
+                Ok(Event::Said) => {}
+                Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => self.ended = true,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the daemon was to {what} within {DEADLINE:?}:\n{}", self.log())
+                }
+            }
+        }
     }
 
     /// What it has logged so far.
@@ -374,20 +426,6 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the daemon runs");
-    }
-
-    /// Waits for its end.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        loop {
-            match self.events.recv_timeout(DEADLINE) {
-                Ok(Event::Ready) => {}
-                Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("the daemon has not ended within {DEADLINE:?}:\n{}", self.log())
-                }
-            }
-        }
-        self.child.0.wait().expect("its status")
     }
 
     /// Ends it as systemd does. It must end well.
@@ -429,6 +467,7 @@ fn read_log(mut pipe: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>, even
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = pipe.read(&mut bytes) {
             log.lock().expect("no reader panicked").extend_from_slice(&bytes[..count]);
+            let _ = events.send(Event::Said);
         }
         let _ = events.send(Event::Ended);
     });

@@ -1,0 +1,393 @@
+//! The daemon as an operator has it: sockets, starts that are refused, stops, and a full disk.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use keygate_protocol::{ErrorCode, Flags, Opcode, opcode};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use serde_json::{Value, json};
+
+use support::wire::{increment, request, validate};
+use support::{BINARY, Daemon, Home, Ran, finish};
+
+/// Starts a daemon that must refuse to start, and hears why.
+fn refused(mut serve: Command) -> Ran {
+    serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ran = finish(serve, b"");
+    ran.expect(1);
+    assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
+    ran
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+}
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn sockets_and_data_have_their_modes_and_parents_and_go_with_the_daemon() {
+    let home = Home::new();
+    let sockets = [home.path("deep/er/data.sock"), home.path("deeper/admin.sock")];
+    let mut serve = home.serve();
+    serve.arg("--socket").arg(&sockets[0]).arg("--admin-socket").arg(&sockets[1]);
+    let daemon = Daemon::start(serve);
+    assert_eq!(sockets.each_ref().map(|path| mode(path)), [0o660, 0o600]);
+    assert_eq!(mode(&home.data()), 0o700);
+    for name in ["pepper", "db", "LOCK"] {
+        assert_eq!(mode(&home.data().join(name)), 0o600, "{name}");
+    }
+    home.run(["ping".as_ref(), "--socket".as_ref(), sockets[0].as_os_str()]).expect(0);
+    home.run(["status".as_ref(), "--admin-socket".as_ref(), sockets[1].as_os_str()]).expect(0);
+    daemon.stop();
+    assert!(sockets.iter().all(|path| !path.exists()), "nobody answers on them any more");
+}
+
+#[test]
+fn a_dead_daemons_sockets_are_replaced() {
+    let home = Home::new();
+    home.start().kill();
+    assert!(home.socket().exists() && home.admin_socket().exists(), "a kill cleans nothing up");
+    let _daemon = home.start();
+    home.run(["ping"]).expect(0);
+    home.run(["status"]).expect(0);
+}
+
+#[test]
+fn a_live_socket_is_refused_with_who_holds_it_and_goes_on() {
+    let home = Home::new();
+    let daemon = home.start();
+    let holder = format!("process {} (keygate)", daemon.id());
+    let other = home.path("other-data");
+    for (taken, free) in [("--socket", "--admin-socket"), ("--admin-socket", "--socket")] {
+        let socket = if taken == "--socket" { home.socket() } else { home.admin_socket() };
+        let mut serve = home.command();
+        serve.args(["serve", "--data-dir", utf8(&other), taken, utf8(&socket), free]);
+        serve.arg(home.path("free.sock"));
+        refused(serve).says(&[utf8(&socket), &holder]);
+        assert!(!home.path("free.sock").exists(), "what it had made is removed");
+    }
+    home.run(["ping"]).expect(0);
+    home.run(["status"]).expect(0);
+    // What is no socket is not touched.
+    fs::write(home.path("precious"), "data").expect("a file");
+    let mut serve = home.command();
+    serve.args(["serve", "--data-dir", utf8(&other), "--socket", utf8(&home.path("precious"))]);
+    serve.arg("--admin-socket").arg(home.path("free.sock"));
+    refused(serve).says(&["is not a socket"]);
+    assert_eq!(fs::read_to_string(home.path("precious")).expect("still there"), "data");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_data_is_told_who_holds_it() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut serve = home.serve();
+    serve.arg("--socket").arg(home.path("2.sock")).arg("--admin-socket").arg(home.path("3.sock"));
+    refused(serve).says(&[utf8(&home.data()), &format!("process {}", daemon.id()), "--data-dir"]);
+    home.run(["status"]).expect(0);
+}
+
+#[test]
+fn a_configuration_is_refused_with_its_line_or_its_bound() {
+    let cases: &[(&str, &[&str])] = &[
+        ("threads = 1\n[limits]\nidle_timeout = 5\n", &["keygate.toml", "line 3", "idle_timeout"]),
+        ("socket_path = 'x'\n", &["line 1", "socket_path"]),
+        ("[limits]\nidle_timeout_ms = 'long'\n", &["line 2", "idle_timeout_ms"]),
+        ("threads =\n", &["line 1"]),
+        ("[limits]\nidle_timeout_ms = 5\n", &["limits.idle_timeout_ms is 5", "100"]),
+        ("[limits]\nframe_bytes_max = 1048576\n", &["limits.frame_bytes_max", "65536"]),
+        ("tcp = ['0.0.0.0:7430']\n", &["tcp", "loopback"]),
+        ("token_brand = 'K-G'\n", &["token_brand"]),
+    ];
+    for (config, words) in cases {
+        let home = Home::with(config);
+        refused(home.serve()).says(words);
+        assert!(!home.data().exists(), "{config}: nothing was begun");
+    }
+    let home = Home::new();
+    for address in ["0.0.0.0:7430", "[::]:7430", "192.0.2.1:7430"] {
+        let mut serve = home.serve();
+        serve.args(["--tcp", address]);
+        refused(serve).says(&[address, "loopback", "plain text"]);
+    }
+    let mut serve = home.command();
+    serve.args(["serve", "--config", "/no/such/keygate.toml"]);
+    refused(serve).says(&["/no/such/keygate.toml"]);
+}
+
+#[test]
+fn a_flag_outweighs_the_environment_and_the_environment_the_file() {
+    let home = Home::new();
+    let path = |name: &str| utf8(&home.path(name)).to_owned();
+    home.configure(&format!("socket = '{}'\n", path("file.sock")));
+    let mut from_file = home.serve();
+    from_file.env_remove("KEYGATE_SOCKET");
+    let mut from_environment = home.serve();
+    from_environment.env("KEYGATE_SOCKET", path("environment.sock"));
+    let mut from_flag = home.serve();
+    from_flag.env("KEYGATE_SOCKET", path("environment.sock"));
+    from_flag.args(["--socket", &path("flag.sock")]);
+    for (serve, name) in
+        [(from_file, "file.sock"), (from_environment, "environment.sock"), (from_flag, "flag.sock")]
+    {
+        let daemon = Daemon::start(serve);
+        home.run(["ping", "--socket", &path(name)]).expect(0);
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_pepper_that_is_another_missing_or_cut_short_is_refused() {
+    let home = Home::new();
+    let daemon = home.start();
+    let (_, token) = home.create(&["--name", "peppered"]);
+    daemon.stop();
+    let path = home.data().join("pepper");
+    let pepper = fs::read(&path).expect("the pepper");
+    let cases: [(Option<&[u8]>, &str); 4] = [
+        (Some(&[7; 32]), "is not the one that this store was made with"),
+        (None, "is missing"),
+        (Some(&pepper[..31]), "31 bytes"),
+        (Some(&[]), "0 bytes"),
+    ];
+    for (found, says) in cases {
+        match found {
+            Some(bytes) => fs::write(&path, bytes).expect("written"),
+            None => fs::remove_file(&path).expect("removed"),
+        }
+        refused(home.serve()).says(&[says, utf8(&path), "restore"]);
+        assert!(!home.socket().exists(), "{says}: it leaves no socket behind");
+        assert_eq!(path.exists(), found.is_some(), "{says}: no new one is made over the keys");
+    }
+    // It may come from systemd as well.
+    let credentials = home.path("credentials");
+    fs::create_dir(&credentials).expect("a directory");
+    fs::write(credentials.join("pepper"), &pepper).expect("written");
+    let mut serve = home.serve();
+    serve.env("CREDENTIALS_DIRECTORY", &credentials);
+    let daemon = Daemon::start(serve);
+    assert_eq!(home.code(&token), "VALID");
+    daemon.stop();
+}
+
+#[test]
+fn a_stop_answers_what_it_has_read_and_counts_what_it_has_answered() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let home = Home::new();
+        let mut daemon = home.start();
+        let (id, token) = home.create(&["--name", "stopped"]);
+        let question = validate(&token);
+        let answers = std::thread::scope(|scope| {
+            let connections: Vec<_> = (0..4)
+                .map(|_| {
+                    let mut wire = home.wire();
+                    let question = &question;
+                    scope.spawn(move || {
+                        let burst: Vec<u8> = (1..=16)
+                            .flat_map(|n| request(Opcode::Validate, Flags::NONE, n, question))
+                            .collect();
+                        let mut answers = 0_u64;
+                        while wire.try_write(&burst).is_ok() {
+                            for _ in 0..16 {
+                                let Some(reply) = wire.next() else { return answers };
+                                if reply.opcode == opcode::ERROR {
+                                    assert_eq!(reply.error().0, ErrorCode::Stopping);
+                                    assert!(wire.next().is_none());
+                                    return answers;
+                                }
+                                assert!(reply.verdict().code.is_valid());
+                                answers += 1;
+                            }
+                        }
+                        // What was answered before the end is still to be read.
+                        while let Some(reply) = wire.next() {
+                            answers += u64::from(reply.opcode == Opcode::Validate.reply());
+                        }
+                        answers
+                    })
+                })
+                .collect();
+            let mut watch = home.admin();
+            while watch.get(id.parse().expect("an id")).expect("a key")["total_requests"] == "0" {}
+            daemon.signal(signal);
+            connections
+                .into_iter()
+                .map(|connection| connection.join().expect("no panic"))
+                .sum::<u64>()
+        });
+        assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+        let _daemon = home.start();
+        let counted = home.json(["usage", &id])["total_requests"].as_u64().expect("a number");
+        assert_eq!(counted, answers, "every answer was counted, and nothing else");
+    }
+}
+
+#[test]
+fn reports_that_were_written_before_a_stop_are_counted() {
+    const REPORTS: u64 = 200;
+    let home = Home::new();
+    let mut daemon = home.start();
+    let (id, _) = home.create(&["--name", "reported"]);
+    let report =
+        request(Opcode::Increment, Flags::NO_REPLY, 1, &increment(id.parse().expect("an id")));
+    for round in 1..=10 {
+        let mut wires: Vec<_> = (0..4).map(|_| home.wire()).collect();
+        wires.iter_mut().for_each(support::wire::Wire::answers);
+        for _ in 0..REPORTS / 4 {
+            wires.iter_mut().for_each(|wire| wire.write(&report));
+        }
+        daemon.stop();
+        daemon = home.start();
+        assert_eq!(home.json(["usage", &id])["reported_requests"], REPORTS * round);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_stopping_daemon_says_so_to_those_who_are_connected() {
+    let home = Home::new();
+    let mut daemon = home.start();
+    let mut wires = [home.wire(), home.admin_wire()];
+    wires.iter_mut().for_each(support::wire::Wire::answers);
+    daemon.signal(Signal::TERM);
+    for wire in &mut wires {
+        wire.closes_with(ErrorCode::Stopping);
+    }
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn a_stop_is_not_held_up_by_a_peer_beyond_its_deadline() {
+    let config =
+        "[limits]\nstop_deadline_ms = 300\nwrite_timeout_ms = 60000\nreply_bytes_max = 4096\n";
+    let home = Home::with(config);
+    let mut daemon = home.start();
+    let mut deaf = home.wire();
+    let ping = request(Opcode::Ping, Flags::NONE, 1, &[0; 32 * 1024]);
+    let writer = std::thread::spawn(move || {
+        let mut written = 0;
+        while deaf.try_write(&ping).is_ok() {
+            written += 1;
+        }
+        written
+    });
+    // It is stuck once a neighbour on every thread has been served meanwhile.
+    for _ in 0..50 {
+        home.wire().answers();
+    }
+    daemon.signal(Signal::TERM);
+    let began = std::time::Instant::now();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    assert!(writer.join().expect("no panic") > 0);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let home = Home::new();
+    let mut serve = home.serve();
+    serve.env("KEYGATE_LOG", "trace");
+    let daemon = Daemon::start_unheard(serve);
+    let (id, token) = home.create(&["--name", "silent"]);
+    home.json(["key", "update", &id, "--rps", "5"]);
+    assert_eq!(home.code(&token), "VALID");
+    home.import(&[support::example_record()]);
+    daemon.stop();
+}
+
+/// `keygate serve` that is not killed by the signal of a limit on file sizes.
+fn serve_under_limit(home: &Home) -> Command {
+    let mut shell = home.dress(Command::new("sh"));
+    shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", BINARY, "serve", "--config"]);
+    shell.arg(home.path("keygate.toml")).arg("--data-dir").arg(home.data());
+    shell
+}
+
+/// From here on no file of the daemon's may grow above this.
+fn limit_files(daemon: &Daemon, bytes: Option<u64>) {
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(Some(daemon.pid()), Resource::Fsize, limit).expect("the limit is set");
+}
+
+#[test]
+fn a_disk_that_takes_no_more_stops_changes_and_not_decisions() {
+    let home = Home::new();
+    let daemon = Daemon::start(serve_under_limit(&home));
+    let (id, token) = home.create(&["--name", "before"]);
+    assert_eq!(home.json(["status"])["healthy"], true);
+    limit_files(&daemon, Some(0));
+
+    home.run(["key", "create", "--name", "the first to fail"])
+        .expect(1)
+        .says(&["STORAGE", "file too large"]);
+    for args in [
+        &["key", "create", "--name", "another"][..],
+        &["key", "revoke", &id],
+        &["key", "rotate", &id],
+        &["key", "delete", &id],
+    ] {
+        home.run(args).expect(1).says(&["READ_ONLY", "file too large", "restart"]);
+    }
+    home.run_with(&["import", "-"], &json!([support::example_record()]).to_string())
+        .expect(1)
+        .says(&["READ_ONLY"]);
+    // Decisions, reads and counting go on.
+    assert_eq!(home.code(&token), "VALID");
+    assert_eq!(home.json(["increment", &id])["outcome"], "COUNTED");
+    assert_eq!(home.json(["key", "get", &id])["status"], "STATUS_ACTIVE");
+    assert_eq!(home.json(["usage", &id])["reported_requests"], 1);
+    let status = home.run(["status", "--json"]);
+    let status = status.expect(1).json();
+    assert_eq!((&status["healthy"], &status["writable"]), (&json!(false), &json!(false)));
+    let reasons = status["reasons"].to_string();
+    assert!(reasons.contains("file too large") && reasons.contains("restart"), "{reasons}");
+
+    // Mended and restarted, it has what was acknowledged and takes changes again.
+    daemon.kill();
+    let _daemon = home.start();
+    assert_eq!(home.json(["status"])["healthy"], true);
+    assert_eq!(home.code(&token), "VALID");
+    home.json(["key", "revoke", &id]);
+}
+
+#[test]
+fn an_import_that_the_disk_does_not_take_leaves_nothing() {
+    let home = Home::new();
+    let daemon = Daemon::start(serve_under_limit(&home));
+    let (_, token) = home.create(&["--name", "before"]);
+    let size = fs::metadata(home.data().join("db")).expect("the store").len();
+    limit_files(&daemon, Some(size + 256 * 1024));
+    let records: Vec<Value> = (1..=2000_u32)
+        .map(|n| {
+            let description = format!("{n:08}").repeat(250);
+            json!({"id": n.to_string(), "key_hash": format!("{n:064x}"), "description": description})
+        })
+        .collect();
+    let file = home.file("large.json", &json!(records).to_string());
+    let ran = home.run(["import".as_ref(), file.as_os_str()]);
+    ran.expect(1).says(&["STORAGE", "file too large"]);
+    // The engine may refuse reads from here on; decisions never ask it.
+    home.run(["status"]).expect(1);
+    assert_eq!(home.code(&token), "VALID");
+    daemon.kill();
+    let _daemon = home.start();
+    let status = home.json(["status"]);
+    assert_eq!((&status["healthy"], &status["stats"]["keys"]), (&json!(true), &json!(1)));
+    assert_eq!(home.json(["import".as_ref(), file.as_os_str()])["imported"], 2000);
+}
+
+#[test]
+fn what_stands_on_the_path_before_the_daemon_is_stale_or_not_ours() {
+    let home = Home::new();
+    drop(UnixListener::bind(home.socket()).expect("a socket that nobody answers on"));
+    let _daemon = home.start();
+    home.run(["ping"]).expect(0);
+}
