@@ -1,5 +1,6 @@
 //! The daemon as a whole: started in order, stopped in the opposite order.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::flush::{Flusher, USAGE_SCHEMA};
+use super::flush::{Flusher, IdBounds, USAGE_SCHEMA};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::worker::{Accepted, Workers};
@@ -107,7 +108,7 @@ impl Daemon {
             &keys,
             Arc::clone(&committer),
             Arc::clone(&clock),
-            window_us,
+            IdBounds { window_us, ids_max: limits.increment_ids_max },
         )?;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
         Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable })
@@ -129,8 +130,8 @@ impl Daemon {
     /// `ready` is called once everything accepts.
     ///
     /// # Errors
-    /// [`StartError::System`] when threads or descriptors cannot be had, [`StartError::Store`]
-    /// when the last flush failed.
+    /// [`StartError::System`] when threads or descriptors cannot be had, [`StartError::Commit`]
+    /// and [`StartError::Store`] when the last flush failed.
     pub async fn run(
         self,
         admin: Arc<Admin>,
@@ -185,8 +186,9 @@ impl Daemon {
             tracing::warn!("the stop took longer than stop_deadline_ms; connections are dropped");
         }
         let flushed = tokio::task::spawn_blocking(move || {
-            flush.stop();
-            committer.stop()
+            let flushed = flush.stop();
+            committer.stop()?;
+            Ok::<(), StartError>(flushed?)
         });
         flushed.await.map_err(io::Error::other)??;
         tracing::info!("stopped");
@@ -306,17 +308,13 @@ fn load_pepper(config: &Config, keys: &Keys, committer: &Committer) -> Result<Pe
 /// Loads every key and its usage; answers how many records could not be read.
 fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, StartError> {
     let now = clock.now();
-    let mut unreadable = 0;
+    // A key that cannot be judged denies; the others must not suffer for it.
+    let mut left_out = HashSet::new();
     keys.for_each(|id, record| {
-        match record {
+        let put = match record {
             Ok(record) => {
                 engine.check_room(1)?;
-                engine.put(&record, now)?;
-            }
-            // A key that cannot be read denies; the others must not suffer for it.
-            Err(error) => {
-                unreadable += 1;
-                tracing::error!(key = id, %error, "a record could not be read");
+                engine.put(&record, now).map_err(|error| error.to_string())
             }
         }
         Ok::<(), StartError>(())
@@ -342,8 +340,16 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = put {
+            left_out.insert(id);
+            tracing::error!(key = id, error, "a record could not be loaded");
 }
 
 fn micros(ms: u64) -> i64 {
+    let mut unreadable = left_out.len() as u64;
     i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
+            // Its record may be mended, so its usage stays where it is.
+            Ok(_) if left_out.contains(&id) => {}
