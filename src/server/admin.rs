@@ -38,6 +38,8 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     let mut connection =
         Connection { stream, shared, input: BytesMut::new(), output: BytesMut::new() };
     // A request that is read is carried to its end: nothing cancels between store and catalog.
+    /// End at once.
+    pub(super) cut: CancellationToken,
     while let Some(request) = connection.next().await {
         let go = connection.carry_out(&request).await;
         if connection.flush().await.is_err() || go == Go::Close {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,11 +143,13 @@ impl Daemon {
         let flush = flusher.start(Duration::from_millis(config.store.usage_flush_interval_ms))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
+        // Cancelled at the stop's deadline: whoever has not ended by then is dropped.
+        let cut = CancellationToken::new();
         let threads = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let workers = Workers::start(threads, || connection::Shared {
+        let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
@@ -161,29 +164,25 @@ impl Daemon {
             unreadable,
             data_connections: Box::new(move || open.upgrade().map_or(0, |open| open.open())),
             stop: drain.clone(),
+            cut: cut.clone(),
         });
-        let tasks = TaskTracker::new();
+        let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(ticks));
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();
         stop.cancelled().await;
         tracing::info!("stopping: what was read is answered, then everything is flushed");
         // No socket file stays behind that nobody answers on.
         drop(listeners);
         drain.cancel();
-        tasks.close();
-        let ended = async {
-            tasks.wait().await;
-            drop(shared);
-            if let Some(workers) = Arc::into_inner(workers) {
-                // Joining waits for connections, so it has a thread of its own.
-                let _ = tokio::task::spawn_blocking(|| workers.join()).await;
-            }
-        };
+        let mut ended = pin!(tasks.end(workers));
         let deadline = Duration::from_millis(config.limits.stop_deadline_ms);
-        if tokio::time::timeout(deadline, ended).await.is_err() {
+        if tokio::time::timeout(deadline, &mut ended).await.is_err() {
             tracing::warn!("the stop took longer than stop_deadline_ms; connections are dropped");
+            // Nothing may be counted after the last flush. It takes no time: nobody is waited for.
+            cut.cancel();
+            ended.await;
         }
         let flushed = tokio::task::spawn_blocking(move || {
             let flushed = flush.stop();
@@ -196,17 +195,41 @@ impl Daemon {
     }
 }
 
+/// What runs on the control thread.
+struct Tasks {
+    /// The accept loops and the ticks. They end with the order to stop.
+    accepting: TaskTracker,
+    /// Admin connections. They end when their request has been carried out.
+    admin: TaskTracker,
+}
+
+impl Tasks {
+    /// Waits until every connection has ended, of either plane: neither waits for the other.
+    async fn end(self, workers: Arc<Workers>) {
+        self.accepting.close();
+        self.admin.close();
+        self.accepting.wait().await;
+        let data = async {
+            if let Some(workers) = Arc::into_inner(workers) {
+                // Joining waits for connections, so it has a thread of its own.
+                let _ = tokio::task::spawn_blocking(|| workers.join()).await;
+            }
+        };
+        tokio::join!(data, self.admin.wait());
+    }
+}
+
 /// Starts the accept loops; each ends with `stop`.
 fn accept(
     listeners: &Listeners,
     workers: &Arc<Workers>,
     admin: &Arc<admin::Shared>,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let data = UnixListener::from_std(listeners.data.listener.try_clone()?)?;
     let to = Arc::clone(workers);
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+    tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
         loop {
             let Some((stream, _)) = accepted(data.accept().await).await else { continue };
             if let Some(stream) = usable(stream.into_std()) {
@@ -217,7 +240,7 @@ fn accept(
     for listener in &listeners.tcp {
         let listener = TcpListener::from_std(listener.try_clone()?)?;
         let to = Arc::clone(workers);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
             loop {
                 let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
                 // Replies leave at once: a small one must not wait for an acknowledgement.
@@ -231,15 +254,16 @@ fn accept(
     }
     let listener = UnixListener::from_std(listeners.admin.listener.try_clone()?)?;
     let room = Arc::new(tokio::sync::Semaphore::new(admin.limits.admin_connections_max));
-    let (admin, of_admin) = (Arc::clone(admin), tasks.clone());
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+    let (admin, of_admin) = (Arc::clone(admin), tasks.admin.clone());
+    tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
         loop {
             let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
             match Arc::clone(&room).try_acquire_owned() {
                 Ok(place) => {
                     let admin = Arc::clone(&admin);
                     of_admin.spawn(async move {
-                        admin::serve(stream, admin).await;
+                        let cut = admin.cut.clone();
+                        cut.run_until_cancelled(admin::serve(stream, admin)).await;
                         drop(place);
                     });
                 }
@@ -316,11 +340,19 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
                 engine.check_room(1)?;
                 engine.put(&record, now).map_err(|error| error.to_string())
             }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = put {
+            left_out.insert(id);
+            tracing::error!(key = id, error, "a record could not be loaded");
         }
         Ok::<(), StartError>(())
     })?;
+    let mut unreadable = left_out.len() as u64;
     keys.for_each_usage(USAGE_SCHEMA, |id, row: Result<UsageRow, StoreError>| {
         match row {
+            // Its record may be mended, so its usage stays where it is.
+            Ok(_) if left_out.contains(&id) => {}
             Ok(row) => engine.restore_usage(id, row),
             Err(error) => {
                 unreadable += 1;
@@ -340,16 +372,8 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = put {
-            left_out.insert(id);
-            tracing::error!(key = id, error, "a record could not be loaded");
 }
 
 fn micros(ms: u64) -> i64 {
-    let mut unreadable = left_out.len() as u64;
     i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
-            // Its record may be mended, so its usage stays where it is.
-            Ok(_) if left_out.contains(&id) => {}
