@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     if global.json {
         print_json(&report.to_json())?;
     } else {
-        print(&format!("{report}"))?;
+        print(&format!("{report}\n"))?;
     }
     removed?;
     Ok(Exit::Fine)

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::error::CliError;
+use super::output::print;
 use super::secret::TOKEN_ENV;
 use crate::admin::Admin;
 use crate::config::Config;
@@ -72,12 +73,13 @@ pub(super) fn greet(key: &DemoKey, sockets: &Sockets) {
         std::env::current_exe().map_or("keygate".to_owned(), |path| path.display().to_string());
     let (data, admin) = (sockets.data.display(), sockets.admin.display());
     let (id, token) = (&key.id, key.token.as_str());
-    println!(
+    // Nobody may read; the daemon serves all the same.
+    let _ = print(&format!(
         "keygate serves a throw-away store. Tenant {TENANT:?} has one key, whose token is shown \
          only now:\n\n  {token}\n\nPaste into another terminal:\n\n\
          {TOKEN_ENV}={token} {keygate} --socket {data} validate --scope demo:read\n\
          {keygate} --socket {data} increment {id} --status 200 --latency-ms 12 --endpoint /demo\n\
          {keygate} --admin-socket {admin} usage {id}\n\n\
-         Ctrl-C ends it and removes everything."
-    );
+         Ctrl-C ends it and removes everything.\n"
+    ));
 }

@@ -77,8 +77,8 @@ const fn unreachable(error: &client::Error) -> bool {
 fn hint(error: &client::Error) -> &'static str {
     match error {
         client::Error::Connect { .. } => {
-            "\nis the daemon running? `keygate serve` starts it; --socket and --admin-socket (or \
-             KEYGATE_SOCKET and KEYGATE_ADMIN_SOCKET) say where it listens"
+            "\n`keygate serve` starts it; --socket and --admin-socket (or KEYGATE_SOCKET and \
+             KEYGATE_ADMIN_SOCKET) say where it listens"
         }
         client::Error::Refused(refusal) if error.code() == Some(ErrorCode::NotOnThisSocket) => {
             let _ = refusal;

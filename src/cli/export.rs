@@ -20,9 +20,15 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let path = args.file.as_deref().filter(|path| !is_stdin(path));
     let count = match path {
         Some(path) => to_file(path, global)?,
-        None => global.with_admin(|client| write(client, io::stdout().lock(), Path::new("-")))?,
+        None => match global.with_admin(|client| write(client, io::stdout(), Path::new("-"))) {
+            // A reader that has gone away (`| head`) has what it wanted.
+            Err(CliError::File { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Ok(Exit::Fine);
+            }
+            outcome => outcome?,
+        },
     };
-    eprintln!("{count} keys exported");
+    eprintln!("keys exported: {count}");
     Ok(Exit::Fine)
 }
 

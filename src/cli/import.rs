@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     } else if refused {
         print("nothing was imported: mend the record, or leave bad ones out with --skip-bad\n")?;
     } else {
-        print(&format!("{} keys imported, {} skipped\n", report.imported, report.skipped))?;
+        print(&format!("keys imported: {}, skipped: {}\n", report.imported, report.skipped))?;
     }
     Ok(if refused { Exit::Error } else { Exit::Fine })
 }

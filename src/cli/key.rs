@@ -50,10 +50,10 @@ struct Fields {
     /// The tenant that the key belongs to; "default" if none is named
     #[arg(long, value_name = "T")]
     tenant: Option<String>,
-    /// A scope to grant, such as leads:read, leads:* or *
+    /// A scope to grant, such as leads:read, leads:* or *; an update replaces all there were
     #[arg(long = "scope", value_name = "S")]
     scopes: Vec<String>,
-    /// A tag
+    /// A tag; an update replaces all there were
     #[arg(long = "tag", value_name = "T")]
     tags: Vec<String>,
     /// Requests a second; unlimited if not given
@@ -126,7 +126,8 @@ pub(super) struct Update {
 pub(super) struct Rotate {
     #[command(flatten)]
     id: Id,
-    /// How long the old token goes on, such as 24h; 0 ends it now
+    /// How long the old token goes on, such as 24h; 0 ends it now. A token that an earlier
+    /// rotation replaced ends at once
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     grace: Option<Duration>,
     /// Why
@@ -212,7 +213,14 @@ fn list(args: &List, global: &Global) -> Result<(), CliError> {
     }
     const COLUMNS: [&str; 5] = ["id", "status", "tenant_id", "key_prefix", "name"];
     let cell = |key: &Value, name: &str| key[name].as_str().unwrap_or_default().to_owned();
-    let row = |key: &Value| COLUMNS.iter().map(|name| cell(key, name)).collect();
+    let row = |key: &Value| {
+        let mut cells: Vec<String> = COLUMNS.iter().map(|name| cell(key, name)).collect();
+        // A deleted key is unknown to decisions, whatever its status was.
+        if !key["deleted_at"].is_null() {
+            cells[1] += " (deleted)";
+        }
+        cells
+    };
     let rows: Vec<Vec<String>> = page.keys.iter().map(row).collect();
     print(&table(&["ID", "STATUS", "TENANT", "PREFIX", "NAME"], &rows))?;
     if let Some(next) = &page.next {
@@ -226,7 +234,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
     args.fields.put(&mut set);
     for pair in &args.set {
         let Some((field, value)) = pair.split_once('=') else {
-            return Err(CliError::Usage(format!("--set {pair}: it is FIELD=VALUE")));
+            return Err(CliError::Usage("--set takes FIELD=VALUE".to_owned()));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
         set.insert(field.to_owned(), value);
@@ -304,9 +312,7 @@ fn expiry(text: &str) -> Result<Time, String> {
         return Ok(time);
     }
     let after = duration(text).map_err(|_| {
-        format!(
-            "{text:?} is neither a duration such as 90d nor a time such as 2027-03-01T09:00:00Z"
-        )
+        "it is neither a duration such as 90d nor a time such as 2027-03-01T09:00:00Z".to_owned()
     })?;
     let after_us = i64::try_from(after.as_micros()).map_err(|_| "too far off".to_owned())?;
     let at_us = SystemClock::default().now().wall_us.checked_add(after_us);
@@ -320,5 +326,5 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a duration such as 90d, 24h or 10m"))
+        .map_err(|_| "it is not a duration such as 90d, 24h or 10m".to_owned())
 }

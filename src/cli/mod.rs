@@ -3,6 +3,15 @@
 //! Data goes to standard output, everything else to standard error. Every command takes `--json`
 //! and ends with one of the codes of [`Exit`].
 
+/// Says something to people on standard error. Unlike the one of the standard library it does not
+/// panic when nobody reads: `keygate import … 2>&1 | head` is no failure.
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod bench;
 mod bench_command;
 mod connect;
@@ -54,7 +63,7 @@ impl From<Exit> for ExitCode {
 
 /// May this API key do this, now? A daemon that answers in microseconds, and its command line.
 #[derive(Debug, Parser)]
-#[command(name = "keygate", version, max_term_width = 100)]
+#[command(name = "keygate", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -62,14 +71,21 @@ struct Cli {
     command: Command,
 }
 
+const AFTER_HELP: &str = "\
+Exit codes: 0 done (for validate: valid), 1 error, 2 wrong arguments, 3 denied, 4 no daemon answers,
+5 no such key.";
+
 /// What every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
-    /// The daemon's data socket
-    #[arg(long, global = true, env = "KEYGATE_SOCKET", value_name = "PATH")]
+    /// The daemon's data socket; /run/keygate/keygate.sock if not given
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(env = "KEYGATE_SOCKET", hide_env_values = true)]
     socket: Option<PathBuf>,
-    /// The daemon's admin socket
-    #[arg(long, global = true, env = "KEYGATE_ADMIN_SOCKET", value_name = "PATH")]
+    /// The daemon's admin socket; /run/keygate/admin.sock if not given
+    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(env = "KEYGATE_ADMIN_SOCKET", hide_env_values = true)]
     admin_socket: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -104,7 +120,10 @@ enum Command {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => redacted(error).exit(),
+    };
     match run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -112,6 +131,22 @@ pub fn main() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// A token in the place of another argument must not be repeated into somebody's log. No value that
+/// an argument takes and that can be mistaken is as long as a token.
+fn redacted(mut error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    const SHOWN_CHARS: usize = 30;
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
+    {
+        let Some(ContextValue::String(given)) = error.get(kind) else { continue };
+        if given.chars().count() > SHOWN_CHARS {
+            let begin: String = given.chars().take(8).collect();
+            error.insert(kind, ContextValue::String(format!("{begin}…")));
+        }
+    }
+    error
 }
 
 fn run(cli: &Cli) -> Result<Exit, CliError> {

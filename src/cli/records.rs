@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -47,12 +47,45 @@ pub(super) fn read_one(path: &Path) -> Result<Map<String, Value>, CliError> {
     };
     read(open(path)?, &mut each).map_err(|error| refused(error.to_string()))?;
     match found.as_slice() {
-        [record] => serde_json::from_str(record.get())
-            .map_err(|error| refused(format!("the record is not an object of fields: {error}"))),
+        [record] => {
+            let Members(members) = serde_json::from_str(record.get()).map_err(|error| {
+                refused(format!("the record is not an object of fields: {error}"))
+            })?;
+            Ok(members)
+        }
         [] => Err(refused("there is no record in it".to_owned())),
         _ => Err(refused(
             "there is more than one record in it; `keygate import` takes many".to_owned(),
         )),
+    }
+}
+
+/// The members of a record. A name that stands twice is refused: a map would keep either.
+struct Members(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+        impl<'de> Visitor<'de> for Once {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                use serde::de::Error;
+                let mut members = Map::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if members.contains_key(&name) {
+                        return Err(A::Error::custom(format!("{name} stands twice")));
+                    }
+                    members.insert(name, value);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Once)
     }
 }
 

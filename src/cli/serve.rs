@@ -12,16 +12,22 @@ use super::{Exit, Global, connect, demo};
 use crate::config::Config;
 use crate::server::Daemon;
 
+const AFTER_HELP: &str = "\
+The log goes to standard error. KEYGATE_LOG chooses how much, such as warn or keygate=debug.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// The configuration, in TOML
-    #[arg(long, env = "KEYGATE_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "KEYGATE_CONFIG", value_name = "FILE", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// Where keys are kept
-    #[arg(long, env = "KEYGATE_DATA_DIR", value_name = "DIR", conflicts_with = "demo")]
+    /// Where keys are kept; /var/lib/keygate if not given
+    #[arg(long, env = "KEYGATE_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    #[arg(conflicts_with = "demo")]
     data_dir: Option<PathBuf>,
     /// Serve the data plane on a loopback TCP address too
-    #[arg(long, env = "KEYGATE_TCP", value_name = "ADDR", value_delimiter = ',')]
+    #[arg(long, env = "KEYGATE_TCP", value_name = "ADDR", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
     tcp: Vec<SocketAddr>,
     /// Try it out: a throw-away directory, a tenant, a key, and three commands to paste
     #[arg(long)]

@@ -12,7 +12,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::error::{Error, ReplyError};
-use super::table::{Reply, Request};
+use super::slot::Reply;
+use super::table::Request;
 use super::{Client, Export, Import, refused};
 
 /// The calls of the admin socket. On the data socket the daemon refuses them.

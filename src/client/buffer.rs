@@ -1,5 +1,7 @@
-//! The two buffers of a connection. Both are wiped as they are emptied: requests bear tokens, and
-//! so do the replies to making and rotating a key.
+//! The two buffers of a connection. They are wiped as they are emptied: requests bear tokens, and so
+//! do the replies of the admin socket to making and rotating a key.
+
+use std::ops::Deref;
 
 use bytes::BytesMut;
 use keygate_protocol::frame::{self, LENGTH_BYTES, PREFIX_BYTES};
@@ -18,14 +20,21 @@ pub(super) struct Inbox {
     /// `start <= end <= bytes.len()`; what is unread lies between them.
     start: usize,
     end: usize,
+    /// Whether what was consumed is wiped.
+    secret: bool,
 }
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; INBOX_BYTES_MIN], start: 0, end: 0 }
+        Self { bytes: vec![0; INBOX_BYTES_MIN], start: 0, end: 0, secret: true }
     }
 
-    /// Room to read into, never empty. Wipes what was consumed.
+    /// Says that nothing secret will come: on the data socket replies bear no tokens.
+    pub(super) const fn set_public(&mut self) {
+        self.secret = false;
+    }
+
+    /// Room to read into, never empty.
     pub(super) fn space(&mut self) -> &mut [u8] {
         self.compact();
         if self.end == self.bytes.len() {
@@ -63,7 +72,9 @@ impl Inbox {
         }
         let unread = self.end - self.start;
         self.bytes.copy_within(self.start..self.end, 0);
-        self.bytes[unread..self.end].zeroize();
+        if self.secret {
+            self.bytes[unread..self.end].zeroize();
+        }
         (self.start, self.end) = (0, unread);
     }
 
@@ -77,6 +88,36 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.bytes[..self.end].zeroize();
+    }
+}
+
+/// The payload of a reply, owned.
+#[derive(Default)]
+pub(super) struct Payload {
+    bytes: Vec<u8>,
+    /// Whether it is wiped when dropped: a reply of the admin socket may show a token.
+    secret: bool,
+}
+
+impl Payload {
+    pub(super) fn of(frame: &Frame<'_>, request: Opcode) -> Self {
+        Self { bytes: frame.payload.to_vec(), secret: request.is_admin() }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if self.secret {
+            self.bytes.zeroize();
+        }
     }
 }
 
@@ -189,5 +230,79 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.bytes.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keygate_protocol::limits::REPLY_FRAME_BYTES_MAX;
+    use keygate_protocol::{Flags, Opcode, frame};
+
+    use super::{INBOX_BYTES_MIN, Inbox, KEPT_BYTES_MAX, Outbox};
+
+    fn pings(lengths: &[usize]) -> Outbox {
+        let mut out = Outbox::default();
+        for (correlation, &length) in (0..).zip(lengths) {
+            let slot = Some(correlation);
+            let header = (Opcode::Ping, Flags::NONE, u32::from(correlation));
+            out.push(header, slot, length, |out| out.resize(out.len() + length, 7));
+        }
+        out
+    }
+
+    fn correlations(mut bytes: &[u8]) -> Vec<u32> {
+        let mut found = Vec::new();
+        while let Some((frame, used)) =
+            frame::decode(bytes, REPLY_FRAME_BYTES_MAX).expect("frames stay whole")
+        {
+            found.push(frame.header.correlation);
+            bytes = &bytes[used..];
+        }
+        assert!(bytes.is_empty(), "nothing is left between frames");
+        found
+    }
+
+    #[test]
+    fn frames_can_be_taken_back_from_anywhere_in_the_queue() {
+        for taken in [&[][..], &[0], &[1], &[3], &[0, 1], &[1, 2], &[0, 1, 2, 3]] {
+            let mut out = pings(&[8, 0, 300, 20]);
+            out.retain(|frame, _| !frame.slot.is_some_and(|slot| taken.contains(&slot)));
+            let left: Vec<u32> =
+                (0..4).filter(|&one| !taken.contains(&one)).map(u32::from).collect();
+            assert_eq!(correlations(out.bytes()), left);
+            assert_eq!(out.frames().last().map_or(0, |frame| frame.end), out.bytes().len());
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_goes_before_what_was_queued_since() {
+        let (mut first, mut second) = (pings(&[8, 9]), pings(&[10, 11, 12]));
+        first.append(&mut second);
+        assert!(second.is_empty());
+        assert_eq!(correlations(first.bytes()), [0, 1, 0, 1, 2]);
+        assert_eq!(first.frames().last().map(|frame| frame.end), Some(first.bytes().len()));
+    }
+
+    #[test]
+    fn frames_of_every_size_come_through_in_pieces_of_any_size() {
+        let largest = REPLY_FRAME_BYTES_MAX as usize - frame::HEADER_BYTES;
+        let lengths = [0, INBOX_BYTES_MIN, 5, KEPT_BYTES_MAX + 1, largest, 40, 40];
+        let sent = pings(&lengths);
+        for piece in [1000, 4096, usize::MAX] {
+            let (mut inbox, mut unread, mut seen) = (Inbox::new(), sent.bytes(), 0);
+            while seen < lengths.len() {
+                let space = inbox.space();
+                let count = space.len().min(piece).min(unread.len());
+                space[..count].copy_from_slice(&unread[..count]);
+                inbox.filled(count);
+                unread = &unread[count..];
+                while let Some(frame) = inbox.next().expect("frames stay whole") {
+                    assert_eq!(frame.payload.len(), lengths[seen]);
+                    seen += 1;
+                }
+                assert!(!inbox.is_ready());
+            }
+            assert!(inbox.space().len() <= KEPT_BYTES_MAX, "what a large frame took is given back");
+        }
     }
 }

@@ -93,6 +93,7 @@ struct Driver<'a> {
 }
 
 /// What the table says beside what it hands over.
+#[derive(Clone, Copy)]
 struct Seen {
     /// The clients are gone; nothing more is queued.
     closing: bool,
@@ -127,6 +128,7 @@ impl<'a> Driver<'a> {
 
     /// Reads and writes until neither can go on.
     fn poll_moving(&mut self, cx: &mut Context<'_>) -> Result<Seen, Loss> {
+        let mut before = None;
         loop {
             let read = match self.wire.poll_read(cx) {
                 Poll::Ready(Ok(0)) => {
@@ -136,11 +138,16 @@ impl<'a> Driver<'a> {
                 Poll::Ready(Err(error)) => return Err(Loss::Io(error)),
                 Poll::Pending => false,
             };
+            // Whoever has queued since the last look has woken this task again.
+            if let (false, Some(seen)) = (read, before) {
+                return Ok(seen);
+            }
             let seen = self.exchange(cx)?;
             self.poll_write(cx);
             if !read {
                 return Ok(seen);
             }
+            before = Some(seen);
             self.answered = true;
             self.silence = None;
         }

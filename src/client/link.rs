@@ -2,13 +2,18 @@
 //! in flight.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
-use super::table::{Failure, GivenUp, Outcome, Phase, Request, Table, Wakes};
+use super::slot::{Failure, Outcome};
+use super::stopwatch;
+use super::table::{Caller, GivenUp, Phase, Request, Table, Wakes};
 
 /// Between the callers and the connection task.
 pub(super) struct Link {
@@ -47,12 +52,12 @@ impl Link {
 
     /// No more calls: the connection task writes what is queued and ends.
     pub(super) fn close(&self) {
-        let task = {
+        let (task, alarm) = {
             let mut table = self.table();
             table.close();
-            table.take_task()
+            (table.take_task(), table.take_alarm())
         };
-        task.into_iter().for_each(Waker::wake);
+        task.into_iter().chain(alarm).for_each(Waker::wake);
     }
 
     /// Waits until there is something to send. False when the clients are gone and there is not.
@@ -84,15 +89,50 @@ impl Link {
         .await;
     }
 
-    /// Queues a request that wants no reply, waiting for room.
+    /// Wakes callers when their deadlines come, until the clients are gone.
+    pub(super) async fn keep_deadlines(&self) {
+        let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+        poll_fn(|cx| {
+            loop {
+                let next = self.change(|table, wakes| {
+                    let open = table.phase() == Phase::Open;
+                    open.then(|| table.ring(stopwatch::now(), cx.waker(), wakes))
+                });
+                match next {
+                    None => return Poll::Ready(()),
+                    Some(None) => return Poll::Pending,
+                    Some(Some(at)) => sleep.as_mut().reset(at),
+                }
+                ready!(sleep.as_mut().poll(cx));
+            }
+        })
+        .await;
+    }
+
+    /// Takes a permit, waiting for room. False if there was none before the deadline.
+    async fn admit(&self, deadline: Option<Instant>) -> bool {
+        if let Ok(permit) = self.permits.try_acquire() {
+            permit.forget();
+            return true;
+        }
+        let permit = match deadline {
+            Some(deadline) => timeout_at(deadline, self.permits.acquire()).await,
+            None => Ok(self.permits.acquire().await),
+        };
+        // The semaphore is never closed, so all that can fail is waiting.
+        let Ok(Ok(permit)) = permit else { return false };
+        permit.forget();
+        true
+    }
+
+    /// Queues a request that wants no reply, waiting for room; `None` if there came to be none.
     pub(super) async fn detach(
         &self,
         request: Request<impl FnOnce(&mut BytesMut)>,
-    ) -> Result<(), Failure> {
-        if let Ok(permit) = self.permits.acquire().await {
-            permit.forget();
-        }
-        self.queue_detached(request)
+        timeout: Duration,
+    ) -> Option<Result<(), Failure>> {
+        let admitted = self.admit(stopwatch::now().checked_add(timeout)).await;
+        admitted.then(|| self.queue_detached(request))
     }
 
     /// Queues a request that wants no reply, if there is room.
@@ -117,6 +157,12 @@ impl Link {
     }
 }
 
+/// How a call ended.
+pub(super) enum Ended {
+    Outcome(Outcome),
+    TimedOut(GivenUp),
+}
+
 /// One call from its beginning to its outcome. Dropping it gives it up.
 pub(super) struct Call<'a> {
     link: &'a Link,
@@ -128,15 +174,24 @@ impl<'a> Call<'a> {
         Self { link, slot: None }
     }
 
-    /// Waits for room, queues the request, and waits for its outcome.
-    pub(super) async fn run(&mut self, request: Request<impl FnOnce(&mut BytesMut)>) -> Outcome {
-        if let Ok(permit) = self.link.permits.acquire().await {
-            permit.forget();
+    /// Waits for room, queues the request, and waits for its outcome, until the timeout.
+    pub(super) async fn run(
+        &mut self,
+        request: Request<impl FnOnce(&mut BytesMut)>,
+        timeout: Duration,
+    ) -> Ended {
+        // A timeout beyond the end of time is none.
+        let deadline = stopwatch::now().checked_add(timeout);
+        if !self.link.admit(deadline).await {
+            return Ended::TimedOut(GivenUp::Withdrawn);
         }
         let mut request = Some(request);
-        poll_fn(|cx| match request.take() {
-            Some(request) => self.begin(request, cx),
-            None => self.poll(cx),
+        poll_fn(|cx| {
+            let caller = Caller { waker: cx.waker(), deadline };
+            match request.take() {
+                Some(request) => self.begin(request, &caller),
+                None => self.poll(&caller),
+            }
         })
         .await
     }
@@ -144,13 +199,14 @@ impl<'a> Call<'a> {
     fn begin(
         &mut self,
         request: Request<impl FnOnce(&mut BytesMut)>,
-        cx: &Context<'_>,
-    ) -> Poll<Outcome> {
-        let (begun, task) = {
+        caller: &Caller<'_>,
+    ) -> Poll<Ended> {
+        let (begun, task, alarm) = {
             let mut table = self.link.table();
-            (table.begin(request, cx.waker()), table.take_task())
+            let begun = table.begin(request, caller);
+            (begun, table.take_task(), table.alarm_for(caller.deadline))
         };
-        task.into_iter().for_each(Waker::wake);
+        task.into_iter().chain(alarm).for_each(Waker::wake);
         match begun {
             Ok(slot) => {
                 self.slot = Some(slot);
@@ -158,23 +214,27 @@ impl<'a> Call<'a> {
             }
             Err(failure) => {
                 self.link.permits.add_permits(1);
-                Poll::Ready(Err(failure))
+                Poll::Ready(Ended::Outcome(Err(failure)))
             }
         }
     }
 
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Outcome> {
+    fn poll(&mut self, caller: &Caller<'_>) -> Poll<Ended> {
         let Some(slot) = self.slot else { return Poll::Pending };
-        let Some(outcome) = self.link.table().poll(slot, cx.waker()) else {
-            return Poll::Pending;
-        };
-        self.slot = None;
-        self.link.permits.add_permits(1);
-        Poll::Ready(outcome)
+        let outcome = self.link.table().poll(slot, caller.waker);
+        if let Some(outcome) = outcome {
+            self.slot = None;
+            self.link.permits.add_permits(1);
+            return Poll::Ready(Ended::Outcome(outcome));
+        }
+        if caller.deadline.is_some_and(|deadline| deadline <= stopwatch::now()) {
+            return Poll::Ready(Ended::TimedOut(self.give_up()));
+        }
+        Poll::Pending
     }
 
     /// Waits no longer.
-    pub(super) fn give_up(&mut self) -> GivenUp {
+    fn give_up(&mut self) -> GivenUp {
         let Some(slot) = self.slot.take() else { return GivenUp::Withdrawn };
         let (given_up, task) = {
             let mut table = self.link.table();

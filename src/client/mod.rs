@@ -29,12 +29,14 @@ mod admin;
 mod backoff;
 pub mod blocking;
 mod buffer;
+mod builder;
 mod connection;
 mod endpoint;
 mod error;
 mod handshake;
 mod link;
 mod request;
+mod slot;
 mod stopwatch;
 mod stream;
 mod table;
@@ -48,115 +50,25 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
-use keygate_protocol::limits::CLIENT_NAME_BYTES_MAX;
 use keygate_protocol::{IncrementOutcome, Opcode, PayloadError};
-use zeroize::Zeroizing;
 
+pub use builder::Builder;
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, Error, Loss, Refusal, ReplyError};
 pub use handshake::ServerInfo;
 pub use request::{Report, ValidateRequest, Validation};
 pub use stream::{Export, Import};
 
-use connection::Served;
-use link::{Call, Link};
+use buffer::Payload;
+use link::{Call, Ended, Link};
 use request::Item;
+use slot::{Failure, Reply};
 use stopwatch::Stopwatch;
-use table::{Failure, GivenUp, IN_FLIGHT_MAX, Reply, Request};
-use wire::{Settings, Wire};
+use table::{GivenUp, Request};
+use wire::Settings;
 
 /// How long a call waits for its answer, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const SILENCE_MAX: Duration = Duration::from_secs(10);
-const STREAM_TIMEOUT: Duration = Duration::from_secs(300);
-const IN_FLIGHT: usize = 1024;
-
-/// Makes a [`Client`].
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Builder {
-    settings: Settings,
-    timeout: Duration,
-    in_flight_max: usize,
-}
-
-impl Builder {
-    /// How long a call waits for room, connection and answer together; 5 s if not told. See
-    /// [`Client::with_timeout`] for single calls.
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// How long one attempt to connect may take, the greeting included; 2 s if not told.
-    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = timeout;
-        self
-    }
-
-    /// How long the daemon may be silent once a call has timed out; 10 s if not told. Then the
-    /// connection is given up and another is made.
-    pub const fn silence_max(mut self, silence: Duration) -> Self {
-        self.settings.silence_max = silence;
-        self
-    }
-
-    /// How long an import or an export may stand still; 5 minutes if not told. An import's last
-    /// answer comes when all of it is durable.
-    pub const fn stream_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.stream_timeout = timeout;
-        self
-    }
-
-    /// Requests that may be unanswered at a time, 1 to 65,535; 1,024 if not told. Further calls
-    /// wait for room. A call whose caller has given up counts until its late reply has come.
-    pub fn in_flight_max(mut self, requests: usize) -> Self {
-        self.in_flight_max = requests.clamp(1, IN_FLIGHT_MAX);
-        self
-    }
-
-    /// What the daemon's log calls this program; at most 64 bytes, the rest is cut.
-    pub fn name(mut self, name: &str) -> Self {
-        name[..name.floor_char_boundary(CLIENT_NAME_BYTES_MAX)].clone_into(&mut self.settings.name);
-        self
-    }
-
-    /// A client that connects when it is first asked.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime with its I/O and time drivers enabled.
-    #[must_use]
-    pub fn build(self) -> Client {
-        self.spawn(None)
-    }
-
-    /// A client that is connected.
-    ///
-    /// # Errors
-    /// [`Error::Connect`] if the first attempt fails, so that a wrong address is told at once.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime with its I/O and time drivers enabled.
-    pub async fn connect(self) -> Result<Client, Error> {
-        match Wire::open(&self.settings).await {
-            Ok(first) => Ok(self.spawn(Some(first))),
-            Err(error) => Err(connect_error(&self.settings.endpoint, error)),
-        }
-    }
-
-    fn spawn(self, first: Option<(Wire, ServerInfo)>) -> Client {
-        let link = Arc::new(Link::new(self.in_flight_max));
-        if let Some((_, server)) = &first {
-            let server = Arc::new(server.clone());
-            link.change(|table, wakes| table.connected(server, wakes));
-        }
-        let served = Served(Arc::clone(&link));
-        tokio::spawn(connection::run(served, self.settings.clone(), first));
-        let handle = Handle { link, settings: self.settings };
-        Client { handle: Arc::new(handle), timeout: self.timeout }
-    }
-}
 
 fn connect_error(endpoint: &Endpoint, error: impl Into<Arc<ConnectError>>) -> Error {
     Error::Connect { endpoint: endpoint.clone(), source: error.into() }
@@ -196,14 +108,7 @@ impl fmt::Debug for Client {
 impl Client {
     /// What a client is made of.
     pub fn builder(endpoint: Endpoint) -> Builder {
-        let settings = Settings {
-            endpoint,
-            name: concat!("keygate-client/", env!("CARGO_PKG_VERSION")).to_owned(),
-            connect_timeout: CONNECT_TIMEOUT,
-            silence_max: SILENCE_MAX,
-            stream_timeout: STREAM_TIMEOUT,
-        };
-        Builder { settings, timeout: TIMEOUT, in_flight_max: IN_FLIGHT }
+        Builder::new(endpoint)
     }
 
     /// A client of the default making, connected.
@@ -249,10 +154,9 @@ impl Client {
     /// [`Client::reports_refused`]; what a lost connection had taken with it is lost.
     pub async fn increment_detached(&self, report: Report<'_>) -> Result<(), Error> {
         report.check(false)?;
-        let detached = self.handle.link.detach(detached(&report));
-        match tokio::time::timeout(self.timeout, detached).await {
-            Ok(queued) => queued.map_err(|failure| self.failed(failure)),
-            Err(_) => Err(self.not_sent()),
+        match self.handle.link.detach(detached(&report), self.timeout).await {
+            Some(queued) => queued.map_err(|failure| self.failed(failure)),
+            None => Err(self.not_sent()),
         }
     }
 
@@ -312,7 +216,7 @@ impl Client {
         if payload[..] != ECHO.to_le_bytes() {
             return Err(Error::Protocol(ReplyError::Echo));
         }
-        Ok(stopwatch.elapsed())
+        Ok(stopwatch.read())
     }
 
     /// What the daemon says of itself, as it greeted the latest connection; connects if there was
@@ -328,7 +232,7 @@ impl Client {
         known().map(|server| ServerInfo::clone(&server)).ok_or(Error::Closed)
     }
 
-    async fn item<I: Item>(&self, item: &I) -> Result<Zeroizing<Vec<u8>>, Error> {
+    async fn item<I: Item>(&self, item: &I) -> Result<Payload, Error> {
         item.check(false)?;
         let request = Request {
             opcode: I::OPCODE,
@@ -355,7 +259,7 @@ impl Client {
     async fn payload(
         &self,
         request: Request<impl FnOnce(&mut BytesMut)>,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Payload, Error> {
         match self.call(request).await? {
             Reply::Payload(payload) => Ok(payload),
             Reply::Pages(_) => Err(Error::Protocol(ReplyError::More)),
@@ -365,16 +269,13 @@ impl Client {
 
     async fn call(&self, request: Request<impl FnOnce(&mut BytesMut)>) -> Result<Reply, Error> {
         let mut call = Call::new(&self.handle.link);
-        let outcome = match tokio::time::timeout(self.timeout, call.run(request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => match call.give_up() {
-                GivenUp::Settled(outcome) => outcome,
-                GivenUp::Withdrawn => return Err(self.not_sent()),
-                GivenUp::Abandoned => {
-                    let after = self.timeout;
-                    return Err(Error::TimedOut { after, may_have_been_executed: true });
-                }
-            },
+        let outcome = match call.run(request, self.timeout).await {
+            Ended::Outcome(outcome) | Ended::TimedOut(GivenUp::Settled(outcome)) => outcome,
+            Ended::TimedOut(GivenUp::Withdrawn) => return Err(self.not_sent()),
+            Ended::TimedOut(GivenUp::Abandoned) => {
+                let after = self.timeout;
+                return Err(Error::TimedOut { after, may_have_been_executed: true });
+            }
         };
         outcome.map_err(|failure| self.failed(failure))
     }

@@ -3,6 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+/// The runtime's time, in which deadlines are. Tests advance it by hand.
+pub(super) fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// Measures how long something took.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stopwatch(Instant);
@@ -12,12 +17,12 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    pub(super) fn elapsed(self) -> Duration {
+    pub(super) fn read(self) -> Duration {
         self.0.elapsed()
     }
 
     /// What is left of `timeout`, or `None` when nothing is.
     pub(super) fn left_of(self, timeout: Duration) -> Option<Duration> {
-        timeout.checked_sub(self.elapsed()).filter(|left| !left.is_zero())
+        timeout.checked_sub(self.read()).filter(|left| !left.is_zero())
     }
 }

@@ -6,46 +6,19 @@ use std::task::Waker;
 
 use bytes::BytesMut;
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, BATCH_ITEMS_MAX, DATA_FRAME_BYTES_MAX};
-use keygate_protocol::{Flags, Frame, Header, Opcode, opcode};
-use zeroize::Zeroizing;
+use keygate_protocol::{Flags, Frame, Opcode, opcode};
+use tokio::time::Instant;
 
-use super::buffer::Outbox;
+use super::buffer::{Outbox, Payload};
 use super::error::{ConnectError, Loss, Refusal, ReplyError};
 use super::handshake::ServerInfo;
+use super::slot::{Failure, Outcome, Reply, Slot, State};
 
 /// Most calls in flight: one less than the low half of a correlation can tell apart, because
 /// [`DETACHED`] takes the last.
 pub(super) const IN_FLIGHT_MAX: usize = u16::MAX as usize;
 /// The correlation of every request that wants no reply. Its low half is no slot.
 pub(super) const DETACHED: u32 = u32::MAX;
-/// Most bytes of one answer that comes as many frames. A list's page is at most 1,000 records.
-const PAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// What came back. Wiped when dropped, because it may hold a token.
-pub(super) enum Reply {
-    /// The payload of the reply.
-    Payload(Zeroizing<Vec<u8>>),
-    /// The payloads of a reply of many frames.
-    Pages(Vec<Zeroizing<Vec<u8>>>),
-    /// The payload of an error reply.
-    Refused(Zeroizing<Vec<u8>>),
-}
-
-/// Why nothing came back.
-#[derive(Clone)]
-pub(super) enum Failure {
-    /// It was written, and then the connection ended.
-    Lost(Arc<Loss>),
-    /// It was never written, and trying to connect is without hope.
-    Connect(Arc<ConnectError>),
-    /// It was never written: a frame of `is` bytes is longer than the daemon takes.
-    TooLarge { is: usize, max: usize },
-    /// It was never written, and nobody is left to write it.
-    Closed,
-}
-
-pub(super) type Outcome = Result<Reply, Failure>;
-
 /// What became of a call whose caller gave up.
 pub(super) enum GivenUp {
     /// The outcome was there already.
@@ -55,63 +28,6 @@ pub(super) enum GivenUp {
     /// It is on its way; its slot stays taken until the reply comes or the connection ends, so
     /// that the late reply cannot be taken for another call's.
     Abandoned,
-}
-
-enum State {
-    Free,
-    /// In the table's queue; nothing of it was handed to the connection.
-    Queued,
-    /// Handed to the connection.
-    Sent,
-    Settled(Outcome),
-}
-
-struct Slot {
-    state: State,
-    /// The high half of the correlation; another one for each call in this slot. Never 0, so that
-    /// no call has the correlation 0, under which the daemon speaks of the connection itself.
-    generation: u16,
-    opcode: Opcode,
-    waker: Option<Waker>,
-    /// The caller has given up. Only while `Sent`.
-    abandoned: bool,
-    /// The frames so far of a reply of many, and their bytes.
-    pages: Vec<Zeroizing<Vec<u8>>>,
-    pages_bytes: usize,
-}
-
-impl Slot {
-    const fn correlation(&self, index: u16) -> u32 {
-        (self.generation as u32) << 16 | index as u32
-    }
-
-    /// The reply, once its last frame is here.
-    fn receive(
-        &mut self,
-        header: Header,
-        payload: Zeroizing<Vec<u8>>,
-    ) -> Result<Option<Reply>, ReplyError> {
-        let expected = self.opcode.reply();
-        if header.opcode == opcode::ERROR {
-            return Ok(Some(Reply::Refused(payload)));
-        }
-        if header.opcode != expected {
-            return Err(ReplyError::Opcode { is: header.opcode, expected });
-        }
-        let more = header.flags.has(Flags::MORE);
-        if self.opcode != Opcode::KeyList {
-            return if more { Err(ReplyError::More) } else { Ok(Some(Reply::Payload(payload))) };
-        }
-        self.pages_bytes += payload.len();
-        if self.pages_bytes > PAGES_BYTES_MAX {
-            return Err(ReplyError::TooLong { max: PAGES_BYTES_MAX });
-        }
-        // Nobody will read the pages of a call that was given up.
-        if !self.abandoned {
-            self.pages.push(payload);
-        }
-        Ok(if more { None } else { Some(Reply::Pages(std::mem::take(&mut self.pages))) })
-    }
 }
 
 /// Whether calls are taken.
@@ -134,6 +50,10 @@ pub(super) struct Table {
     queue: Outbox,
     /// The connection task, while it sleeps.
     task: Option<Waker>,
+    /// The task that wakes callers whose deadline has come, and for when its alarm is set. It is
+    /// woken only for an earlier deadline, so most calls set no timer.
+    alarm: Option<Waker>,
+    alarm_at: Option<Instant>,
     phase: Phase,
     /// Slots that are `abandoned`.
     abandoned: usize,
@@ -161,6 +81,12 @@ pub(super) struct Request<W> {
     pub(super) write: W,
 }
 
+/// Who waits for an outcome, and until when.
+pub(super) struct Caller<'a> {
+    pub(super) waker: &'a Waker,
+    pub(super) deadline: Option<Instant>,
+}
+
 impl Table {
     pub(super) fn new() -> Self {
         Self {
@@ -168,6 +94,8 @@ impl Table {
             free: Vec::new(),
             queue: Outbox::default(),
             task: None,
+            alarm: None,
+            alarm_at: None,
             phase: Phase::Open,
             abandoned: 0,
             server: None,
@@ -215,10 +143,10 @@ impl Table {
     pub(super) fn begin(
         &mut self,
         request: Request<impl FnOnce(&mut BytesMut)>,
-        waker: &Waker,
+        caller: &Caller<'_>,
     ) -> Result<u16, Failure> {
         self.admits(&request)?;
-        let index = self.take_slot(request.opcode, waker);
+        let index = self.take_slot(request.opcode, caller);
         let correlation = self.slots[usize::from(index)].correlation(index);
         let header = (request.opcode, Flags::NONE, correlation);
         self.queue.push(header, Some(index), request.payload_bytes_max, request.write);
@@ -245,37 +173,57 @@ impl Table {
         if is > max { Err(Failure::TooLarge { is, max }) } else { Ok(()) }
     }
 
-    fn take_slot(&mut self, opcode: Opcode, waker: &Waker) -> u16 {
+    fn take_slot(&mut self, opcode: Opcode, caller: &Caller<'_>) -> u16 {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                state: State::Free,
-                generation: 0,
-                opcode,
-                waker: None,
-                abandoned: false,
-                pages: Vec::new(),
-                pages_bytes: 0,
-            });
+            self.slots.push(Slot::new(opcode));
             u16::try_from(self.slots.len() - 1).unwrap_or(u16::MAX)
         });
         let slot = &mut self.slots[usize::from(index)];
         slot.state = State::Queued;
         slot.generation = slot.generation.checked_add(1).unwrap_or(1);
         slot.opcode = opcode;
-        slot.waker = Some(waker.clone());
+        slot.waker = Some(caller.waker.clone());
+        slot.deadline = caller.deadline;
         index
     }
 
     fn release(&mut self, index: u16) {
         let slot = &mut self.slots[usize::from(index)];
-        slot.state = State::Free;
-        slot.waker = None;
-        slot.pages = Vec::new();
-        slot.pages_bytes = 0;
-        if std::mem::take(&mut slot.abandoned) {
-            self.abandoned -= 1;
-        }
+        self.abandoned -= usize::from(slot.abandoned);
+        slot.clear();
         self.free.push(index);
+    }
+
+    /// Who must set an earlier alarm for this deadline, to be woken after the lock is let go.
+    pub(super) fn alarm_for(&mut self, deadline: Option<Instant>) -> Option<Waker> {
+        let deadline = deadline?;
+        if self.alarm_at.is_some_and(|at| at <= deadline) {
+            return None;
+        }
+        self.alarm_at = Some(deadline);
+        self.alarm.take()
+    }
+
+    /// Wakes the callers whose deadline has come; they give up themselves. Answers the next
+    /// deadline, for which the alarm is to be set.
+    pub(super) fn ring(
+        &mut self,
+        now: Instant,
+        task: &Waker,
+        wakes: &mut Wakes,
+    ) -> Option<Instant> {
+        self.alarm_at = None;
+        for slot in &mut self.slots {
+            let waits = matches!(slot.state, State::Queued | State::Sent) && !slot.abandoned;
+            let Some(deadline) = slot.deadline.filter(|_| waits) else { continue };
+            if deadline <= now {
+                wakes.callers.extend(slot.waker.take());
+            } else {
+                self.alarm_at = Some(self.alarm_at.map_or(deadline, |at| at.min(deadline)));
+            }
+        }
+        self.alarm = Some(task.clone());
+        self.alarm_at
     }
 
     /// The outcome of a call, which frees its slot; `None` while there is none.
@@ -322,6 +270,10 @@ impl Table {
         self.task.take()
     }
 
+    pub(super) const fn take_alarm(&mut self) -> Option<Waker> {
+        self.alarm.take()
+    }
+
     /// Notes the connection task, to be woken by whoever queues or gives up.
     pub(super) fn sleep(&mut self, task: &Waker) {
         match &mut self.task {
@@ -352,7 +304,7 @@ impl Table {
             .get_mut(usize::from(low))
             .filter(|slot| slot.generation == high && matches!(slot.state, State::Sent));
         let Some(slot) = known else { return self.receive_for_nobody(frame) };
-        let payload = Zeroizing::new(frame.payload.to_vec());
+        let payload = Payload::of(frame, slot.opcode);
         let Some(reply) = slot.receive(frame.header, payload)? else { return Ok(()) };
         let refused = matches!(reply, Reply::Refused(_));
         self.settle(low, Ok(reply), wakes);

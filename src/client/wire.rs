@@ -51,7 +51,13 @@ impl Wire {
         // A daemon that refuses at once closes before it reads; what it said is still to be read.
         let written = wire.socket.write_all(&handshake::greeting(&settings.name)).await;
         match wire.frame().await {
-            Ok(frame) => handshake::answer(&frame).map(|server| (wire, server)),
+            Ok(frame) => {
+                let server = handshake::answer(&frame)?;
+                if !server.admin {
+                    wire.inbox.set_public();
+                }
+                Ok((wire, server))
+            }
             Err(Loss::Protocol(error)) => Err(ConnectError::Handshake(error)),
             Err(Loss::Io(error)) => Err(ConnectError::Io(error)),
             Err(_) => Err(written.map_or_else(ConnectError::Io, |()| ConnectError::Ended)),

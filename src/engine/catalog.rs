@@ -1,4 +1,4 @@
-//! The catalog: every key that can be judged, by digest and by id.
+//! The catalog: every key that can be judged, by token and by id.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -8,7 +8,7 @@ use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
 use crate::clock::Now;
-use crate::key::{Digest, KeyRecord, Policy, Status, Time};
+use crate::key::{KeyRecord, Pepper, Policy, Status, Time, TokenHash};
 use crate::limit::{LimitSet, Rate};
 use crate::usage::UsageRow;
 
@@ -16,8 +16,8 @@ use crate::usage::UsageRow;
 #[derive(Debug)]
 pub struct Loaded {
     id: u64,
-    digest: Option<Digest>,
-    previous: Option<(Digest, i64)>,
+    token: TokenHash,
+    previous: Option<(TokenHash, i64)>,
     expires_us: i64,
     status: Status,
     limits: LimitSet,
@@ -28,23 +28,29 @@ pub struct Loaded {
 
 impl Loaded {
     /// Compiles a record.
-    #[must_use]
-    pub fn compile(record: &KeyRecord) -> Self {
+    ///
+    /// # Errors
+    /// [`CatalogError::Sealed`] when its token's hash is missing or under another pepper's seal.
+    pub fn compile(record: &KeyRecord, pepper: &Pepper) -> Result<Self, CatalogError> {
+        let sealed = CatalogError::Sealed { id: record.id };
+        let open = |hash| pepper.token_hash(hash).ok_or(sealed);
+        let token = record.key_hash.as_ref().map(open).transpose()?.ok_or(sealed)?;
+        let previous = record.previous_key_hash.as_ref().map(open).transpose()?;
         let second = record
             .requests_per_second
             .map(|count| Rate::per_second(count, record.burst.unwrap_or_else(|| u64::from(count))));
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
-        Self {
+        Ok(Self {
             id: record.id,
-            digest: record.key_hash.map(|hash| hash.digest),
-            previous: record.previous_key_hash.map(|hash| (hash.digest, ends_us)),
+            token,
+            previous: previous.map(|token| (token, ends_us)),
             expires_us: record.expires_at.map_or(i64::MAX, Time::micros_up),
             status: record.status,
             limits: LimitSet { second },
             foreign: record.foreign_token || record.previous_foreign_token,
             deleted: record.deleted_at.is_some(),
             policy: Policy::compile(record),
-        }
+        })
     }
 }
 
@@ -56,6 +62,12 @@ pub enum CatalogError {
     Full {
         /// The bound.
         max: usize,
+    },
+    /// The record's token hash is missing, or sealed under another pepper.
+    #[error("the token hash of key {id} is missing or was sealed under another pepper")]
+    Sealed {
+        /// The key.
+        id: u64,
     },
     /// Another key has the same token.
     #[error("key {holder} has the same token")]
@@ -72,22 +84,48 @@ pub(super) struct Previous {
     pub(super) ends_us: i64,
 }
 
+/// Spreads token hashes over the index under a secret of this process. They are uniform already, so
+/// one multiplication whose halves are folded suffices.
+#[derive(Debug)]
+struct TokenHasher {
+    secret: u64,
+    factor: u64,
+}
+
+impl Default for TokenHasher {
+    fn default() -> Self {
+        let random = RandomState::new();
+        // An odd factor loses nothing.
+        Self { secret: random.hash_one(0), factor: random.hash_one(1) | 1 }
+    }
+}
+
+impl TokenHasher {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a product")]
+    fn hash(&self, token: &TokenHash) -> u64 {
+        let product = u128::from(token.head() ^ self.secret) * u128::from(self.factor);
+        (product >> 64) as u64 ^ product as u64
+    }
+}
+
 /// The keys, compiled.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
-    by_digest: Index,
+    by_token: Index,
     by_id: Index,
     entries: Slab<Entry>,
     policies: Policies,
     /// Rotated-out tokens: few, so that a plain map serves.
-    previous: HashMap<[u8; 32], Previous>,
+    previous: HashMap<TokenHash, Previous>,
     /// The same the other way round.
-    previous_of: HashMap<u32, Digest>,
+    previous_of: HashMap<u32, TokenHash>,
     /// Keys whose token may have any shape, because its digest was imported.
     foreign: usize,
     live: usize,
-    /// Ids are chosen outside, so they are hashed under a secret of this process.
+    /// Ids and tokens are chosen outside, so both are hashed under secrets of this process: nobody
+    /// can aim at a bucket, nor learn from its timing.
     id_hasher: RandomState,
+    token_hasher: TokenHasher,
 }
 
 impl Catalog {
@@ -106,27 +144,27 @@ impl Catalog {
         self.foreign > 0
     }
 
-    /// First pass of a batch: the digest's bucket.
-    pub(super) fn touch_bucket(&self, digest: &Digest) {
-        self.by_digest.touch(digest.head());
+    /// First pass of a batch: the token's bucket.
+    pub(super) fn touch_bucket(&self, token: &TokenHash) {
+        self.by_token.touch(self.token_hasher.hash(token));
     }
 
     /// Second pass of a batch: the entry that the bucket most likely names.
-    pub(super) fn touch_entry(&self, digest: &Digest) {
-        if let Some(slot) = self.by_digest.guess(digest.head()) {
+    pub(super) fn touch_entry(&self, token: &TokenHash) {
+        if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token)) {
             let entry = self.entries.get(slot);
             std::hint::black_box((entry.status, entry.cell.is_locked()));
         }
     }
 
     /// The key of a token; with it, when the token was rotated out, what remains of its overlap.
-    pub(super) fn find(&self, digest: &Digest) -> Option<(&Entry, Option<Previous>)> {
-        let found =
-            self.by_digest.find(digest.head(), |slot| self.entries.get(slot).digest == *digest);
+    pub(super) fn find(&self, token: &TokenHash) -> Option<(&Entry, Option<Previous>)> {
+        let hash = self.token_hasher.hash(token);
+        let found = self.by_token.find(hash, |slot| self.entries.get(slot).token == *token);
         if let Some(slot) = found {
             return Some((self.entries.get(slot), None));
         }
-        let previous = *self.previous.get(&digest.0)?;
+        let previous = *self.previous.get(token)?;
         Some((self.entries.get(previous.slot), Some(previous)))
     }
 
@@ -149,10 +187,9 @@ impl Catalog {
 
     /// Inserts a key or replaces its old form; figures and spent limits stay.
     pub(super) fn put(&mut self, key: Loaded, now: Now) -> Result<(), CatalogError> {
-        // A record without a token can never be judged; nothing makes one.
-        let Some(digest) = key.digest else { return Ok(()) };
-        for digest in [Some(digest), key.previous.map(|(digest, _)| digest)].into_iter().flatten() {
-            match self.find(&digest) {
+        let tokens = [Some(key.token), key.previous.map(|(token, _)| token)];
+        for token in tokens.into_iter().flatten() {
+            match self.find(&token) {
                 Some((entry, _)) if entry.id != key.id => {
                     return Err(CatalogError::SameToken { holder: entry.id });
                 }
@@ -169,7 +206,7 @@ impl Catalog {
         }
         let previous = key.previous;
         let entry = Entry {
-            digest,
+            token: key.token,
             id: key.id,
             expires_us: key.expires_us,
             limits: key.limits,
@@ -200,8 +237,8 @@ impl Catalog {
         }
     }
 
-    fn link(&mut self, slot: u32, previous: Option<(Digest, i64)>) {
-        let Self { by_digest, by_id, entries, id_hasher, .. } = self;
+    fn link(&mut self, slot: u32, previous: Option<(TokenHash, i64)>) {
+        let Self { by_token, by_id, entries, id_hasher, token_hasher, .. } = self;
         let entry = entries.get(slot);
         by_id.insert(id_hasher.hash_one(entry.id), slot, |slot| {
             id_hasher.hash_one(entries.get(slot).id)
@@ -209,28 +246,32 @@ impl Catalog {
         if entry.deleted {
             return;
         }
-        by_digest.insert(entry.digest.head(), slot, |slot| entries.get(slot).digest.head());
+        by_token.insert(token_hasher.hash(&entry.token), slot, |slot| {
+            token_hasher.hash(&entries.get(slot).token)
+        });
         self.live += 1;
         self.foreign += usize::from(entry.foreign);
-        if let Some((digest, ends_us)) = previous {
-            self.previous.insert(digest.0, Previous { slot, ends_us });
-            self.previous_of.insert(slot, digest);
+        if let Some((token, ends_us)) = previous {
+            self.previous.insert(token, Previous { slot, ends_us });
+            self.previous_of.insert(slot, token);
         }
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Self { by_digest, by_id, entries, id_hasher, .. } = self;
+        let Self { by_token, by_id, entries, id_hasher, token_hasher, .. } = self;
         let entry = entries.get(slot);
         by_id.remove(id_hasher.hash_one(entry.id), slot, |slot| {
             id_hasher.hash_one(entries.get(slot).id)
         });
         self.policies.release(entry.policy);
         if !entry.deleted {
-            by_digest.remove(entry.digest.head(), slot, |slot| entries.get(slot).digest.head());
+            by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
+                token_hasher.hash(&entries.get(slot).token)
+            });
             self.live -= 1;
             self.foreign -= usize::from(entry.foreign);
-            if let Some(digest) = self.previous_of.remove(&slot) {
-                self.previous.remove(&digest.0);
+            if let Some(token) = self.previous_of.remove(&slot) {
+                self.previous.remove(&token);
             }
         }
         self.entries.free(slot);

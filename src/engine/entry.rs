@@ -2,14 +2,14 @@
 
 use parking_lot::Mutex;
 
-use crate::key::{Digest, Status};
+use crate::key::{Status, TokenHash};
 use crate::limit::{LimitSet, LimitState};
 
 /// What a decision reads of a key, and what it changes.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Entry {
-    pub(super) digest: Digest,
+    pub(super) token: TokenHash,
     pub(super) id: u64,
     /// Microseconds since 1970 from which on the key is expired; `i64::MAX` for never.
     pub(super) expires_us: i64,

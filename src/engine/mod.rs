@@ -65,7 +65,7 @@ impl Engine {
         }
     }
 
-    /// The secret under which tokens are looked up.
+    /// The secret of the digests that are stored.
     #[must_use]
     pub const fn pepper(&self) -> &Pepper {
         &self.pepper
@@ -81,9 +81,10 @@ impl Engine {
     /// spent of them. A deleted key becomes unknown; its figures stay until it is purged.
     ///
     /// # Errors
-    /// [`CatalogError::SameToken`] when the token belongs to another key.
+    /// [`CatalogError::SameToken`] when the token belongs to another key, [`CatalogError::Sealed`]
+    /// when the record was written under another pepper.
     pub fn put(&self, record: &KeyRecord, now: Now) -> Result<(), CatalogError> {
-        let loaded = Loaded::compile(record);
+        let loaded = Loaded::compile(record, &self.pepper)?;
         self.write().put(loaded, now)
     }
 

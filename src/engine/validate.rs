@@ -11,7 +11,7 @@ use super::catalog::{Catalog, Previous};
 use super::entry::{Cell, Entry};
 use crate::clock::Now;
 use crate::key::token::Shape;
-use crate::key::{Digest, Policy, Status};
+use crate::key::{Policy, Status, TokenHash};
 
 /// Questions that are decided together: enough that their cache misses overlap, few enough that a
 /// writer waiting for the catalog waits for about ten microseconds.
@@ -29,7 +29,7 @@ pub struct Answer {
 impl Engine {
     /// Decides up to [`BATCH`] questions at one instant and appends an answer for each, in order.
     ///
-    /// The catalog is walked in passes: digest all, touch all buckets, touch all entries, then
+    /// The catalog is walked in passes: hash all, touch all buckets, touch all entries, then
     /// decide each; so the cache misses of one batch overlap and are paid about once.
     pub fn validate(
         &self,
@@ -38,32 +38,32 @@ impl Engine {
         answers: &mut ArrayVec<Answer, BATCH>,
     ) {
         let catalog = self.read();
-        let mut digests = ArrayVec::<Result<Digest, VerdictCode>, BATCH>::new();
+        let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
         for question in questions.iter().take(BATCH) {
-            let digest = self.digest(question.token, &catalog);
-            if let Ok(digest) = &digest {
-                catalog.touch_bucket(digest);
+            let token = self.hash(question.token, &catalog);
+            if let Ok(token) = &token {
+                catalog.touch_bucket(token);
             }
-            digests.push(digest);
+            tokens.push(token);
         }
         if questions.len() > 1 {
-            digests.iter().flatten().for_each(|digest| catalog.touch_entry(digest));
+            tokens.iter().flatten().for_each(|token| catalog.touch_entry(token));
         }
-        for (question, digest) in questions.iter().zip(&digests) {
-            let answer = match digest {
+        for (question, token) in questions.iter().zip(&tokens) {
+            let answer = match token {
                 Err(code) => Answer::plain(Verdict::unknown(*code)),
-                Ok(digest) => self.decide(&catalog, question, digest, now),
+                Ok(token) => self.decide(&catalog, question, token, now),
             };
             answers.push(answer);
         }
     }
 
-    /// 1: shape and checksum; the digest if the token is worth a lookup.
-    fn digest(&self, token: &[u8], catalog: &Catalog) -> Result<Digest, VerdictCode> {
+    /// 1: shape and checksum; the hash if the token is worth a lookup.
+    fn hash(&self, token: &[u8], catalog: &Catalog) -> Result<TokenHash, VerdictCode> {
         match self.prefixes.shape(token) {
             Shape::Malformed => Err(VerdictCode::Malformed),
             Shape::Foreign if !catalog.knows_foreign_tokens() => Err(VerdictCode::NotFound),
-            Shape::Ours | Shape::Foreign => Ok(self.pepper.digest(token)),
+            Shape::Ours | Shape::Foreign => Ok(TokenHash::of(token)),
         }
     }
 
@@ -72,11 +72,11 @@ impl Engine {
         &self,
         catalog: &Catalog,
         question: &Validate<'_>,
-        digest: &Digest,
+        token: &TokenHash,
         now: Now,
     ) -> Answer {
         // 2: lookup.
-        let Some((entry, previous)) = catalog.find(digest) else {
+        let Some((entry, previous)) = catalog.find(token) else {
             return Answer::plain(Verdict::unknown(VerdictCode::NotFound));
         };
         let policy = catalog.policy(entry);

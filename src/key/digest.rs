@@ -1,11 +1,12 @@
-//! What is kept of a token: `HMAC-SHA-256(pepper, SHA-256(token))`.
+//! What is kept of a token: on disk `HMAC-SHA-256(pepper, SHA-256(token))`, in memory the SHA-256.
 //!
 //! The inner SHA-256 is what the source system stored, so an imported digest works as it is. The
 //! outer, keyed hash makes a stolen store useless without the pepper: not even a weak imported
-//! token can be guessed against it.
+//! token can be guessed against it. In memory, beside the pepper, it would protect nothing, and
+//! would cost each decision two more compressions.
 //!
-//! Export must give the SHA-256 back, or keys could not move to another daemon. So the record also
-//! carries it sealed: XORed with `HMAC(seal key, digest)`, where the digest, itself a keyed hash of
+//! So a record also carries the SHA-256 sealed, for the catalog to open at start, and for export,
+//! or keys could not move to another daemon: XORed with `HMAC(seal key, digest)`, where the digest, itself a keyed hash of
 //! what is sealed, is the synthetic nonce (the SIV construction of RFC 5297). Without the pepper
 //! the seal says nothing; with it, the opened value is checked against its digest.
 
@@ -19,38 +20,80 @@ pub const DIGEST_BYTES: usize = 32;
 const BLOCK_BYTES: usize = 64;
 const SEAL_LABEL: &[u8] = b"keygate seal 1";
 
-/// The keyed digest of a token or a client secret. Compared in constant time.
+/// The SHA-256 of a token: what the catalog finds it by. Never on disk, never in a log. Compared in
+/// constant time.
+///
+/// It stays in the words that the hash function leaves: spelling them out as bytes, only to load
+/// them as words again, stalled the processor for longer than the comparison takes.
+#[derive(Clone, Copy, Zeroize)]
+pub struct TokenHash([u32; 8]);
+
+/// The keyed digest of a token or a client secret: what the store finds it by. Compared in
+/// constant time.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Digest(pub [u8; DIGEST_BYTES]);
 
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        let words = |digest: &[u8; DIGEST_BYTES], at: usize| {
-            digest[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
-        };
-        // All words are looked at before anything is decided: four, not thirty-two steps.
-        let differ = (0..DIGEST_BYTES)
-            .step_by(8)
-            .fold(0, |differ, at| differ | (words(&self.0, at) ^ words(&other.0, at)));
-        differ.ct_eq(&0).into()
+        self.0.ct_eq(&other.0).into()
     }
 }
 
 impl Eq for Digest {}
 
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &Self) -> bool {
+        // All words are looked at before anything is decided.
+        let differ = self.0.iter().zip(other.0).fold(0, |differ, (a, b)| differ | (a ^ b));
+        differ.ct_eq(&0).into()
+    }
+}
+
+impl Eq for TokenHash {}
+
+impl std::hash::Hash for TokenHash {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.head());
+    }
+}
+
+impl std::fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}
+
+impl TokenHash {
+    /// The hash of what a holder sends: one SHA-256 block for a token of ours.
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        if token.len() < LENGTH_AT {
+            return Self(last_block(INITIAL, token, 0));
+        }
+        Self::from_sha256(&Sha256::digest(token).into())
+    }
+
+    /// The hash whose bytes are known.
+    #[must_use]
+    pub fn from_sha256(sha256: &[u8; DIGEST_BYTES]) -> Self {
+        let mut words = [0; 8];
+        for (word, bytes) in words.iter_mut().zip(sha256.chunks_exact(4)) {
+            *word = bytes.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        }
+        Self(words)
+    }
+
+    /// Its first two words.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        u64::from(self.0[0]) << 32 | u64::from(self.0[1])
+    }
+}
+
 // Digests do not reach logs: they would let a reader test guesses against a stolen pepper.
 impl std::fmt::Debug for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Digest(..)")
-    }
-}
-
-impl Digest {
-    /// The first eight bytes: uniform, because the digest is keyed, so they serve as a hash.
-    #[must_use]
-    pub fn head(&self) -> u64 {
-        let (head, _) = self.0.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
-        u64::from_le_bytes(*head)
     }
 }
 
@@ -90,10 +133,10 @@ impl Pepper {
         Self { digest_key, seal_key }
     }
 
-    /// The keyed digest of what a holder sends. Three SHA-256 blocks for a token of ours.
+    /// The keyed digest of what a holder sends.
     #[must_use]
     pub fn digest(&self, token: &[u8]) -> Digest {
-        self.digest_of_sha256(&sha256(token))
+        self.digest_of_sha256(&Sha256::digest(token).into())
     }
 
     /// The keyed digest of a value whose SHA-256 is known.
@@ -112,7 +155,7 @@ impl Pepper {
     /// Digest and seal of a token.
     #[must_use]
     pub fn seal_token(&self, token: &[u8]) -> SealedHash {
-        self.seal(&sha256(token))
+        self.seal(&Sha256::digest(token).into())
     }
 
     /// The SHA-256 under the seal, or `None` if this pepper did not make it.
@@ -120,6 +163,12 @@ impl Pepper {
     pub fn open(&self, hash: &SealedHash) -> Option<[u8; DIGEST_BYTES]> {
         let sha256 = self.mask(&hash.digest, &hash.sealed);
         (self.digest_of_sha256(&sha256) == hash.digest).then_some(sha256)
+    }
+
+    /// The hash under the seal, for the catalog.
+    #[must_use]
+    pub fn token_hash(&self, hash: &SealedHash) -> Option<TokenHash> {
+        self.open(hash).map(|sha256| TokenHash::from_sha256(&sha256))
     }
 
     fn mask(&self, digest: &Digest, value: &[u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
@@ -168,25 +217,21 @@ impl MacKey {
     }
 }
 
-/// SHA-256. A token of ours fits one block, which is hashed without a buffer in between.
-fn sha256(message: &[u8]) -> [u8; DIGEST_BYTES] {
-    if message.len() < LENGTH_AT {
-        last_block(INITIAL, message, 0)
-    } else {
-        Sha256::digest(message).into()
-    }
-}
-
 /// Hashes the second and last block of a MAC's message.
 fn finish(state: [u32; 8], message: &[u8]) -> [u8; DIGEST_BYTES] {
-    last_block(state, message, BLOCK_BYTES)
+    let state = last_block(state, message, BLOCK_BYTES);
+    let mut digest = [0; DIGEST_BYTES];
+    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    digest
 }
 
 /// Where a padded block says the message's length (FIPS 180-4 §5.1.1).
 const LENGTH_AT: usize = BLOCK_BYTES - 8;
 
 /// Hashes a last block of less than [`LENGTH_AT`] bytes, `before` it having been hashed already.
-fn last_block(mut state: [u32; 8], message: &[u8], before: usize) -> [u8; DIGEST_BYTES] {
+fn last_block(mut state: [u32; 8], message: &[u8], before: usize) -> [u32; 8] {
     debug_assert!(message.len() < LENGTH_AT, "the message leaves no room for its length");
     let mut block = [0; BLOCK_BYTES];
     block[..message.len()].copy_from_slice(message);
@@ -194,11 +239,7 @@ fn last_block(mut state: [u32; 8], message: &[u8], before: usize) -> [u8; DIGEST
     let bits = (before as u64 + message.len() as u64) * 8;
     block[LENGTH_AT..].copy_from_slice(&bits.to_be_bytes());
     sha2::block_api::compress256(&mut state, &[block]);
-    let mut digest = [0; DIGEST_BYTES];
-    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    digest
+    state
 }
 
 /// Reads 64 hexadecimal digits.
@@ -258,8 +299,8 @@ mod tests {
     fn messages_of_every_length_are_hashed_as_sha_256_has_it() {
         let message = [0x5A; 200];
         for length in 0..message.len() {
-            let expected: [u8; 32] = Sha256::digest(&message[..length]).into();
-            assert_eq!(sha256(&message[..length]), expected, "{length} bytes");
+            let expected = TokenHash::from_sha256(&Sha256::digest(&message[..length]).into());
+            assert!(TokenHash::of(&message[..length]) == expected, "{length} bytes");
         }
     }
 
@@ -270,6 +311,9 @@ mod tests {
             let mut other = digest;
             other.0[at] ^= 0x80;
             assert!(digest != other && digest == Digest(digest.0), "byte {at}");
+            let (hash, other) =
+                (TokenHash::from_sha256(&digest.0), TokenHash::from_sha256(&other.0));
+            assert!(hash != other && hash == TokenHash(hash.0), "byte {at}");
         }
     }
 
@@ -281,6 +325,7 @@ mod tests {
         assert!(hash.digest == pepper.digest(b"lk_live_example"));
         assert_eq!(pepper.open(&hash), Some(sha256));
         assert_eq!(Pepper::new(&[8; 32]).open(&hash), None);
+        assert_eq!(pepper.token_hash(&hash), Some(TokenHash::of(b"lk_live_example")));
         assert_ne!(hash.sealed, sha256);
     }
 

@@ -36,14 +36,14 @@ impl IdMaker {
 /// Reads an id: a decimal number, 1 to 2^63 - 1.
 ///
 /// # Errors
-/// One line that shows the form.
+/// One line that shows the form. It does not repeat the text, which may be a token.
 pub fn parse(text: &str) -> Result<u64, String> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     plain
         .then(|| text.parse().ok())
         .flatten()
         .filter(|id| (1..=ID_MAX).contains(id))
-        .ok_or_else(|| format!("{text:?} is not a key id: a whole number from 1 to {ID_MAX}"))
+        .ok_or_else(|| format!("a key id is a whole number from 1 to {ID_MAX}"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub mod status;
 pub mod time;
 pub mod token;
 
-pub use digest::{Digest, Pepper, SealedHash};
+pub use digest::{Digest, Pepper, SealedHash, TokenHash};
 pub use json::{FieldError, RecordInput};
 pub use policy::Policy;
 pub use record::KeyRecord;

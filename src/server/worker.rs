@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use keygate_protocol::ErrorCode;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connection::{Shared, serve};
 use super::dispatch::put_error;
@@ -113,42 +114,61 @@ impl Workers {
 
 impl Worker {
     fn start(number: usize, cut: CancellationToken, shared: Shared) -> io::Result<Self> {
-        let (queue, mut messages) = mpsc::unbounded_channel();
+        let (queue, messages) = mpsc::unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&open);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (started, start) = crossbeam::channel::bounded(1);
         let run = move || {
-            let shared = Rc::new(shared);
-            let roster = Roster::default();
-            let connections = LocalSet::new();
-            runtime.block_on(connections.run_until(async {
-                while let Some(message) = messages.recv().await {
-                    match message {
-                        Message::Tick => roster.tick(&shared.limits, shared.clock.now()),
-                        Message::Serve(socket) => {
-                            let watch = roster.enter(shared.clock.now());
-                            let shared = Rc::clone(&shared);
-                            let guard = OpenGuard(Arc::clone(&count));
-                            tokio::task::spawn_local(async move {
-                                run_connection(socket, &shared, &watch).await;
-                                drop(guard);
-                            });
-                        }
-                    }
-                }
-            }));
-            roster.stop();
+            // A local runtime polls its tasks itself, where a LocalSet would stand between the two;
+            // it cannot leave the thread that made it.
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let built = runtime.enable_all().build_local(LocalOptions::default());
+            let runtime = match built {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            drop(started.send(Ok(())));
             runtime.block_on(async {
                 tokio::select! {
-                    () = connections => {}
+                    () = work(messages, shared, count) => {}
                     () = cut.cancelled() => {}
                 }
             });
         };
         let thread =
             std::thread::Builder::new().name(format!("keygate-data-{number}")).spawn(run)?;
+        start.recv().map_err(io::Error::other)??;
         Ok(Self { queue, open, thread })
     }
+}
+
+/// A worker's life: until the queue ends, and then until its last connection has. Its connections
+/// end at once with the runtime.
+async fn work(
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    shared: Shared,
+    open: Arc<AtomicUsize>,
+) {
+    let shared = Rc::new(shared);
+    let roster = Roster::default();
+    let connections = TaskTracker::new();
+    while let Some(message) = messages.recv().await {
+        match message {
+            Message::Tick => roster.tick(&shared.limits, shared.clock.now()),
+            Message::Serve(socket) => {
+                let watch = roster.enter(shared.clock.now());
+                let shared = Rc::clone(&shared);
+                let guard = OpenGuard(Arc::clone(&open));
+                tokio::task::spawn_local(connections.track_future(async move {
+                    run_connection(socket, &shared, &watch).await;
+                    drop(guard);
+                }));
+            }
+        }
+    }
+    roster.stop();
+    connections.close();
+    connections.wait().await;
 }
 
 /// Counts a connection as closed, also when its task panics.

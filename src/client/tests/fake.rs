@@ -105,9 +105,10 @@ impl FakeDaemon {
 
     /// Answers everything on every connection until it is dropped: each token `valid…` is valid,
     /// `spent…` is beyond its rate, `scope…` lacks a scope, any other unknown.
-    pub(crate) async fn serve(self, seen: impl Fn(&Asked) + Send + Sync + Copy + 'static) {
+    pub(crate) async fn serve(self, seen: impl Fn(&Asked) + Send + Clone + 'static) {
         loop {
             let mut peer = self.accept().await;
+            let seen = seen.clone();
             tokio::spawn(async move {
                 while let Some(asked) = peer.asked().await {
                     seen(&asked);

@@ -1,0 +1,601 @@
+//! The command line as scripts see it: exit codes, the JSON on standard output, the words on
+//! standard error.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use keygate::key::Time;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use support::{Daemon, EXAMPLE_TOKEN, Home, example_path, example_record, finish, run, text};
+
+/// The example's hash with another last digit: a record of another token.
+const OTHER_HASH: &str = "45cd080a4ac7037a520e3608890d6d50d2e10e61b214249efc5e1713979c8798";
+const ABSENT: &str = "7340032001";
+/// Of the right shape and checksum (SPEC §6.3), and nobody's.
+const UNKNOWN_TOKEN: &str = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
+
+/// The names of an object's members.
+fn names(object: &Value) -> Vec<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn every_command_ends_with_the_code_that_scripts_rely_on() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, token) = home.create(&["--name", "one", "--scope", "leads:read"]);
+    let (id, token) = (id.as_str(), token.as_str());
+    let (doomed, _) = home.create(&["--name", "doomed"]);
+    let (doomed, export) = (doomed.as_str(), home.path("export.json"));
+    let export = export.to_str().expect("UTF-8");
+    let cases: &[(i32, &[&str])] = &[
+        (0, &["ping"]),
+        (0, &["status"]),
+        (0, &["key", "create", "--name", "two"]),
+        (0, &["key", "get", id]),
+        (0, &["key", "list"]),
+        (0, &["key", "update", id, "--description", "text"]),
+        (0, &["key", "rotate", doomed]),
+        (0, &["key", "suspend", doomed]),
+        (0, &["key", "resume", doomed]),
+        (0, &["key", "revoke", doomed]),
+        (1, &["key", "resume", doomed]),
+        (1, &["key", "rotate", doomed]),
+        (0, &["key", "delete", doomed]),
+        (5, &["key", "delete", doomed]),
+        (5, &["key", "get", doomed]),
+        (5, &["key", "suspend", doomed]),
+        (0, &["key", "delete", doomed, "--purge"]),
+        (5, &["key", "delete", doomed, "--purge"]),
+        (0, &["validate", token]),
+        (0, &["validate", token, "--scope", "leads:read", "--peek"]),
+        (0, &["validate", token, "--any-scope", "x", "--any-scope", "leads:read", "--cost", "3"]),
+        (3, &["validate", token, "--scope", "leads:write"]),
+        (3, &["validate", UNKNOWN_TOKEN]),
+        (3, &["validate", "kg_live_mistyped"]),
+        (0, &["increment", id, "--status", "200", "--latency-ms", "1.5", "--count", "3"]),
+        (5, &["increment", ABSENT]),
+        (0, &["usage", id]),
+        (5, &["usage", ABSENT]),
+        (5, &["key", "get", ABSENT]),
+        (5, &["key", "update", ABSENT, "--rps", "1"]),
+        (5, &["key", "rotate", ABSENT]),
+        (5, &["key", "revoke", ABSENT]),
+        (0, &["export"]),
+        (0, &["export", export]),
+        // The same keys are there already.
+        (1, &["import", export]),
+        (1, &["import", "no-such-file.json"]),
+        (1, &["key", "create", "--from", "no-such-file.json"]),
+        (1, &["key", "create", "--name", "x", "--tenant", "a/b"]),
+        (1, &["key", "update", id, "--set", "colour=red"]),
+        (1, &["key", "update", id, "--rps", "1", "--expected-revision", "99"]),
+        (1, &["key", "list", "--status", "GONE"]),
+        // Arguments that make no sense.
+        (2, &[]),
+        (2, &["pnig"]),
+        (2, &["ping", "--jsno"]),
+        (2, &["key"]),
+        (2, &["key", "create"]),
+        (2, &["key", "create", "--name", "x", "--expires", "soon"]),
+        (2, &["key", "create", "--name", "x", "--rps", "many"]),
+        (2, &["key", "get"]),
+        (2, &["key", "get", "forty-two"]),
+        (2, &["key", "get", "0"]),
+        (2, &["key", "list", "--limit", "1001"]),
+        (2, &["key", "update", id]),
+        (2, &["key", "update", id, "--set", "no-value"]),
+        (2, &["key", "rotate", id, "--grace", "later"]),
+        (2, &["validate", token, "--cost", "-1"]),
+        (2, &["increment", id, "--status", "99"]),
+        (2, &["increment", id, "--count", "0"]),
+        (2, &["increment", id, "--latency-ms", "-1"]),
+        (2, &["increment", id, "--id", "1234"]),
+        (2, &["import"]),
+        (2, &["serve", "--demo", "--data-dir", "/nowhere"]),
+        (2, &["serve", "--tcp", "here"]),
+        (0, &["--help"]),
+        (0, &["--version"]),
+    ];
+    for (code, args) in cases {
+        let ran = home.run(*args);
+        assert_eq!(ran.code(), *code, "{args:?}: {ran:#?}");
+        assert!(!ran.stderr.contains("panicked"), "{args:?}: {ran:#?}");
+        assert!(!matches!(code, 1 | 2) || !ran.stderr.is_empty(), "{args:?} does not say why");
+    }
+}
+
+#[test]
+fn without_a_daemon_every_command_says_where_it_looked() {
+    let home = Home::new();
+    let file = home.file("records.json", "[]");
+    let file = file.to_str().expect("UTF-8");
+    let data: &[&[&str]] =
+        &[&["ping"], &["validate", UNKNOWN_TOKEN], &["increment", ABSENT], &["bench"]];
+    let admin: &[&[&str]] = &[
+        &["status"],
+        &["key", "create", "--name", "x"],
+        &["key", "get", ABSENT],
+        &["key", "list"],
+        &["key", "update", ABSENT, "--rps", "1"],
+        &["key", "rotate", ABSENT],
+        &["key", "suspend", ABSENT],
+        &["key", "delete", ABSENT],
+        &["usage", ABSENT],
+        &["import", file],
+        &["export"],
+    ];
+    for args in data.iter().chain(admin) {
+        let ran = home.run(*args);
+        ran.expect(4).says(&["keygate serve", "KEYGATE_SOCKET"]);
+        let socket =
+            if admin.contains(args) || args[0] == "bench" { "admin.sock" } else { "keygate.sock" };
+        ran.says(&[home.path(socket).to_str().expect("UTF-8")]);
+    }
+}
+
+#[test]
+fn json_has_the_members_that_are_promised() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let created = home.json([
+        "key",
+        "create",
+        "--name",
+        "json",
+        "--tenant",
+        "acme",
+        "--scope",
+        "a:b",
+        "--scope",
+        "c:*",
+        "--rps",
+        "10",
+        "--tag",
+        "t",
+        "--description",
+        "d",
+    ]);
+    assert_eq!(names(&created), ["key", "token"]);
+    let (key, token) = (&created["key"], text(&created["token"]));
+    assert!(token.starts_with("kg_live_") && token.len() == 46, "{} bytes", token.len());
+    for (field, value) in [
+        ("name", json!("json")),
+        ("tenant_id", json!("acme")),
+        ("scopes", json!(["a:b", "c:*"])),
+        ("requests_per_second", json!(10)),
+        ("tags", json!(["t"])),
+        ("description", json!("d")),
+        ("status", json!("STATUS_ACTIVE")),
+        ("total_requests", json!("0")),
+    ] {
+        assert_eq!(key[field], value, "{field}");
+    }
+    let id = text(&key["id"]);
+    assert_eq!(&home.json(["key", "get", &id]), key);
+    let page = home.json(["key", "list"]);
+    assert_eq!((names(&page), &page["keys"][0]), (vec!["keys"], key));
+
+    let verdict = home.verdict(&token, &["--scope", "c:d"]);
+    let members = [
+        "valid",
+        "code",
+        "message",
+        "key_id",
+        "tenant_id",
+        "scopes",
+        "denied_by",
+        "limits",
+        "warnings",
+    ];
+    assert_eq!(names(&verdict), members);
+    let limit = &verdict["limits"][0];
+    assert_eq!(names(limit), ["name", "limit", "remaining", "retry_after_ms", "reset_after_ms"]);
+    let figures = json!({
+        "name": "second", "limit": 10, "remaining": 9, "retry_after_ms": null, "reset_after_ms": 100,
+    });
+    assert_eq!(limit, &figures);
+    assert_eq!(
+        (&verdict["valid"], &verdict["key_id"], &verdict["tenant_id"], &verdict["scopes"]),
+        (&json!(true), &json!(id), &json!("acme"), &json!(["a:b", "c:*"])),
+    );
+    assert_eq!((&verdict["denied_by"], &verdict["warnings"]), (&Value::Null, &json!([])));
+
+    let denied = home.verdict(&token, &["--cost", "11"]);
+    assert_eq!(
+        (&denied["code"], &denied["denied_by"]),
+        (&json!("RATE_EXCEEDED"), &json!("second"))
+    );
+    assert_eq!(denied["valid"], false);
+    let unknown = home.verdict(UNKNOWN_TOKEN, &[]);
+    assert_eq!((&unknown["key_id"], &unknown["limits"]), (&Value::Null, &json!([])));
+
+    let counted = home.json(["increment", &id]);
+    assert_eq!(counted, json!({"key_id": id, "outcome": "COUNTED", "counted": true}));
+    let updated = home.json(["key", "update", &id, "--rps", "5"]);
+    assert_eq!((names(&updated), &updated["key"]["revision"]), (vec!["key"], &json!(2)));
+    let rotated = home.json(["key", "rotate", &id]);
+    assert_eq!(names(&rotated), ["key", "token", "old_token_ends_at"]);
+    for command in ["suspend", "resume", "revoke", "delete"] {
+        assert_eq!(names(&home.json(["key", command, &id])), ["key"], "{command}");
+    }
+    assert_eq!(names(&home.json(["ping"])), ["name", "protocol_version", "rtt_us"]);
+    let status = home.json(["status"]);
+    assert_eq!(names(&status), ["healthy", "writable", "reasons", "stats"]);
+    assert_eq!((&status["healthy"], &status["reasons"]), (&json!(true), &json!([])));
+}
+
+#[test]
+fn the_life_of_a_key_is_what_its_token_sees() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, first) = home.create(&["--name", "life"]);
+    assert_eq!(home.code(&first), "VALID");
+    home.json(["key", "suspend", &id, "--reason", "unpaid"]);
+    assert_eq!(home.code(&first), "SUSPENDED");
+    assert_eq!(home.json(["key", "get", &id])["status_reason"], "unpaid");
+    home.json(["key", "resume", &id]);
+    assert_eq!(home.code(&first), "VALID");
+
+    let second = text(&home.json(["key", "rotate", &id, "--grace", "1h"])["token"]);
+    assert_eq!(home.verdict(&first, &[])["warnings"], json!(["TOKEN_REPLACED"]));
+    assert_eq!(home.code(&second), "VALID");
+    let third = text(&home.json(["key", "rotate", &id, "--grace", "0"])["token"]);
+    let codes = [&first, &second, &third].map(|token| home.code(token));
+    assert_eq!(codes, ["NOT_FOUND", "ROTATED_OUT", "VALID"], "one token before is remembered");
+
+    home.json(["key", "update", &id, "--set", "expires_at=2020-01-01T00:00:00Z"]);
+    assert_eq!(home.code(&third), "EXPIRED");
+    home.json(["key", "update", &id, "--clear", "expires_at"]);
+    assert_eq!(home.code(&third), "VALID");
+    home.json(["key", "revoke", &id]);
+    assert_eq!(home.code(&third), "REVOKED");
+    home.json(["key", "delete", &id]);
+    assert_eq!(home.code(&third), "NOT_FOUND");
+    let listed = home.json(["key", "list", "--deleted"]);
+    assert_eq!(listed["keys"][0]["id"], json!(id));
+    home.json(["key", "delete", &id, "--purge"]);
+    assert_eq!(home.json(["key", "list", "--deleted"])["keys"], json!([]));
+}
+
+#[test]
+fn an_expiry_is_a_time_or_a_duration_from_now() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let micros = |text: &Value| {
+        let time = Time::parse(text.as_str().expect("a time")).expect("RFC 3339");
+        time.micros_up()
+    };
+    let key = &home.json(["key", "create", "--name", "x", "--expires", "90d"])["key"];
+    let lasts = micros(&key["expires_at"]) - micros(&key["created_at"]);
+    let off = (lasts - 90 * 86_400 * 1_000_000).abs();
+    assert!(off < 60_000_000, "{off} µs off 90 days");
+    let at = "2127-03-01T09:00:00Z";
+    assert_eq!(
+        home.json(["key", "create", "--name", "x", "--expires", at])["key"]["expires_at"],
+        at
+    );
+}
+
+#[test]
+fn lists_are_filtered_and_paged() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (a, _) = home.create(&["--name", "a", "--tenant", "one", "--tag", "x"]);
+    let (b, _) = home.create(&["--name", "b", "--tenant", "two", "--tag", "x"]);
+    let (c, _) = home.create(&["--name", "c", "--tenant", "two"]);
+    home.json(["key", "suspend", &c]);
+    let ids = |args: &[&str]| {
+        let page = home.json(["key", "list"].iter().chain(args));
+        let ids = page["keys"].as_array().expect("keys").iter().map(|key| text(&key["id"]));
+        (ids.collect::<Vec<_>>(), page["next"].clone())
+    };
+    let (a, b, c) = (a.as_str(), b.as_str(), c.as_str());
+    let cases: &[(&[&str], &[&str])] = &[
+        (&[], &[a, b, c]),
+        (&["--tenant", "two"], &[b, c]),
+        (&["--tag", "x"], &[a, b]),
+        (&["--status", "SUSPENDED"], &[c]),
+        (&["--status", "STATUS_ACTIVE", "--tag", "x", "--tenant", "two"], &[b]),
+        (&["--tenant", "three"], &[]),
+        (&["--after", a], &[b, c]),
+    ];
+    for (args, expected) in cases {
+        assert_eq!(
+            ids(args),
+            (expected.iter().map(ToString::to_string).collect(), Value::Null),
+            "{args:?}"
+        );
+    }
+    assert_eq!(ids(&["--limit", "2"]), (vec![a.into(), b.into()], json!(b)));
+    assert_eq!(ids(&["--limit", "2", "--after", b]), (vec![c.into()], Value::Null));
+}
+
+#[test]
+fn a_token_comes_from_the_environment_or_standard_input_and_an_argument_warns() {
+    let home = Home::new();
+    let daemon = home.start();
+    let (_, token) = home.create(&["--name", "secret"]);
+    let from_stdin = [vec!["validate", "-"], vec!["validate"]];
+    for args in &from_stdin {
+        for end in ["", "\n", "\r\n"] {
+            let ran = home.run_with(args, &format!("{token}{end}"));
+            assert_eq!(ran.expect(0).stderr, "", "{args:?}");
+        }
+    }
+    let mut from_env = home.command();
+    from_env.arg("validate").env("KEYGATE_TOKEN", &token);
+    assert_eq!(run(from_env, b"not this").expect(0).stderr, "");
+    home.run(["validate", &token]).expect(0).says(&["visible to other users"]);
+    drop(daemon);
+}
+
+#[test]
+fn a_key_is_made_from_a_record_of_the_source_system() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let example = example_path();
+    let example = example.to_str().expect("UTF-8");
+    let created = home.json(["key", "create", "--from", example, "--name", "a copy"]);
+    let (key, given) = (&created["key"], example_record());
+    assert_ne!(key["id"], given["id"], "an id is keygate's to give");
+    assert_ne!(key["key_hash"], given["key_hash"], "the token is new");
+    assert_eq!((&key["name"], &key["total_requests"]), (&json!("a copy"), &json!("0")));
+    for field in ["scopes", "allowed_ips", "requests_per_second", "metadata_json", "webhook_url"] {
+        assert_eq!(key[field], given[field], "{field}");
+    }
+    let notices = created["notices"].to_string();
+    assert!(notices.contains("total_requests") && notices.contains("allowed_ips"), "{notices}");
+
+    let record = json!({"name": "from standard input", "requestsPerSecond": 3}).to_string();
+    let ran = home.run_with(&["key", "create", "--json", "--from", "-"], &record);
+    assert_eq!(ran.expect(0).json()["key"]["requests_per_second"], 3);
+    for (input, words) in [
+        ("", "no record"),
+        ("{", "standard input"),
+        ("[{\"name\":\"a\"},{\"name\":\"b\"}]", "more than one"),
+        ("{\"name\":\"a\",\"colour\":1}", "colour"),
+        ("{\"name\":\"a\",\"name\":\"b\"}", "name"),
+    ] {
+        home.run_with(&["key", "create", "--from", "-"], input).expect(1).says(&[words]);
+    }
+    assert_eq!(home.json(["status"])["stats"]["keys"], 2, "what was refused left nothing");
+}
+
+/// A record that stands beside the example.
+fn second(members: &Value) -> Value {
+    let mut record = json!({"id": "43", "name": "second", "key_hash": OTHER_HASH});
+    for (name, value) in members.as_object().expect("members") {
+        record[name] = value.clone();
+    }
+    record
+}
+
+#[test]
+fn an_import_is_refused_as_a_whole_with_the_record_the_field_and_the_reason() {
+    let home = Home::new();
+    let _daemon = home.start();
+    home.import(&[json!({"id": "7", "name": "there before", "key_hash": "07".repeat(32)})]);
+    let cases = [
+        (second(&json!({"colour": "red"})), "colour", "no such field"),
+        (second(&json!({"name": 7})), "name", "a string, not a number"),
+        (second(&json!({"requests_per_second": "fast"})), "requests_per_second", "whole number"),
+        (second(&json!({"allowedIps": "10.0.0.1"})), "allowedIps", "a list of strings"),
+        (second(&json!({"metadata_json": "%"})), "metadata_json", "base64"),
+        (second(&json!({"status": "STATUS_GONE"})), "status", "not a status"),
+        (second(&json!({"expires_at": "never"})), "expires_at", "RFC 3339"),
+        (second(&json!({"keyHash": OTHER_HASH})), "keyHash", "stands twice"),
+        (second(&json!({"id": "42"})), "id", "42"),
+        (second(&json!({"id": "7"})), "id", "7"),
+        (second(&json!({"id": null})), "id", "missing"),
+        (second(&json!({"key_hash": null})), "key_hash", "missing"),
+        (second(&json!({"key_hash": example_record()["key_hash"]})), "key_hash", "42"),
+        (second(&json!({"key_hash": "07".repeat(32)})), "key_hash", "7"),
+    ];
+    for (bad, field, reason) in &cases {
+        let file = home.file("bad.json", &json!([example_record(), bad]).to_string());
+        let ran = home.run(["import".as_ref(), "--json".as_ref(), file.as_os_str()]);
+        ran.expect(1).says(&["record 2", field, reason]);
+        let report = ran.json();
+        assert_eq!(report["imported"], 0, "{report}");
+        let problem = &report["problems"][0];
+        assert_eq!((&problem["record"], &problem["field"]), (&json!(2), &json!(field)), "{report}");
+        home.run(["key", "get", "42"]).expect(5);
+        home.run(["key", "get", "43"]).expect(5);
+        assert_eq!(home.code(EXAMPLE_TOKEN), "NOT_FOUND");
+        assert_eq!(home.json(["status"])["stats"]["keys"], 1);
+    }
+    // The refused ones are in nobody's way.
+    home.import(&[example_record(), second(&json!({}))]);
+    assert_eq!(home.code(EXAMPLE_TOKEN), "VALID");
+}
+
+#[test]
+fn with_skip_bad_the_good_records_are_taken_and_the_others_told() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let records = json!([
+        second(&json!({"colour": "red"})),
+        example_record(),
+        second(&json!({"id": "42"})),
+        second(&json!({})),
+        second(&json!({"id": "44"})),
+    ]);
+    let file = home.file("mixed.json", &records.to_string());
+    let ran =
+        home.run(["import".as_ref(), "--skip-bad".as_ref(), "--json".as_ref(), file.as_os_str()]);
+    ran.expect(0).says(&["record 1: colour", "record 3: id", "record 5: key_hash"]);
+    let report = ran.json();
+    assert_eq!((&report["imported"], &report["skipped"]), (&json!(2), &json!(3)), "{report}");
+    assert_eq!(home.code(EXAMPLE_TOKEN), "VALID");
+    assert_eq!(home.json(["key", "get", "43"])["name"], "second");
+    home.run(["key", "get", "44"]).expect(5);
+}
+
+#[test]
+fn both_spellings_every_shape_of_file_and_standard_input_are_imported() {
+    let hash = |n: u8| format!("{n:02x}").repeat(32);
+    let camel = json!({
+        "id": 1, "keyHash": hash(1), "allowedIps": ["10.0.0.0/8"], "monthlyRequestQuota": 20_000_000,
+        "metadataJson": "eyJhIjoxfQ", "status": "ACTIVE", "rateLimit": "5", "isTestKey": true,
+    });
+    let snake = json!({
+        "id": "1", "key_hash": hash(1), "allowed_ips": ["10.0.0.0/8"],
+        "monthly_request_quota": "20000000", "metadata_json": "eyJhIjoxfQ==",
+        "status": "STATUS_ACTIVE", "requests_per_second": 5, "is_test_key": true,
+        "created_at": "2025-03-01T09:00:00Z",
+    });
+    let mut camel_at = camel.clone();
+    camel_at["createdAt"] = "2025-03-01T09:00:00Z".into();
+    let records: Vec<Value> = [camel_at, snake]
+        .iter()
+        .map(|record| {
+            let home = Home::new();
+            let _daemon = home.start();
+            home.import(std::slice::from_ref(record));
+            home.json(["key", "get", "1"])
+        })
+        .collect();
+    assert_eq!(records[0], records[1]);
+
+    let home = Home::new();
+    let _daemon = home.start();
+    let record = |n: u8| json!({"id": n.to_string(), "name": "n", "key_hash": hash(n)});
+    for (input, imported) in [
+        (json!({"about": "x", "api_keys": [record(1), record(2)]}).to_string(), 2),
+        (json!({"apiKeys": [record(3)]}).to_string(), 1),
+        (json!([record(4), record(5)]).to_string(), 2),
+        (record(6).to_string(), 1),
+        (format!("{}\n{}\n", record(7), record(8)), 2),
+        ("[]".to_owned(), 0),
+    ] {
+        let ran = home.run_with(&["import", "--json", "-"], &input);
+        assert_eq!(ran.expect(0).json()["imported"], imported, "{input}");
+    }
+    for broken in ["[{", "{\"api_keys\": 7}", "nonsense", "[{\"id\": \"9\"}"] {
+        let ran = home.run_with(&["import", "-"], broken);
+        ran.expect(1).says(&["standard input", "nothing was imported"]);
+    }
+    assert_eq!(home.json(["status"])["stats"]["keys"], 8);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let records: Vec<Value> = (1..=2000_u32)
+        .map(|n| json!({"id": n.to_string(), "key_hash": format!("{n:064x}"), "description": "d".repeat(100)}))
+        .collect();
+    home.import(&records);
+    let bad: Vec<Value> = (1..=1000).map(|n| json!({"id": n.to_string(), "colour": 1})).collect();
+    let bad = home.file("bad.json", &json!(bad).to_string());
+    let bad = bad.to_str().expect("UTF-8");
+    let cases: &[&[&str]] = &[
+        &["export"],
+        &["key", "list", "--limit", "1000"],
+        &["import", "--skip-bad", bad],
+        &["validate", UNKNOWN_TOKEN],
+        &["ping", "--no-such-flag"],
+    ];
+    for args in cases {
+        for deaf in ["output", "error"] {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let mut command = home.command();
+            command.args(*args).stdin(Stdio::null());
+            if deaf == "output" {
+                command.stdout(writer).stderr(Stdio::piped());
+            } else {
+                command.stdout(Stdio::piped()).stderr(writer);
+            }
+            let ran = finish(command, b"");
+            // Not the 101 of a panic, nor the signal of a pipe.
+            assert!(ran.code() <= 3, "{args:?}, nobody reads standard {deaf}: {ran:#?}");
+            assert!(!ran.stderr.contains("pipe"), "{args:?}: {ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn no_secret_reaches_a_log_or_standard_error() {
+    let home = Home::new();
+    let mut serve = home.serve();
+    serve.env("KEYGATE_LOG", "trace");
+    let daemon = Daemon::start(serve);
+    let mut secrets = vec![EXAMPLE_TOKEN.to_owned()];
+    let mut said = String::new();
+    let mut shown = |ran: support::Ran| {
+        said.push_str(&ran.stderr);
+        ran
+    };
+    let created = shown(home.run(["key", "create", "--json", "--name", "a"])).json();
+    secrets.push(text(&created["token"]));
+    secrets.push(text(&created["key"]["key_hash"]));
+    let id = text(&created["key"]["id"]);
+    let rotated = shown(home.run(["key", "rotate", "--json", &id])).json();
+    secrets.push(text(&rotated["token"]));
+    for token in [&secrets[1], &secrets[3], "kg_live_ThisOneIsMistyped0000000000000000000000"] {
+        shown(home.run(["validate", token]));
+        shown(home.run(["validate", token, "--scope", ""]));
+    }
+    // Tokens where they do not belong.
+    for args in [
+        vec!["key", "get", &secrets[1]],
+        vec!["increment", &secrets[1]],
+        vec!["key", "update", &id, "--set", "key_hash=kg_live_InTheWrongField"],
+    ] {
+        assert_ne!(shown(home.run(args)).code(), 0);
+    }
+    let mut bad = example_record();
+    bad["key_hash"] = EXAMPLE_TOKEN.into();
+    let file = home.file("bad.json", &json!([bad]).to_string());
+    shown(home.run(["import".as_ref(), file.as_os_str()])).expect(1);
+    home.import(&[example_record()]);
+    shown(home.run(["validate", EXAMPLE_TOKEN]));
+    let log = daemon.stop();
+    secrets.extend(["kg_live_InTheWrongField", "ThisOneIsMistyped"].map(str::to_owned));
+    secrets.push(text(&example_record()["key_hash"]));
+    for secret in &secrets {
+        assert!(!log.contains(secret.as_str()), "{secret} is in the log:\n{log}");
+        assert!(!said.contains(secret.as_str()), "{secret} is in standard error:\n{said}");
+    }
+    assert!(log.contains("a key was created"), "the log was looked at: {log}");
+}
+
+#[test]
+fn the_demonstration_prints_three_commands_that_work_and_leaves_nothing() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("scratch")).expect("a directory");
+    // No socket of this home: the demonstration makes its own.
+    let mut command = Command::new(support::BINARY);
+    command.args(["serve", "--demo"]).env("TMPDIR", home.path("scratch")).stdout(Stdio::piped());
+    for name in ["KEYGATE_SOCKET", "KEYGATE_ADMIN_SOCKET", "KEYGATE_CONFIG", "KEYGATE_DATA_DIR"] {
+        command.env_remove(name);
+    }
+    let mut daemon = Daemon::start(command);
+    let lines = BufReader::new(daemon.stdout()).lines();
+    let mut greeting = Vec::new();
+    for line in lines {
+        greeting.push(line.expect("UTF-8"));
+        if greeting.last().is_some_and(|line| line.starts_with("Ctrl-C")) {
+            break;
+        }
+    }
+    let commands: Vec<_> = greeting.iter().filter(|line| line.contains(support::BINARY)).collect();
+    assert_eq!(commands.len(), 3, "{greeting:#?}");
+    for (line, words) in commands.iter().zip(["VALID", "counted", "reported requests      1"]) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]);
+        let ran = run(shell, b"");
+        assert!(ran.expect(0).stdout.contains(words), "{line}: {ran:#?}");
+    }
+    // Ctrl-C.
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    let left: Vec<_> = std::fs::read_dir(home.path("scratch")).expect("listed").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
