@@ -6,6 +6,7 @@
 //! store is opened again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{ImportChunk, ImportProblem, ImportReport};
@@ -19,6 +20,10 @@ use crate::store::{CommitError, KeyWrite, Write, WriteError, plan};
 
 /// Problems and notices that a report carries.
 const LINES_MAX: usize = 1000;
+/// JSON of all problems of a report: it must fit a frame, whatever the records say.
+const LINES_BYTES_MAX: usize = 512 * 1024;
+/// What a problem repeats of a record: a field's name, a value.
+const WORDS_BYTES_MAX: usize = 256;
 
 /// An import that is under way. Must be ended by [`Import::finish`] or [`Import::roll_back`].
 pub struct Import {
@@ -30,6 +35,8 @@ pub struct Import {
     /// Keys written so far.
     ids: Vec<u64>,
     report: ImportReport,
+    /// JSON of its problems.
+    line_bytes: usize,
     /// Keys with fields that are kept and not enforced.
     unenforced: u64,
     _only_one: OwnedMutexGuard<()>,
@@ -44,9 +51,17 @@ impl Import {
         let only_one = Arc::clone(&admin.importing).try_lock_owned().map_err(|_| {
             AdminError::new(ErrorCode::Busy, "another import is under way; wait for its end")
         })?;
-        let keys = admin.keys.clone();
-        let number =
-            blocking(move || keys.next_import()).await.ok_or_else(AdminError::stopping)??;
+        let of_reader = Arc::clone(&admin);
+        let number = blocking(move || {
+            // Nobody else is importing: this one was left behind when the store was too busy to
+            // roll it back.
+            if let Some(number) = of_reader.keys.pending_import()? {
+                of_reader.roll_back_blocking(number)?;
+            }
+            Ok::<_, AdminError>(of_reader.keys.next_import()?)
+        });
+        let number = number.await.ok_or_else(AdminError::stopping)??;
+        admin.pending_import.store(number, Ordering::Release);
         admin.commit(vec![Write::BeginImport { number }]).await?;
         Ok(Self {
             admin,
@@ -55,6 +70,7 @@ impl Import {
             seen: 0,
             ids: Vec::new(),
             report: ImportReport::default(),
+            line_bytes: 0,
             unenforced: 0,
             _only_one: only_one,
         })
@@ -69,7 +85,7 @@ impl Import {
             Ok(()) => Ok(self),
             Err(error) => {
                 // What cannot be removed now is removed when the store is opened again.
-                let _ = self.roll_back_blocking();
+                let _ = self.admin.roll_back_blocking(self.number);
                 Err(error)
             }
         });
@@ -184,15 +200,19 @@ impl Import {
 
     fn problem(&mut self, record: u64, field: Option<String>, reason: String) {
         self.report.skipped += 1;
-        if self.report.problems.len() < LINES_MAX {
-            self.report.problems.push(ImportProblem { record, field, reason });
+        let (field, reason) = (field.map(cut), cut(reason));
+        let problem = ImportProblem { record, field, reason };
+        let bytes = serde_json::to_string(&problem).map_or(0, |json| json.len());
+        if self.report.problems.len() < LINES_MAX && self.line_bytes + bytes <= LINES_BYTES_MAX {
+            self.line_bytes += bytes;
+            self.report.problems.push(problem);
         }
     }
 
     /// Ends the import: all of it is durable and judged from here on, or none of it is there.
     ///
     /// # Errors
-    /// Of the store.
+    /// Of the store: nothing was imported then, as far as the store can tell.
     pub async fn finish(mut self) -> Result<ImportReport, AdminError> {
         if self.failed() {
             self.report.notices.clear();
@@ -200,7 +220,14 @@ impl Import {
             self.roll_back().await?;
             return Ok(report);
         }
-        self.admin.commit(vec![Write::FinishImport { number: self.number }]).await?;
+        if let Err(error) =
+            self.admin.commit(vec![Write::FinishImport { number: self.number }]).await
+        {
+            // Refused where it was written all the same: then its mark is gone.
+            let _ = self.roll_back().await;
+            return Err(error);
+        }
+        self.admin.pending_import.store(0, Ordering::Release);
         self.report.imported = self.ids.len() as u64;
         if self.unenforced > 1 {
             self.report.notices.push(format!(
@@ -209,16 +236,10 @@ impl Import {
             ));
         }
         let published = blocking(move || {
-            for id in &self.ids {
-                // Another request may have changed the key since the import was finished.
-                let _lock = self.admin.lock_blocking(*id);
-                if let Some(record) = self.admin.keys.get(*id)? {
-                    self.admin.publish(&record)?;
-                }
-            }
-            Ok::<_, AdminError>(self)
+            self.publish_blocking();
+            self
         });
-        let import = published.await.ok_or_else(AdminError::stopping)??;
+        let import = published.await.ok_or_else(AdminError::stopping)?;
         tracing::info!(
             imported = import.report.imported,
             skipped = import.report.skipped,
@@ -232,14 +253,51 @@ impl Import {
     /// # Errors
     /// Of the store; what is left is removed when the store is opened again.
     pub async fn roll_back(self) -> Result<(), AdminError> {
-        blocking(move || self.roll_back_blocking()).await.ok_or_else(AdminError::stopping)?
+        let roll_back = move || self.admin.roll_back_blocking(self.number);
+        blocking(roll_back).await.ok_or_else(AdminError::stopping)?
     }
 
-    fn roll_back_blocking(&self) -> Result<(), AdminError> {
-        let admin = &self.admin;
-        let commit = |writes| admin.committer.commit(writes, true);
-        let removed = admin.keys.roll_back_import(self.number, commit)?;
-        tracing::info!(import = self.number, removed, "an import was rolled back");
+    /// Lets decisions see the keys, as they are now and each under its lock: a change that was made
+    /// since the import became whole is not undone, and a key that was purged stays away.
+    fn publish_blocking(&mut self) {
+        let mut left_out = 0_u64;
+        for id in &self.ids {
+            let _lock = self.admin.lock_of(*id).blocking_lock();
+            let published = match self.admin.keys.get(*id) {
+                Ok(Some(record)) => self.admin.publish(&record),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            // The others are imported all the same.
+            if let Err(error) = published {
+                left_out += 1;
+                tracing::error!(key = id, %error, "an imported key could not be loaded");
+            }
+        }
+        if left_out > 0 {
+            self.report.notices.push(format!(
+                "{left_out} keys are stored and could not be loaded, so they are not judged; the \
+                 log names them; restart keygate"
+            ));
+        }
+    }
+}
+
+impl Admin {
+    fn roll_back_blocking(&self, import: u64) -> Result<(), AdminError> {
+        let commit = |writes| self.committer.commit(writes, true);
+        let removed = self.keys.roll_back_import(import, commit)?;
+        self.pending_import.store(0, Ordering::Release);
+        tracing::info!(import, removed, "an import was rolled back");
         Ok(())
     }
+}
+
+/// A line for people repeats no more of a record than they can take in.
+fn cut(mut words: String) -> String {
+    if words.len() > WORDS_BYTES_MAX {
+        words.truncate(words.floor_char_boundary(WORDS_BYTES_MAX));
+        words.push('…');
+    }
+    words
 }

@@ -1,11 +1,16 @@
 //! Records by the page: lists and exports.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use keygate_protocol::admin as wire;
 
 use super::{Admin, AdminError, blocking};
 use crate::admin::keys::key_id;
+use crate::admin::usage::json;
+use crate::engine::Engine;
 use crate::key::{KeyRecord, Status};
-use crate::store::Filter;
+use crate::store::{Filter, Keys, Page, StoreError};
 
 /// A page's default length.
 const LIMIT_DEFAULT: u32 = 100;
@@ -30,8 +35,7 @@ impl Admin {
         let status = request.status.as_deref().map(Status::parse).transpose();
         let status = status.map_err(|error| AdminError::invalid(error.to_string()))?;
         let after = request.after.as_deref().map(key_id).transpose()?;
-        let keys = self.keys.clone();
-        let read = move || {
+        let read = move |keys: &Keys| {
             let filter = Filter {
                 tenant: request.tenant_id.as_deref(),
                 status,
@@ -40,10 +44,9 @@ impl Admin {
             };
             keys.page(&filter, after, limit as usize)
         };
-        let page = blocking(read).await.ok_or_else(AdminError::stopping)??;
-        let mut frames = self.frames(&page.records);
+        let (mut frames, next) = self.page(read).await?;
         if let Some(last) = frames.last_mut() {
-            last.next = page.next.map(|id| id.to_string());
+            last.next = next.map(|id| id.to_string());
         }
         Ok(frames)
     }
@@ -56,30 +59,41 @@ impl Admin {
         &self,
         after: Option<u64>,
     ) -> Result<(Vec<wire::KeyPage>, Option<u64>), AdminError> {
-        let keys = self.keys.clone();
-        let read = move || {
-            let filter = Filter { deleted: true, ..Filter::default() };
-            keys.page(&filter, after, EXPORT_PAGE)
-        };
-        let page = blocking(read).await.ok_or_else(AdminError::stopping)??;
-        Ok((self.frames(&page.records), page.next))
+        let filter = Filter { deleted: true, ..Filter::default() };
+        self.page(move |keys| keys.page(&filter, after, EXPORT_PAGE)).await
     }
 
-    fn frames(&self, records: &[KeyRecord]) -> Vec<wire::KeyPage> {
-        let mut frames = vec![wire::KeyPage::default()];
-        let mut bytes = 0;
-        for record in records {
-            let key = self.json(record);
-            let more = key.to_string().len();
-            if bytes > 0 && bytes + more > FRAME_JSON_BYTES {
-                frames.push(wire::KeyPage::default());
-                bytes = 0;
-            }
-            bytes += more;
-            if let Some(frame) = frames.last_mut() {
-                frame.keys.push(key);
-            }
-        }
-        frames
+    /// Reads a page and cuts it into frames, both where it delays nobody; a large page takes a
+    /// while. What a pending import has brought is not there yet.
+    async fn page(
+        &self,
+        read: impl FnOnce(&Keys) -> Result<Page, StoreError> + Send + 'static,
+    ) -> Result<(Vec<wire::KeyPage>, Option<u64>), AdminError> {
+        let (keys, engine) = (self.keys.clone(), Arc::clone(&self.engine));
+        let pending = self.pending_import.load(Ordering::Acquire);
+        let page = blocking(move || {
+            let mut page = read(&keys)?;
+            page.records.retain(|record| record.import == 0 || record.import != pending);
+            Ok::<_, StoreError>((frames(&engine, &page.records), page.next))
+        });
+        Ok(page.await.ok_or_else(AdminError::stopping)??)
     }
+}
+
+fn frames(engine: &Engine, records: &[KeyRecord]) -> Vec<wire::KeyPage> {
+    let mut frames = vec![wire::KeyPage::default()];
+    let mut bytes = 0;
+    for record in records {
+        let key = json(engine, record);
+        let more = key.to_string().len();
+        if bytes > 0 && bytes + more > FRAME_JSON_BYTES {
+            frames.push(wire::KeyPage::default());
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(frame) = frames.last_mut() {
+            frame.keys.push(key);
+        }
+    }
+    frames
 }

@@ -9,9 +9,12 @@ mod import;
 mod keys;
 mod list;
 mod random;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use keygate_protocol::admin as wire;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
@@ -41,6 +44,8 @@ pub struct Admin {
     locks: Box<[Mutex<()>]>,
     /// One import at a time.
     importing: Arc<Mutex<()>>,
+    /// The import whose keys are in the store and not there yet for anybody; 0 for none.
+    pending_import: AtomicU64,
     rotation_grace_ms: u64,
     started: Now,
 }
@@ -64,6 +69,7 @@ impl Admin {
             ids: IdMaker::default(),
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
             importing: Arc::default(),
+            pending_import: AtomicU64::new(0),
             rotation_grace_ms,
             started,
         }
@@ -114,24 +120,26 @@ impl Admin {
         Time::from_micros(self.clock.now().wall_us)
     }
 
-    async fn lock(&self, id: u64) -> MutexGuard<'_, ()> {
-        self.lock_of(id).lock().await
-    }
-
-    /// The lock for a thread that may wait.
-    fn lock_blocking(&self, id: u64) -> MutexGuard<'_, ()> {
-        self.lock_of(id).blocking_lock()
-    }
-
     fn lock_of(&self, id: u64) -> &Mutex<()> {
         // Ids end in random bits.
         &self.locks[usize::try_from(id % LOCKS as u64).unwrap_or(0)]
     }
 
+    async fn lock(&self, id: u64) -> MutexGuard<'_, ()> {
+        self.lock_of(id).lock().await
+    }
+
     /// The stored record of a key, deleted or not.
     async fn stored(&self, id: u64) -> Result<Option<KeyRecord>, AdminError> {
         let keys = self.keys.clone();
-        Ok(blocking(move || keys.get(id)).await.ok_or_else(AdminError::stopping)??)
+        let record = blocking(move || keys.get(id)).await.ok_or_else(AdminError::stopping)??;
+        Ok(record.filter(|record| self.is_there(record)))
+    }
+
+    /// Whether a stored record is more than a part of an import that may yet be rolled back: to
+    /// change such a one would let decisions see it.
+    fn is_there(&self, record: &KeyRecord) -> bool {
+        record.import == 0 || record.import != self.pending_import.load(Ordering::Acquire)
     }
 
     /// The stored record of a key that is not deleted.

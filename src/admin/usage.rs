@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Admin, AdminError};
 use crate::admin::keys::key_id;
+use crate::engine::Engine;
 use crate::key::{KeyRecord, Time};
 use crate::usage::{Figures, Reported, UsageRow};
 
@@ -45,19 +46,24 @@ impl Admin {
 
     /// The record as JSON, its usage fields as they stand.
     pub(super) fn json(&self, record: &KeyRecord) -> Value {
-        let row = self.engine.usage_totals(record.id);
-        let totals = Totals::of(record, &row);
-        let live = KeyRecord {
-            total_requests: totals.requests,
-            last_used_at: totals.last_used_at,
-            total_errors: totals.errors,
-            successful_requests_count: totals.successes,
-            success_rate: totals.success_rate,
-            average_response_time: totals.average_response_time,
-            ..record.clone()
-        };
-        live.to_json(self.engine.pepper())
+        json(&self.engine, record)
     }
+}
+
+/// See [`Admin::json`].
+pub(super) fn json(engine: &Engine, record: &KeyRecord) -> Value {
+    let row = engine.usage_totals(record.id);
+    let totals = Totals::of(record, &row);
+    let live = KeyRecord {
+        total_requests: totals.requests,
+        last_used_at: totals.last_used_at,
+        total_errors: totals.errors,
+        successful_requests_count: totals.successes,
+        success_rate: totals.success_rate,
+        average_response_time: totals.average_response_time,
+        ..record.clone()
+    };
+    live.to_json(engine.pepper())
 }
 
 impl Totals {

@@ -44,7 +44,7 @@ fn with_client<T, F: Future<Output = Result<T, CliError>>>(
     calls: impl FnOnce(Client) -> F,
 ) -> Result<T, CliError> {
     let runtime = runtime()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         // A person waits: one attempt is enough to know.
         let client = Client::builder(Endpoint::unix(socket))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -53,7 +53,10 @@ fn with_client<T, F: Future<Output = Result<T, CliError>>>(
             .connect()
             .await?;
         calls(client.with_timeout(TIMEOUT)).await
-    })
+    });
+    // A thread that still reads an endless input must not hold the end up.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// A runtime on this thread.

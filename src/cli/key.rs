@@ -316,7 +316,9 @@ fn expiry(text: &str) -> Result<Time, String> {
     })?;
     let after_us = i64::try_from(after.as_micros()).map_err(|_| "too far off".to_owned())?;
     let at_us = SystemClock::default().now().wall_us.checked_add(after_us);
-    Ok(Time::from_micros(at_us.ok_or_else(|| "too far off".to_owned())?))
+    let at = Time::from_micros(at_us.ok_or_else(|| "too far off".to_owned())?);
+    // What RFC 3339 cannot write is not what was asked for.
+    Time::parse(&at.to_string()).ok().filter(|read| *read == at).ok_or("too far off".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

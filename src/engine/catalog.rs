@@ -188,7 +188,8 @@ impl Catalog {
     /// Inserts a key or replaces its old form; figures and spent limits stay.
     pub(super) fn put(&mut self, key: Loaded, now: Now) -> Result<(), CatalogError> {
         let tokens = [Some(key.token), key.previous.map(|(token, _)| token)];
-        for token in tokens.into_iter().flatten() {
+        // A deleted key claims no token: another one may have it by now.
+        for token in tokens.into_iter().flatten().filter(|_| !key.deleted) {
             match self.find(&token) {
                 Some((entry, _)) if entry.id != key.id => {
                     return Err(CatalogError::SameToken { holder: entry.id });

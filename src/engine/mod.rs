@@ -88,15 +88,23 @@ impl Engine {
         self.write().put(loaded, now)
     }
 
-    /// Forgets a key and its figures.
+    /// Forgets a key and its figures. It counts as moved, so that whoever stores figures learns
+    /// that these are to be removed, also when they were being written just now.
     pub fn remove(&self, id: u64) {
         self.write().remove(id);
         self.usage.forget(id);
+        self.usage.mark(id);
     }
 
-    /// Sets the figures that the store had at start.
+    /// Sets the figures that the store had at start. Those of a key that is gone are moved, as in
+    /// [`Engine::remove`].
     pub fn restore_usage(&self, id: u64, row: UsageRow) {
-        self.read().restore_usage(id, &row);
+        let catalog = self.read();
+        if catalog.by_id(id).is_none() {
+            self.usage.mark(id);
+            return;
+        }
+        catalog.restore_usage(id, &row);
         self.usage.restore(id, row);
     }
 
@@ -116,8 +124,8 @@ impl Engine {
         self.read().live()
     }
 
-    // A poisoned lock means that a writer panicked between two consistent states of a structure
-    // that holds no half-made entries; the daemon's panic hook ends the process anyway.
+    // A poisoned lock means that a writer panicked: its key may be missing, which denies. Nothing
+    // is gained by denying all others too.
     fn read(&self) -> ShardedLockReadGuard<'_, Catalog> {
         self.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

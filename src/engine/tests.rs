@@ -309,7 +309,7 @@ fn reports_are_counted_once_by_id_and_handed_over_once() {
     }
     bench.ask(&of(&bench.token(1)));
     assert_eq!(bench.engine.take_moved(), [7]);
-    let row = bench.engine.take_usage(7);
+    let row = bench.engine.take_usage(7).expect("the key is there");
     assert_eq!(row.total_requests, 1);
     assert_eq!(row.reported.expect("reports").total.errors, 3);
     assert!(bench.engine.take_moved().is_empty());
@@ -318,6 +318,41 @@ fn reports_are_counted_once_by_id_and_handed_over_once() {
     let mut ids = bench.engine.take_fresh_increment_ids();
     ids.sort_unstable();
     assert_eq!(ids, [1, 2]);
+}
+
+#[test]
+fn a_purged_key_has_nothing_to_store_and_moves_so_that_its_row_goes() {
+    let bench = Bench::new();
+    let now = bench.clock.now();
+    bench.put(&bench.record(7, &bench.token(1)));
+    bench.engine.increment(&report(7, None), now);
+    assert_eq!(bench.engine.take_moved(), [7]);
+    bench.engine.remove(7);
+    assert_eq!(bench.engine.increment(&report(7, None), now), IncrementOutcome::NotFound);
+    assert_eq!(bench.engine.take_moved(), [7], "also when its figures were on their way");
+    assert_eq!(bench.engine.take_usage(7), None);
+    // A row that a crash has left behind.
+    let row = UsageRow { total_requests: 5, ..UsageRow::default() };
+    bench.engine.restore_usage(8, UsageRow { reported: Some(Default::default()), ..row });
+    assert_eq!(bench.engine.take_moved(), [8]);
+    bench.put(&bench.record(8, &bench.token(2)));
+    assert_eq!(
+        bench.engine.usage(8),
+        UsageRow::default(),
+        "the next key of the id inherits nothing"
+    );
+}
+
+#[test]
+fn a_step_of_the_wall_clock_makes_no_report_count_twice() {
+    let bench = Bench::new();
+    bench.put(&bench.record(7, &bench.token(1)));
+    for step in [0, 400 * DAY_US, -800 * DAY_US, 400 * DAY_US] {
+        bench.clock.step_wall_us(step);
+        let expected =
+            if step == 0 { IncrementOutcome::Counted } else { IncrementOutcome::Duplicate };
+        assert_eq!(bench.engine.increment(&report(7, Some(1)), bench.clock.now()), expected);
+    }
 }
 
 #[test]
@@ -336,4 +371,13 @@ fn racing_threads_never_admit_more_than_the_burst() {
         racers.into_iter().map(|racer| racer.join().expect("no panic")).sum()
     });
     assert_eq!((admitted, bench.engine.usage(7).total_requests), (500, 500));
+}
+
+#[test]
+fn a_deleted_key_claims_no_token() {
+    let bench = Bench::new();
+    let token = bench.token(1);
+    let gone = KeyRecord { deleted_at: Some(Time::from_micros(1)), ..bench.record(9, &token) };
+    bench.put(&bench.record(1, &token));
+    assert_eq!(bench.engine.put(&gone, bench.clock.now()), Ok(()));
 }

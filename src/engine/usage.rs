@@ -46,6 +46,12 @@ fn thread_number() -> usize {
     NUMBER.with(|number| *number)
 }
 
+/// The clock of the window of ids: it never steps, so no step of the wall clock, such as the first
+/// one after boot, makes a report count twice.
+fn window_clock_us(now: Now) -> i64 {
+    i64::try_from(now.mono_ns / 1000).unwrap_or(i64::MAX)
+}
+
 impl UsageKeeper {
     pub(super) fn new(window_us: i64, ids_max: usize) -> Self {
         Self {
@@ -79,7 +85,7 @@ impl UsageKeeper {
 
     pub(super) fn count(&self, report: &Increment<'_>, now: Now) -> IncrementOutcome {
         if let Some(id) = report.id
-            && !self.ids[self.shard(id)].lock().insert(id, now.wall_us)
+            && !self.ids[self.shard(id)].lock().insert(id, window_clock_us(now))
         {
             return IncrementOutcome::Duplicate;
         }
@@ -102,9 +108,16 @@ impl Engine {
         self.usage.ids.iter().flat_map(|shard| shard.lock().take_fresh()).collect()
     }
 
+    /// Puts ids back that could not be stored.
+    pub fn return_fresh_increment_ids(&self, ids: &[u128]) {
+        for id in ids {
+            self.usage.ids[self.usage.shard(*id)].lock().return_fresh(*id);
+        }
+    }
+
     /// Remembers an id that the store had at start.
-    pub fn restore_increment_id(&self, id: u128, seen_at_us: i64) {
-        self.usage.ids[self.usage.shard(id)].lock().restore(id, seen_at_us);
+    pub fn restore_increment_id(&self, id: u128, now: Now) {
+        self.usage.ids[self.usage.shard(id)].lock().restore(id, window_clock_us(now));
     }
 
     /// Keys whose figures have moved since they were last taken, each once.
@@ -122,26 +135,34 @@ impl Engine {
     }
 
     /// A key's figures as they stand, marked as handed over: whatever moves later marks it again.
-    pub fn take_usage(&self, id: u64) -> UsageRow {
+    /// `None` when there is no such key (any more): what is stored of it is to be removed.
+    pub fn take_usage(&self, id: u64) -> Option<UsageRow> {
         self.row(id, true, Reported::clone)
     }
 
     /// A key's figures as they stand.
     #[must_use]
     pub fn usage(&self, id: u64) -> UsageRow {
-        self.row(id, false, Reported::clone)
+        self.row(id, false, Reported::clone).unwrap_or_default()
     }
 
     /// A key's totals as they stand, without endpoints, statuses and errors.
     #[must_use]
     pub fn usage_totals(&self, id: u64) -> UsageRow {
-        self.row(id, false, |kept| Reported { total: kept.total, ..Reported::default() })
+        let totals = |kept: &Reported| Reported { total: kept.total, ..Reported::default() };
+        self.row(id, false, totals).unwrap_or_default()
     }
 
-    fn row(&self, id: u64, handed_over: bool, copy: impl Fn(&Reported) -> Reported) -> UsageRow {
+    fn row(
+        &self,
+        id: u64,
+        handed_over: bool,
+        copy: impl Fn(&Reported) -> Reported,
+    ) -> Option<UsageRow> {
         let mut row = UsageRow::default();
-        if let Some(entry) = self.read().by_id(id) {
-            let mut cell = entry.cell.lock();
+        {
+            let catalog = self.read();
+            let mut cell = catalog.by_id(id)?.cell.lock();
             row.total_requests = cell.total_requests;
             row.last_used_us = cell.last_used_us;
             cell.dirty &= !handed_over;
@@ -150,6 +171,6 @@ impl Engine {
             row.reported = Some(copy(&kept.reported));
             kept.dirty &= !handed_over;
         }
-        row
+        Some(row)
     }
 }

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// An instant, to the nanosecond, years 0 to 9999 as RFC 3339 has them.
+/// The first second of the year 0, and of the year 10000: what RFC 3339 can write.
+const SECONDS: std::ops::Range<i64> = -62_167_219_200..253_402_300_800;
+
+/// An instant, to the nanosecond, years 0 to 9999 (UTC) as RFC 3339 has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time {
     seconds: i64,
@@ -17,9 +20,14 @@ impl Time {
     /// # Errors
     /// One line that shows the form.
     pub fn parse(text: &str) -> Result<Self, String> {
-        OffsetDateTime::parse(text, &Rfc3339).map(Self::from).map_err(|_| {
-            format!("{text:?} is not an RFC 3339 time such as \"2027-03-01T09:00:00Z\"")
-        })
+        // The offset can carry a year of four digits over either end.
+        OffsetDateTime::parse(text, &Rfc3339)
+            .ok()
+            .map(Self::from)
+            .filter(|time| SECONDS.contains(&time.seconds))
+            .ok_or_else(|| {
+                format!("{text:?} is not an RFC 3339 time such as \"2027-03-01T09:00:00Z\"")
+            })
     }
 
     /// The instant this many microseconds after the start of 1970, UTC.
@@ -47,7 +55,9 @@ impl From<OffsetDateTime> for Time {
 /// RFC 3339 with 0, 3, 6 or 9 digits of fraction, as the source system's protobuf JSON writes it.
 impl std::fmt::Display for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let at = OffsetDateTime::from_unix_timestamp(self.seconds).map_err(|_| std::fmt::Error)?;
+        // An instant made from microseconds may lie outside; to fail here would be a panic there.
+        let seconds = self.seconds.clamp(SECONDS.start, SECONDS.end - 1);
+        let at = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| std::fmt::Error)?;
         let (date, clock) = (at.date(), at.time());
         write!(f, "{:04}-{:02}-{:02}T", date.year(), u8::from(date.month()), date.day())?;
         write!(f, "{:02}:{:02}:{:02}", clock.hour(), clock.minute(), clock.second())?;
@@ -84,6 +94,20 @@ mod tests {
         );
         for text in ["", "tomorrow", "2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"] {
             assert!(Time::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn years_that_cannot_be_written_are_not_read() {
+        for text in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+            assert!(Time::parse(text).is_err(), "{text}");
+        }
+        for text in ["9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z"] {
+            assert_eq!(Time::parse(text).expect(text).to_string(), text);
+        }
+        for micros in [i64::MIN, i64::MAX] {
+            let text = Time::from_micros(micros).to_string();
+            assert!(Time::parse(&text).is_ok(), "{text}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! One admin connection: a request at a time, JSON in the same frames.
 
+use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::{Dispatcher, Go, hello, put_error};
@@ -18,6 +20,11 @@ use crate::admin::{Admin, AdminError, Import};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::Engine;
+
+/// Room for one read.
+const READ_BYTES: usize = 16 * 1024;
+/// Streams of imports that one connection may have begun; all but one of the daemon's are refused.
+const STREAMS_MAX: usize = 64;
 
 /// What every admin connection shares.
 pub(super) struct Shared {
@@ -31,12 +38,19 @@ pub(super) struct Shared {
     pub(super) data_connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// Stop reading, finish the request in hand, close.
     pub(super) stop: CancellationToken,
+    /// End at once.
+    pub(super) cut: CancellationToken,
 }
 
 /// Serves one admin connection to its end.
 pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
-    let mut connection =
-        Connection { stream, shared, input: BytesMut::new(), output: BytesMut::new() };
+    let mut connection = Connection {
+        stream,
+        shared,
+        input: BytesMut::new(),
+        output: BytesMut::new(),
+        imports: HashMap::new(),
+    };
     // A request that is read is carried to its end: nothing cancels between store and catalog.
     while let Some(request) = connection.next().await {
         let go = connection.carry_out(&request).await;
@@ -44,6 +58,7 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
             break;
         }
     }
+    connection.abandon_imports().await;
     let _ = connection.flush().await;
 }
 
@@ -58,41 +73,27 @@ struct Connection {
     shared: Arc<Shared>,
     input: BytesMut,
     output: BytesMut,
+    /// Imports that have begun and not ended, by their correlation.
+    imports: HashMap<u32, Stream>,
+}
+
+/// An import on its way in.
+enum Stream {
+    Taking(Import),
+    /// It was answered with an error; what still comes of it is passed over.
+    Refused,
 }
 
 impl Connection {
     /// The next whole request; `None` at the end of the connection.
     async fn next(&mut self) -> Option<Request> {
         let limits = &self.shared.limits;
-        let idle = Duration::from_millis(limits.idle_timeout_ms);
-        let inside = Duration::from_millis(limits.frame_timeout_ms);
-        let stop = self.shared.stop.clone();
-        let arrival = async {
-            if self.input.is_empty() {
-                match timeout(idle, self.stream.read_buf(&mut self.input)).await {
-                    Ok(Ok(1..)) => {}
-                    Ok(_) => return None,
-                    Err(_) => return self.time_out(&format!("nothing was sent for {idle:?}")),
-                }
-            }
-            // One deadline for the whole frame: a trickle of bytes does not extend it.
-            match timeout(inside, self.rest()).await {
-                Ok(request) => request,
-                Err(_) => self.time_out(&format!("a frame was not whole after {inside:?}")),
-            }
-        };
-        tokio::select! {
-            biased;
-            request = arrival => return request,
-            () = stop.cancelled() => {}
-        }
-        let message = "the daemon stops; what it has not answered it has not done";
-        put_error(&mut self.output, 0, ErrorCode::Stopping, message);
-        None
-    }
-
-    /// The request that has begun, once it is whole.
-    async fn rest(&mut self) -> Option<Request> {
+        let (idle, inside) = (
+            Duration::from_millis(limits.idle_timeout_ms),
+            Duration::from_millis(limits.frame_timeout_ms),
+        );
+        let mut alarm = pin!(sleep(idle));
+        let mut began = false;
         loop {
             match frame::decode(&self.input, self.shared.limits.admin_frame_bytes_max) {
                 Ok(Some((frame, bytes))) => {
@@ -107,16 +108,34 @@ impl Connection {
                     return None;
                 }
             }
-            match self.stream.read_buf(&mut self.input).await {
-                Ok(1..) => {}
-                _ => return None,
+            // Once, however many bytes come: a trickle does not extend a frame's time.
+            if !began && !self.input.is_empty() {
+                began = true;
+                alarm.set(sleep(inside));
+            }
+            self.input.reserve(READ_BYTES);
+            tokio::select! {
+                biased;
+                // What is not read by now is not executed; a peer with more to say cannot go on.
+                () = self.shared.stop.cancelled() => {
+                    put_error(&mut self.output, 0, ErrorCode::Stopping, "keygate is stopping");
+                    return None;
+                }
+                read = self.stream.read_buf(&mut self.input) => match read {
+                    Ok(1..) => {}
+                    _ => return None,
+                },
+                () = &mut alarm => {
+                    let message = if began {
+                        format!("a frame was not whole after {} ms", inside.as_millis())
+                    } else {
+                        format!("nothing was sent for {} ms", idle.as_millis())
+                    };
+                    put_error(&mut self.output, 0, ErrorCode::TimedOut, &message);
+                    return None;
+                }
             }
         }
-    }
-
-    fn time_out(&mut self, message: &str) -> Option<Request> {
-        put_error(&mut self.output, 0, ErrorCode::TimedOut, message);
-        None
     }
 
     async fn carry_out(&mut self, request: &Request) -> Go {
@@ -130,13 +149,16 @@ impl Connection {
             return Go::On;
         }
         match opcode {
-            Opcode::Import => self.import(request).await,
+            Opcode::Import => {
+                self.import(request).await;
+                Go::On
+            }
             Opcode::Export => self.export(request).await,
             opcode => {
-                if let Err(error) = self.answer(opcode, request).await {
-                    self.error(header, error.code, &error.message);
-                }
-                Go::On
+                let answered = self.answer(opcode, request).await;
+                let Err(error) = answered else { return Go::On };
+                self.error(header, error.code, &error.message);
+                if error.code.closes() { Go::Close } else { Go::On }
             }
         }
     }
@@ -226,42 +248,47 @@ impl Connection {
         }
     }
 
-    /// Reads the stream to its end and answers once, with the report or the first error.
-    async fn import(&mut self, first: &Request) -> Go {
-        let mut outcome = begin(Arc::clone(&self.shared.admin), first).await;
-        let mut more = first.header.flags.has(Flags::MORE);
-        while more {
-            let Some(request) = self.next().await else {
-                if let Ok(import) = outcome
-                    && let Err(error) = import.roll_back().await
-                {
-                    tracing::error!(%error, "a broken-off import could not be rolled back");
-                }
-                return Go::Close;
-            };
-            let same = request.header.opcode == first.header.opcode
-                && request.header.correlation == first.header.correlation;
-            if !same {
-                let message = "an import's frames stand together; send others before or after";
-                self.error(request.header, ErrorCode::BadPayload, message);
-                continue;
+    /// Takes one frame of an import. Its stream is answered once: after its last frame, or as soon
+    /// as something is wrong; the rest is then passed over. Other requests may stand in between.
+    async fn import(&mut self, request: &Request) {
+        let header = request.header;
+        let last = !header.flags.has(Flags::MORE);
+        let taken = match self.imports.remove(&header.correlation) {
+            Some(Stream::Refused) => Ok(Stream::Refused),
+            Some(Stream::Taking(import)) => take(import, &request.payload).await,
+            None if self.imports.len() < STREAMS_MAX => {
+                begin(Arc::clone(&self.shared.admin), request).await
             }
-            more = request.header.flags.has(Flags::MORE);
-            outcome = match outcome {
-                Ok(import) => take(import, &request.payload).await,
-                // The rest of a stream that has failed is read and dropped.
-                Err(error) => Err(error),
-            };
-        }
-        let report = match outcome {
-            Ok(import) => import.finish().await,
-            Err(error) => Err(error),
+            None => {
+                let message = "too many imports are begun on this connection".to_owned();
+                Err(AdminError { code: ErrorCode::Busy, message })
+            }
         };
-        match report {
-            Ok(report) => self.put(first, &report),
-            Err(error) => self.error(first.header, error.code, &error.message),
+        let taken = match taken {
+            Ok(Stream::Taking(import)) if last => match import.finish().await {
+                Ok(report) => return self.put(request, &report),
+                Err(error) => Err(error),
+            },
+            taken => taken,
+        };
+        let stream = taken.unwrap_or_else(|error| {
+            self.error(header, error.code, &error.message);
+            Stream::Refused
+        });
+        if !last && self.imports.len() < STREAMS_MAX {
+            self.imports.insert(header.correlation, stream);
         }
-        Go::On
+    }
+
+    /// An import whose connection has ended is not executed.
+    async fn abandon_imports(&mut self) {
+        for (_, stream) in self.imports.drain() {
+            if let Stream::Taking(import) = stream
+                && let Err(error) = import.roll_back().await
+            {
+                tracing::error!(%error, "a broken-off import could not be rolled back");
+            }
+        }
     }
 
     fn put(&mut self, request: &Request, body: &impl Serialize) {
@@ -293,15 +320,15 @@ impl Connection {
     }
 }
 
-async fn begin(admin: Arc<Admin>, first: &Request) -> Result<Import, AdminError> {
+async fn begin(admin: Arc<Admin>, first: &Request) -> Result<Stream, AdminError> {
     let chunk: ImportChunk = parse(&first.payload)?;
     let import = Import::begin(admin, chunk.skip_bad).await?;
-    import.take(chunk).await
+    import.take(chunk).await.map(Stream::Taking)
 }
 
-async fn take(import: Import, payload: &[u8]) -> Result<Import, AdminError> {
+async fn take(import: Import, payload: &[u8]) -> Result<Stream, AdminError> {
     match parse(payload) {
-        Ok(chunk) => import.take(chunk).await,
+        Ok(chunk) => import.take(chunk).await.map(Stream::Taking),
         Err(error) => {
             import.roll_back().await?;
             Err(error)

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::dispatch::{Dispatcher, put_error};
-use super::watch::{Order, Watch};
+use super::watch::{Left, Order, Watch};
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
 use crate::engine::Engine;
@@ -57,13 +57,19 @@ where
     };
     loop {
         connection.input.reserve(BUFFER_BYTES);
-        let read = tokio::select! {
-            biased;
-            read = stream.read_buf(&mut connection.input) => read,
-            order = watch.order() => return match order {
-                Order::Stop => connection.finish(&mut stream).await,
-                Order::TimeOut => connection.time_out(&mut stream, shared).await,
+        // A peer that always has more to say must hear of an order too.
+        let read = match watch.given() {
+            Some(order) => Err(order),
+            None => tokio::select! {
+                biased;
+                read = stream.read_buf(&mut connection.input) => Ok(read),
+                order = watch.order() => Err(order),
             },
+        };
+        let read = match read {
+            Ok(read) => read,
+            Err(Order::Stop) => return connection.finish(&mut stream).await,
+            Err(Order::TimeOut) => return connection.time_out(&mut stream, shared).await,
         };
         match read {
             Ok(0) => return End::PeerClosed,
@@ -71,10 +77,18 @@ where
             Err(_) => return End::Broken,
         }
         let now = shared.clock.now();
+        let held = connection.input.len();
         if let Some(end) = connection.answer(&mut stream, now).await {
             return end;
         }
-        watch.note(now, !connection.input.is_empty());
+        watch.note(
+            now,
+            match connection.input.len() {
+                0 => Left::Nothing,
+                left if left < held => Left::NewFrame,
+                _ => Left::SameFrame,
+            },
+        );
     }
 }
 
@@ -88,7 +102,8 @@ struct Connection<'s> {
 
 impl Connection<'_> {
     /// Answers all whole frames there are; the end of the connection, if this is it.
-    async fn answer<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, now: Now) -> Option<End> {
+    async fn answer<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, read: Now) -> Option<End> {
+        let mut now = read;
         loop {
             let drained = self.dispatcher.drain(&self.input, now, &mut self.output);
             self.input.advance(drained.consumed);
@@ -101,6 +116,9 @@ impl Connection<'_> {
             if !drained.full {
                 break;
             }
+            // Writing may have waited for the peer, up to its deadline: what is decided next is
+            // decided at the time it is decided.
+            now = self.clock.now();
         }
         self.shrink();
         None
@@ -152,8 +170,8 @@ impl Connection<'_> {
                 return end;
             }
         }
-        let message = "the daemon stops; what it has not answered it has not done";
-        put_error(&mut self.output, 0, ErrorCode::Stopping, message);
+        // Whatever else the peer had sent has not been executed, and may be sent elsewhere.
+        put_error(&mut self.output, 0, ErrorCode::Stopping, "keygate is stopping");
         self.flush(stream).await.unwrap_or(End::Stopped)
     }
 
@@ -166,5 +184,59 @@ impl Connection<'_> {
         };
         put_error(&mut self.output, 0, ErrorCode::TimedOut, &message);
         self.flush(stream).await.unwrap_or(End::TimedOut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keygate_protocol::{ErrorReply, Flags, Opcode, frame, opcode};
+    use tokio::io::duplex;
+
+    use super::super::dispatch::tests::engine;
+    use super::super::watch::Roster;
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn shared() -> Shared {
+        let clock = Arc::new(ManualClock::new(0));
+        Shared { engine: Arc::new(engine()), clock, limits: Limits::default() }
+    }
+
+    fn pings(count: u32) -> BytesMut {
+        let mut frames = BytesMut::new();
+        for correlation in 1..=count {
+            frame::encode(&mut frames, Opcode::Ping.byte(), Flags::NONE, correlation, |_| {});
+        }
+        frames
+    }
+
+    /// Opcode and correlation of every frame, and the code of the last one if it is an error.
+    fn replies(mut bytes: &[u8]) -> (Vec<(u8, u32)>, Option<ErrorCode>) {
+        let (mut replies, mut code) = (Vec::new(), None);
+        while let Some((reply, taken)) = frame::decode(bytes, 1 << 20).expect("frames") {
+            replies.push((reply.header.opcode, reply.header.correlation));
+            let error = reply.header.opcode == opcode::ERROR;
+            code =
+                error.then(|| ErrorReply::decode(reply.payload).expect("an error").code).flatten();
+            bytes = &bytes[taken..];
+        }
+        (replies, code)
+    }
+
+    #[tokio::test]
+    async fn a_stop_answers_what_was_sent_and_says_that_the_rest_was_not_executed() {
+        let (mut peer, stream) = duplex(1 << 16);
+        let (shared, roster) = (shared(), Roster::default());
+        let watch = roster.enter(shared.clock.now());
+        // One and a half: the half is never executed.
+        let sent = pings(2);
+        peer.write_all(&sent[..sent.len() - 1]).await.expect("sent");
+        roster.stop();
+        assert_eq!(serve(stream, &shared, &watch).await, End::Stopped);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).await.expect("received");
+        let (frames, code) = replies(&received);
+        assert_eq!(frames, [(Opcode::Ping.reply(), 1), (opcode::ERROR, 0)]);
+        assert_eq!(code, Some(ErrorCode::Stopping));
     }
 }

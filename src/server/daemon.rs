@@ -1,6 +1,8 @@
 //! The daemon as a whole: started in order, stopped in the opposite order.
 
+use std::collections::HashSet;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::flush::{Flusher, USAGE_SCHEMA};
+use super::flush::{Flusher, IdBounds, USAGE_SCHEMA};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::worker::{Accepted, Workers};
@@ -107,7 +109,7 @@ impl Daemon {
             &keys,
             Arc::clone(&committer),
             Arc::clone(&clock),
-            window_us,
+            IdBounds { window_us, ids_max: limits.increment_ids_max },
         )?;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
         Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable })
@@ -129,8 +131,8 @@ impl Daemon {
     /// `ready` is called once everything accepts.
     ///
     /// # Errors
-    /// [`StartError::System`] when threads or descriptors cannot be had, [`StartError::Store`]
-    /// when the last flush failed.
+    /// [`StartError::System`] when threads or descriptors cannot be had, [`StartError::Commit`]
+    /// and [`StartError::Store`] when the last flush failed.
     pub async fn run(
         self,
         admin: Arc<Admin>,
@@ -141,11 +143,13 @@ impl Daemon {
         let flush = flusher.start(Duration::from_millis(config.store.usage_flush_interval_ms))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
+        // Cancelled at the stop's deadline: whoever has not ended by then is dropped.
+        let cut = CancellationToken::new();
         let threads = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let workers = Workers::start(threads, || connection::Shared {
+        let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
@@ -160,37 +164,58 @@ impl Daemon {
             unreadable,
             data_connections: Box::new(move || open.upgrade().map_or(0, |open| open.open())),
             stop: drain.clone(),
+            cut: cut.clone(),
         });
-        let tasks = TaskTracker::new();
+        let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(ticks));
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();
         stop.cancelled().await;
         tracing::info!("stopping: what was read is answered, then everything is flushed");
         // No socket file stays behind that nobody answers on.
         drop(listeners);
         drain.cancel();
-        tasks.close();
-        let ended = async {
-            tasks.wait().await;
-            drop(shared);
+        let mut ended = pin!(tasks.end(workers));
+        let deadline = Duration::from_millis(config.limits.stop_deadline_ms);
+        if tokio::time::timeout(deadline, &mut ended).await.is_err() {
+            tracing::warn!("the stop took longer than stop_deadline_ms; connections are dropped");
+            // Nothing may be counted after the last flush. It takes no time: nobody is waited for.
+            cut.cancel();
+            ended.await;
+        }
+        let flushed = tokio::task::spawn_blocking(move || {
+            let flushed = flush.stop();
+            committer.stop()?;
+            Ok::<(), StartError>(flushed?)
+        });
+        flushed.await.map_err(io::Error::other)??;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// What runs on the control thread.
+struct Tasks {
+    /// The accept loops and the ticks. They end with the order to stop.
+    accepting: TaskTracker,
+    /// Admin connections. They end when their request has been carried out.
+    admin: TaskTracker,
+}
+
+impl Tasks {
+    /// Waits until every connection has ended, of either plane: neither waits for the other.
+    async fn end(self, workers: Arc<Workers>) {
+        self.accepting.close();
+        self.admin.close();
+        self.accepting.wait().await;
+        let data = async {
             if let Some(workers) = Arc::into_inner(workers) {
                 // Joining waits for connections, so it has a thread of its own.
                 let _ = tokio::task::spawn_blocking(|| workers.join()).await;
             }
         };
-        let deadline = Duration::from_millis(config.limits.stop_deadline_ms);
-        if tokio::time::timeout(deadline, ended).await.is_err() {
-            tracing::warn!("the stop took longer than stop_deadline_ms; connections are dropped");
-        }
-        let flushed = tokio::task::spawn_blocking(move || {
-            flush.stop();
-            committer.stop()
-        });
-        flushed.await.map_err(io::Error::other)??;
-        tracing::info!("stopped");
-        Ok(())
+        tokio::join!(data, self.admin.wait());
     }
 }
 
@@ -199,12 +224,12 @@ fn accept(
     listeners: &Listeners,
     workers: &Arc<Workers>,
     admin: &Arc<admin::Shared>,
-    tasks: &TaskTracker,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let data = UnixListener::from_std(listeners.data.listener.try_clone()?)?;
     let to = Arc::clone(workers);
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+    tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
         loop {
             let Some((stream, _)) = accepted(data.accept().await).await else { continue };
             if let Some(stream) = usable(stream.into_std()) {
@@ -215,7 +240,7 @@ fn accept(
     for listener in &listeners.tcp {
         let listener = TcpListener::from_std(listener.try_clone()?)?;
         let to = Arc::clone(workers);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
             loop {
                 let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
                 // Replies leave at once: a small one must not wait for an acknowledgement.
@@ -229,15 +254,16 @@ fn accept(
     }
     let listener = UnixListener::from_std(listeners.admin.listener.try_clone()?)?;
     let room = Arc::new(tokio::sync::Semaphore::new(admin.limits.admin_connections_max));
-    let (admin, of_admin) = (Arc::clone(admin), tasks.clone());
-    tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+    let (admin, of_admin) = (Arc::clone(admin), tasks.admin.clone());
+    tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
         loop {
             let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
             match Arc::clone(&room).try_acquire_owned() {
                 Ok(place) => {
                     let admin = Arc::clone(&admin);
                     of_admin.spawn(async move {
-                        admin::serve(stream, admin).await;
+                        let cut = admin.cut.clone();
+                        cut.run_until_cancelled(admin::serve(stream, admin)).await;
                         drop(place);
                     });
                 }
@@ -306,23 +332,27 @@ fn load_pepper(config: &Config, keys: &Keys, committer: &Committer) -> Result<Pe
 /// Loads every key and its usage; answers how many records could not be read.
 fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, StartError> {
     let now = clock.now();
-    let mut unreadable = 0;
+    // A key that cannot be judged denies; the others must not suffer for it.
+    let mut left_out = HashSet::new();
     keys.for_each(|id, record| {
-        match record {
+        let put = match record {
             Ok(record) => {
                 engine.check_room(1)?;
-                engine.put(&record, now)?;
+                engine.put(&record, now).map_err(|error| error.to_string())
             }
-            // A key that cannot be read denies; the others must not suffer for it.
-            Err(error) => {
-                unreadable += 1;
-                tracing::error!(key = id, %error, "a record could not be read");
-            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = put {
+            left_out.insert(id);
+            tracing::error!(key = id, error, "a record could not be loaded");
         }
         Ok::<(), StartError>(())
     })?;
+    let mut unreadable = left_out.len() as u64;
     keys.for_each_usage(USAGE_SCHEMA, |id, row: Result<UsageRow, StoreError>| {
         match row {
+            // Its record may be mended, so its usage stays where it is.
+            Ok(_) if left_out.contains(&id) => {}
             Ok(row) => engine.restore_usage(id, row),
             Err(error) => {
                 unreadable += 1;

@@ -65,8 +65,7 @@ impl Dispatcher<'_> {
         let mut close = false;
         let mut full = false;
         loop {
-            // Each waiting question will add at least its fixed bytes; details come on top, and
-            // are bounded by a batch.
+            // What waits adds a few kilobytes; one that asks for details does not wait.
             if out.len() >= self.reply_bytes_max {
                 full = true;
                 break;
@@ -115,21 +114,24 @@ impl Dispatcher<'_> {
         }
         // Other requests see the effects of the questions before them.
         self.decide(waiting, now, out);
+        // What is not served here is refused for that, whatever its flags mean there.
+        let Some(opcode) = opcode.filter(|opcode| !opcode.is_admin()) else {
+            refuse(header, out);
+            return Go::On;
+        };
+        if !opcode.flags_allowed().has(header.flags) {
+            let message = "this request takes no such flag";
+            put_error(out, header.correlation, ErrorCode::BadPayload, message);
+            return Go::On;
+        }
         let quiet = header.flags == Flags::NO_REPLY;
         match opcode {
-            Some(Opcode::Increment) if quiet || header.flags == Flags::NONE => {
-                self.increment(frame, now, quiet, out);
-            }
-            Some(Opcode::IncrementBatch) if quiet || header.flags == Flags::NONE => {
-                self.increment_batch(frame, now, quiet, out);
-            }
-            _ if header.flags != Flags::NONE => {
-                let message = "this request takes no such flag";
-                put_error(out, header.correlation, ErrorCode::BadPayload, message);
-            }
-            Some(Opcode::ValidateBatch) => self.validate_batch(frame, now, out),
-            Some(Opcode::Hello) => return hello(frame, false, self.frame_bytes_max, out),
-            Some(Opcode::Ping) => ping(frame, out),
+            Opcode::Increment => self.increment(frame, now, quiet, out),
+            Opcode::IncrementBatch => self.increment_batch(frame, now, quiet, out),
+            Opcode::ValidateBatch => self.validate_batch(frame, now, out),
+            Opcode::Hello => return hello(frame, false, self.frame_bytes_max, out),
+            Opcode::Ping => ping(frame, out),
+            // Whole questions without flags are taken above.
             _ => refuse(header, out),
         }
         Go::On
@@ -146,7 +148,9 @@ impl Dispatcher<'_> {
             Ok(question) => {
                 waiting.questions.push(question);
                 waiting.correlations.push(frame.header.correlation);
-                if waiting.questions.is_full() {
+                // Details may be 32 KiB each: they must not pile up beyond what may wait.
+                let large = question.flags.has(ValidateFlags::DETAILS);
+                if large || waiting.questions.is_full() {
                     self.decide(waiting, now, out);
                 }
             }
@@ -300,5 +304,52 @@ fn refuse(header: Header, out: &mut BytesMut) {
             let message = format!("opcode {:#04x} is not known here", header.opcode);
             put_error(out, header.correlation, ErrorCode::UnknownOpcode, &message);
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::EngineLimits;
+    use crate::key::Pepper;
+    use crate::key::token::Prefixes;
+
+    #[test]
+    fn what_is_not_served_here_is_refused_for_that_and_then_for_its_flags() {
+        let engine = engine();
+        let dispatcher =
+            Dispatcher { engine: &engine, frame_bytes_max: 1024, reply_bytes_max: 4096 };
+        let now = Now { mono_ns: 0, wall_us: 0 };
+        for (opcode, flags, code) in [
+            (0x7F, Flags::NONE, ErrorCode::UnknownOpcode),
+            (0x7F, Flags::NO_REPLY, ErrorCode::UnknownOpcode),
+            (0x90, Flags::MORE, ErrorCode::UnknownOpcode),
+            (Opcode::Import.byte(), Flags::MORE, ErrorCode::NotOnThisSocket),
+            (Opcode::Health.byte(), Flags::NONE, ErrorCode::NotOnThisSocket),
+            (Opcode::Ping.byte(), Flags::NO_REPLY, ErrorCode::BadPayload),
+            (Opcode::Validate.byte(), Flags::MORE, ErrorCode::BadPayload),
+            (Opcode::Increment.byte(), Flags::NO_REPLY.with(Flags::MORE), ErrorCode::BadPayload),
+        ] {
+            let mut input = BytesMut::new();
+            frame::encode(&mut input, opcode, flags, 9, |_| {});
+            let mut out = BytesMut::new();
+            let drained = dispatcher.drain(&input, now, &mut out);
+            assert_eq!(drained, Drained { consumed: input.len(), close: false, full: false });
+            let (reply, _) = frame::decode(&out, 4096).expect("a frame").expect("whole");
+            assert_eq!((reply.header.opcode, reply.header.correlation), (opcode::ERROR, 9));
+            let error = ErrorReply::decode(reply.payload).expect("an error");
+            assert_eq!(error.code, Some(code), "{opcode:#04x} {flags:?}");
+        }
+    }
+
+    /// An engine without keys.
+    pub(in crate::server) fn engine() -> Engine {
+        let limits = EngineLimits {
+            keys_max: 1000,
+            expiry_warning_us: 0,
+            increment_id_window_us: 3_600_000_000,
+            increment_ids_max: 1000,
+        };
+        Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits)
     }
 }

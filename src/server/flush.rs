@@ -12,15 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::store::{CommitError, Committer, Keys, StoreError, Write, plan};
-use crate::usage::UsageRow;
 
-/// The newest schema of a usage row. Raised with every change of [`UsageRow`].
+/// The newest schema of a usage row. Raised with every change of [`crate::usage::UsageRow`].
 pub(super) const USAGE_SCHEMA: u16 = 1;
 /// The newest schema of a chunk of ids.
 const IDS_SCHEMA: u16 = 1;
 /// Ids in one row: at most 17 bytes each.
 const IDS_IN_CHUNK: usize = 16 * 1024;
-/// Keys whose figures are gathered at a time.
+/// Keys whose figures are gathered at a time, and outdated chunks that are removed at a time.
 const KEYS_AT_A_TIME: usize = 400;
 
 /// Ids of `Increment`s that were counted.
@@ -36,17 +35,34 @@ pub(super) struct Flusher {
     engine: Arc<Engine>,
     committer: Arc<Committer>,
     clock: Arc<dyn Clock>,
-    window_us: i64,
-    /// Chunks in the store, oldest first: their number and time.
-    chunks: VecDeque<(u64, i64)>,
+    bounds: IdBounds,
+    /// Chunks in the store, oldest first.
+    chunks: VecDeque<StoredChunk>,
+    /// Ids in all of them.
+    ids_stored: usize,
     next_chunk: u64,
     failing: bool,
+}
+
+/// For how long, and how many, ids of `Increment`s are remembered: whichever ends first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IdBounds {
+    pub(super) window_us: i64,
+    pub(super) ids_max: usize,
+}
+
+/// What is known of a chunk without reading it again.
+#[derive(Debug, Clone, Copy)]
+struct StoredChunk {
+    seq: u64,
+    at_us: i64,
+    ids: usize,
 }
 
 /// The handle of the flushing thread.
 pub(super) struct FlushThread {
     stop: Sender<()>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Result<(), CommitError>>,
 }
 
 impl Flusher {
@@ -56,29 +72,36 @@ impl Flusher {
         keys: &Keys,
         committer: Arc<Committer>,
         clock: Arc<dyn Clock>,
-        window_us: i64,
+        bounds: IdBounds,
     ) -> Result<Self, StoreError> {
         let mut chunks = VecDeque::new();
-        let now_us = clock.now().wall_us;
+        let now = clock.now();
         keys.for_each_increments(IDS_SCHEMA, |seq, chunk: Result<IdChunk, StoreError>| {
-            match chunk {
-                Ok(chunk) => {
-                    chunks.push_back((seq, chunk.at_us));
-                    if now_us.saturating_sub(chunk.at_us) < window_us {
-                        chunk.ids.iter().for_each(|id| engine.restore_increment_id(*id, now_us));
+            chunks.push_back(match chunk {
+                Ok(IdChunk { at_us, ids }) => {
+                    if now.wall_us.saturating_sub(at_us) < bounds.window_us {
+                        ids.iter().for_each(|id| engine.restore_increment_id(*id, now));
                     }
+                    StoredChunk { seq, at_us, ids: ids.len() }
                 }
                 Err(error) => {
                     // Its reports may be counted once more; its row goes with the oldest.
                     tracing::error!(%error, seq, "ids of reports could not be read");
-                    chunks.push_back((seq, i64::MIN));
+                    StoredChunk { seq, at_us: i64::MIN, ids: 0 }
                 }
-            }
+            });
             Ok::<(), StoreError>(())
         })?;
-        let next_chunk = chunks.back().map_or(0, |(seq, _)| seq + 1);
-        let failing = false;
-        Ok(Self { engine, committer, clock, window_us, chunks, next_chunk, failing })
+        Ok(Self {
+            next_chunk: chunks.back().map_or(0, |chunk| chunk.seq + 1),
+            ids_stored: chunks.iter().map(|chunk| chunk.ids).sum(),
+            failing: false,
+            engine,
+            committer,
+            clock,
+            bounds,
+            chunks,
+        })
     }
 
     /// Starts the thread that flushes every `interval`.
@@ -86,18 +109,19 @@ impl Flusher {
         let (stop, stopped): (_, Receiver<()>) = bounded(0);
         let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                self.flush();
+                let _ = self.flush();
             }
             // A clean stop loses nothing: the connections have ended before.
-            self.flush();
+            self.flush()
         };
         let thread = std::thread::Builder::new().name("keygate-usage".to_owned()).spawn(run)?;
         Ok(FlushThread { stop, thread })
     }
 
-    fn flush(&mut self) {
+    /// Writes what has moved. What could not be written is taken again the next time.
+    fn flush(&mut self) -> Result<(), CommitError> {
         let outcome = self.flush_ids().and_then(|()| self.flush_figures());
-        match outcome {
+        match &outcome {
             Ok(()) if self.failing => {
                 self.failing = false;
                 tracing::info!("usage is written again");
@@ -108,30 +132,52 @@ impl Flusher {
             }
             _ => {}
         }
+        outcome
     }
 
     /// Ids go first: if only they survive a crash, a retry of a report that was lost is not counted
     /// twice but not at all, which is within what a crash may lose.
     fn flush_ids(&mut self) -> Result<(), CommitError> {
-        let now_us = self.clock.now().wall_us;
         let ids = self.engine.take_fresh_increment_ids();
-        let mut units = Vec::new();
-        while let Some(&(seq, at_us)) = self.chunks.front()
-            && now_us.saturating_sub(at_us) > self.window_us
-            && !ids.is_empty()
-        {
-            self.chunks.pop_front();
-            units.push(vec![Write::remove_increments(seq)]);
-        }
-        for ids in ids.chunks(IDS_IN_CHUNK) {
-            let chunk = IdChunk { at_us: now_us, ids: ids.to_vec() };
-            if let Ok(write) = Write::increments(self.next_chunk, IDS_SCHEMA, &chunk) {
-                units.push(vec![write]);
-                self.chunks.push_back((self.next_chunk, now_us));
-                self.next_chunk += 1;
+        let mut left = ids.as_slice();
+        while !left.is_empty() {
+            let (these, later) = left.split_at(left.len().min(IDS_IN_CHUNK));
+            if let Err(error) = self.write_ids(these) {
+                self.engine.return_fresh_increment_ids(left);
+                return Err(error);
             }
+            left = later;
         }
-        plan::jobs(units).try_for_each(|job| self.committer.commit(job, true))
+        Ok(())
+    }
+
+    /// Writes a chunk and removes those that no restart will ask for, all or nothing.
+    fn write_ids(&mut self, ids: &[u128]) -> Result<(), CommitError> {
+        let (seq, at_us) = (self.next_chunk, self.clock.now().wall_us);
+        let chunk = IdChunk { at_us, ids: ids.to_vec() };
+        // It fits: a row takes four times as many.
+        let Ok(write) = Write::increments(seq, IDS_SCHEMA, &chunk) else { return Ok(()) };
+        let outdated = self.outdated(at_us, ids.len());
+        let removals = self.chunks.iter().take(outdated);
+        let removals = removals.map(|chunk| Write::remove_increments(chunk.seq));
+        self.committer.commit(std::iter::once(write).chain(removals).collect(), true)?;
+        let freed: usize = self.chunks.drain(..outdated).map(|chunk| chunk.ids).sum();
+        self.ids_stored = self.ids_stored - freed + ids.len();
+        self.chunks.push_back(StoredChunk { seq, at_us, ids: ids.len() });
+        self.next_chunk += 1;
+        Ok(())
+    }
+
+    /// How many of the oldest chunks are past the window, or have as many newer ids behind them as
+    /// are remembered at all.
+    fn outdated(&self, now_us: i64, more: usize) -> usize {
+        let mut newer = self.ids_stored + more;
+        let of_old = self.chunks.iter().take(KEYS_AT_A_TIME).take_while(|chunk| {
+            newer -= chunk.ids;
+            now_us.saturating_sub(chunk.at_us) > self.bounds.window_us
+                || newer >= self.bounds.ids_max
+        });
+        of_old.count()
     }
 
     fn flush_figures(&self) -> Result<(), CommitError> {
@@ -150,8 +196,12 @@ impl Flusher {
 
     fn write_figures(&self, ids: &[u64]) -> Result<(), CommitError> {
         let units = ids.iter().filter_map(|id| {
-            let row: UsageRow = self.engine.take_usage(*id);
-            Write::usage(*id, USAGE_SCHEMA, &row).ok().map(|write| vec![write])
+            let write = match self.engine.take_usage(*id) {
+                Some(row) => Write::usage(*id, USAGE_SCHEMA, &row).ok()?,
+                // The key was purged, perhaps while its figures were on their way here.
+                None => Write::remove_usage(*id),
+            };
+            Some(vec![write])
         });
         plan::jobs(units).try_for_each(|job| self.committer.commit(job, true))
     }
@@ -159,10 +209,133 @@ impl Flusher {
 
 impl FlushThread {
     /// Flushes once more and ends the thread.
-    pub(super) fn stop(self) {
+    ///
+    /// # Errors
+    /// That of the last flush: what was counted since the one before is lost.
+    pub(super) fn stop(self) -> Result<(), CommitError> {
         drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the usage thread panicked");
+        self.thread.join().unwrap_or_else(|_| {
+            let what = "standard error has the panic".to_owned();
+            Err(StoreError::Panicked { doing: "write usage", what }.into())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::super::dispatch::tests::engine;
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::key::KeyRecord;
+    use crate::store::{CommitterOptions, MemoryStore, Store, layout};
+    use keygate_protocol::{Increment, IncrementOutcome};
+
+    const BOUNDS: IdBounds = IdBounds { window_us: 60_000_000, ids_max: 1000 };
+
+    struct Bench {
+        store: Arc<MemoryStore>,
+        keys: Keys,
+        clock: Arc<ManualClock>,
+        flusher: Flusher,
+    }
+
+    impl Bench {
+        fn new(bounds: IdBounds) -> Self {
+            let store = Arc::new(MemoryStore::new());
+            let keys = Keys::open(Arc::clone(&store) as Arc<dyn Store>).expect("a store");
+            let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
+            let flusher = Self::flusher(&keys, &clock, bounds);
+            Self { store, keys, clock, flusher }
         }
+
+        /// A start: an engine with key 7, and what the store has of its usage.
+        fn flusher(keys: &Keys, clock: &Arc<ManualClock>, bounds: IdBounds) -> Flusher {
+            let committer = Committer::start(keys, &CommitterOptions::default()).expect("threads");
+            let engine = Arc::new(engine());
+            let key_hash = Some(engine.pepper().seal_token(b"a token"));
+            let record = KeyRecord { id: 7, key_hash, ..KeyRecord::default() };
+            engine.put(&record, clock.now()).expect("room");
+            let clock = Arc::clone(clock) as Arc<dyn Clock>;
+            Flusher::restore(engine, keys, Arc::new(committer), clock, bounds).expect("readable")
+        }
+
+        fn report(&self, id: u128) -> IncrementOutcome {
+            let report = Increment {
+                key_id: 7,
+                count: 1,
+                latency_us: None,
+                status: None,
+                endpoint: None,
+                error: None,
+                id: Some(id),
+            };
+            self.flusher.engine.increment(&report, self.clock.now())
+        }
+
+        fn rows(&self, prefix: u8) -> usize {
+            self.store.scan(&[prefix], None, 10_000).expect("readable").len()
+        }
+    }
+
+    #[test]
+    fn a_purged_key_leaves_no_usage_behind() {
+        let mut bench = Bench::new(BOUNDS);
+        bench.report(1);
+        bench.flusher.flush().expect("written");
+        assert_eq!(bench.rows(layout::USAGE), 1);
+        // The purge comes between the gathering of the figures and their commit.
+        bench.report(2);
+        let moved = bench.flusher.engine.take_moved();
+        let row = bench.flusher.engine.take_usage(7).expect("the key is there");
+        bench.flusher.committer.commit(vec![Write::remove_usage(7)], true).expect("purged");
+        bench.flusher.engine.remove(7);
+        let late = Write::usage(7, USAGE_SCHEMA, &row).expect("small");
+        bench.flusher.committer.commit(vec![late], true).expect("written");
+        assert_eq!((moved.as_slice(), bench.rows(layout::USAGE)), ([7].as_slice(), 1));
+        bench.flusher.flush().expect("written");
+        assert_eq!(bench.rows(layout::USAGE), 0);
+    }
+
+    #[test]
+    fn ids_that_could_not_be_written_are_written_later() {
+        let mut bench = Bench::new(BOUNDS);
+        // Nothing takes the place of a store that is busy for a moment but one that has stopped.
+        let good = std::mem::replace(
+            &mut bench.flusher.committer,
+            Arc::new(Committer::start(&bench.keys, &CommitterOptions::default()).expect("threads")),
+        );
+        bench.flusher.committer.stop().expect("stopped");
+        bench.report(1);
+        assert!(bench.flusher.flush().is_err());
+        bench.flusher.committer = good;
+        bench.flusher.flush().expect("written");
+        bench.flusher = Bench::flusher(&bench.keys, &bench.clock, BOUNDS);
+        assert_eq!(bench.report(1), IncrementOutcome::Duplicate, "also after a restart");
+    }
+
+    #[test]
+    fn stored_ids_are_bounded_by_time_and_by_number() {
+        let mut bench = Bench::new(IdBounds { ids_max: 10, ..BOUNDS });
+        for id in 0..100 {
+            bench.report(id);
+            bench.flusher.flush().expect("written");
+            assert!(bench.rows(layout::INCREMENTS) <= 11, "{id}");
+        }
+        bench.clock.advance_us(61_000_000);
+        bench.report(1000);
+        bench.flusher.flush().expect("written");
+        assert_eq!(bench.rows(layout::INCREMENTS), 1);
+        assert_eq!((bench.flusher.ids_stored, bench.flusher.chunks.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_last_flush_tells_whether_it_was_written() {
+        let bench = Bench::new(BOUNDS);
+        bench.report(1);
+        bench.store.fail_apply(1, ErrorKind::StorageFull);
+        let thread = bench.flusher.start(Duration::from_secs(3600)).expect("a thread");
+        assert!(thread.stop().is_err());
     }
 }

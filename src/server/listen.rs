@@ -144,7 +144,7 @@ fn inherited(config: &Config) -> Result<Inherited, ListenError> {
 /// mode is set.
 fn bind(path: &Path, mode: u32) -> Result<UnixSocket, ListenError> {
     let failed = |doing| move |error| ListenError::Path { doing, path: path.to_owned(), error };
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path.parent() {
         make_directory(parent).map_err(|error| ListenError::Path {
             doing: "make",
             path: parent.to_owned(),
@@ -159,13 +159,22 @@ fn bind(path: &Path, mode: u32) -> Result<UnixSocket, ListenError> {
     Ok(UnixSocket { listener, path: path.to_owned(), made_here: true })
 }
 
-/// A directory that others may pass through: the sockets' own modes guard them.
+/// A directory that others may pass through, and so its parents: the sockets' own modes guard
+/// them. What is there already keeps its mode.
 fn make_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+    if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    std::fs::create_dir_all(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+    if let Some(parent) = path.parent() {
+        make_directory(parent)?;
+    }
+    match std::fs::create_dir(path) {
+        // Two daemons may start at once.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        // The umask had its say on the mode.
+        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)),
+    }
 }
 
 /// Removes the socket file of a daemon that is dead; a live one is named.
@@ -233,6 +242,21 @@ mod tests {
         let dead = dir.path().join("dead.sock");
         drop(UnixListener::bind(&dead).expect("a socket"));
         bind(&dead, ADMIN_MODE).expect("the stale file is replaced");
+    }
+
+    #[test]
+    fn every_directory_that_is_made_lets_others_pass() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mode = |path: &str| {
+            let metadata = std::fs::metadata(dir.path().join(path)).expect("made");
+            metadata.permissions().mode() & 0o777
+        };
+        // The umask belongs to the whole process, so a parent's own mode stands in for it.
+        std::fs::create_dir(dir.path().join("there")).expect("a directory");
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(dir.path().join("there"), private).expect("its mode");
+        make_directory(&dir.path().join("there/a/b")).expect("made");
+        assert_eq!(["there", "there/a", "there/a/b"].map(mode), [0o700, 0o755, 0o755]);
     }
 
     #[test]

@@ -20,11 +20,23 @@ pub(super) enum Order {
     TimeOut,
 }
 
+/// What a read has left in the input once everything whole is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing: the read ended where a frame does.
+    Nothing,
+    /// The beginning of a frame that this read has brought.
+    NewFrame,
+    /// More of the frame that was there before, and not yet all of it.
+    SameFrame,
+}
+
 /// What a worker knows of one connection.
 #[derive(Debug)]
 pub(super) struct Watch {
     last_read_ns: Cell<u64>,
-    /// Since when the input ends inside a frame. A trickle of bytes does not extend its time.
+    /// Since when the input ends inside the same frame. A trickle of bytes does not extend its
+    /// time; a busy peer, whose every read ends inside another frame, is not late.
     frame_since_ns: Cell<Option<u64>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
@@ -40,11 +52,19 @@ impl Watch {
         }
     }
 
-    /// Notes a read, and whether it ended inside a frame.
-    pub(super) fn note(&self, now: Now, inside_frame: bool) {
+    /// Notes a read and what it has left.
+    pub(super) fn note(&self, now: Now, left: Left) {
         self.last_read_ns.set(now.mono_ns);
-        let since = self.frame_since_ns.get().unwrap_or(now.mono_ns);
-        self.frame_since_ns.set(inside_frame.then_some(since));
+        self.frame_since_ns.set(match left {
+            Left::Nothing => None,
+            Left::NewFrame => Some(now.mono_ns),
+            Left::SameFrame => self.frame_since_ns.get().or(Some(now.mono_ns)),
+        });
+    }
+
+    /// The order that was given, for a connection that never has to wait for its peer.
+    pub(super) fn given(&self) -> Option<Order> {
+        self.order.get()
     }
 
     /// Waits for an order.
@@ -129,13 +149,17 @@ mod tests {
             watch.order.take().is_some()
         };
         assert!(!late(99) && late(100), "silent since it came");
-        watch.note(at(100), false);
+        watch.note(at(100), Left::Nothing);
         assert!(!late(199));
-        watch.note(at(200), true);
-        watch.note(at(209), true);
+        watch.note(at(200), Left::NewFrame);
+        watch.note(at(209), Left::SameFrame);
         assert!(late(210), "more bytes of the same frame do not extend its time");
-        watch.note(at(211), false);
+        watch.note(at(211), Left::Nothing);
         assert!(!late(230));
+        for ms in 231..260 {
+            watch.note(at(ms), Left::NewFrame);
+            assert!(!late(ms), "each read ended a frame and began another");
+        }
         roster.stop();
         assert_eq!(watch.order.get(), Some(Order::Stop));
     }

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use keygate_protocol::ErrorCode;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Shared, serve};
@@ -57,10 +58,15 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts `count` threads.
-    pub(super) fn start(count: usize, make_shared: impl Fn() -> Shared) -> io::Result<Self> {
+    /// Starts `count` threads. Once they were told to stop, `cut` drops the connections that have
+    /// not ended by then.
+    pub(super) fn start(
+        count: usize,
+        cut: &CancellationToken,
+        make_shared: impl Fn() -> Shared,
+    ) -> io::Result<Self> {
         let connections_max = make_shared().limits.connections_max;
-        let start = |number| Worker::start(number, make_shared());
+        let start = |number| Worker::start(number, cut.clone(), make_shared());
         let workers = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
         Ok(Self { workers, connections_max })
     }
@@ -107,7 +113,7 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(number: usize, shared: Shared) -> io::Result<Self> {
+    fn start(number: usize, cut: CancellationToken, shared: Shared) -> io::Result<Self> {
         let (queue, messages) = mpsc::unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&open);
@@ -122,7 +128,12 @@ impl Worker {
                 Err(error) => return drop(started.send(Err(error))),
             };
             drop(started.send(Ok(())));
-            runtime.block_on(work(messages, shared, count));
+            runtime.block_on(async {
+                tokio::select! {
+                    () = work(messages, shared, count) => {}
+                    () = cut.cancelled() => {}
+                }
+            });
         };
         let thread =
             std::thread::Builder::new().name(format!("keygate-data-{number}")).spawn(run)?;
@@ -131,7 +142,8 @@ impl Worker {
     }
 }
 
-/// A worker's life: until the queue ends, and then until its last connection has.
+/// A worker's life: until the queue ends, and then until its last connection has. Its connections
+/// end at once with the runtime.
 async fn work(
     mut messages: mpsc::UnboundedReceiver<Message>,
     shared: Shared,
@@ -180,4 +192,44 @@ async fn run_connection(socket: Accepted, shared: &Shared, watch: &Watch) {
         },
     };
     tracing::debug!(?end, "a connection ended");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use bytes::BytesMut;
+    use keygate_protocol::{Flags, Opcode, frame};
+
+    use super::super::dispatch::tests::engine;
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::config::Limits;
+
+    #[test]
+    fn a_peer_that_does_not_read_does_not_outlive_the_cut() {
+        let cut = CancellationToken::new();
+        let engine = Arc::new(engine());
+        let workers = Workers::start(1, &cut, || Shared {
+            engine: Arc::clone(&engine),
+            clock: Arc::new(ManualClock::new(0)),
+            limits: Limits { write_timeout_ms: 3_600_000, ..Limits::default() },
+        });
+        let workers = workers.expect("a thread");
+        let (mut peer, served) = UnixStream::pair().expect("a pair");
+        served.set_nonblocking(true).expect("not blocking");
+        workers.hand_over(Accepted::Unix(served));
+        // Writes until nothing is taken any more: the replies have filled the other direction.
+        peer.set_write_timeout(Some(std::time::Duration::from_millis(200))).expect("a timeout");
+        let mut ping = BytesMut::new();
+        frame::encode(&mut ping, Opcode::Ping.byte(), Flags::NONE, 1, |out| {
+            out.resize(out.len() + 60_000, 0);
+        });
+        while peer.write_all(&ping).is_ok() {}
+        assert_eq!(workers.open(), 1);
+        cut.cancel();
+        // Without the cut this waits for an hour.
+        workers.join();
+    }
 }

@@ -17,6 +17,12 @@ use crate::key::{KeyRecord, Status};
 /// Rows read at a time by a scan of everything.
 const CHUNK_ROWS: usize = 512;
 
+/// Records read at a time by a page: each may have 1 MiB.
+const RECORDS_AT_A_TIME: usize = 64;
+
+/// Bytes of records after which a page ends.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Chunks that a scan of everything is ahead of whoever takes them.
 const CHUNKS_AHEAD: usize = 4;
 
@@ -77,17 +83,17 @@ impl Keys {
         self.store.bytes_on_disk()
     }
 
-    /// One key. Those of an import that is under way are not there yet.
+    /// One key; one of an import that is under way, too.
     ///
     /// # Errors
     /// As [`Store::get`].
     pub fn get(&self, id: u64) -> Result<Option<KeyRecord>, StoreError> {
-        let Some(row) = self.store.get(&layout::record(id))? else { return Ok(None) };
-        let record = plan::stored_record(id, &row)?;
-        Ok(self.is_settled(record.import)?.then_some(record))
+        let row = self.store.get(&layout::record(id))?;
+        row.map(|bytes| plan::stored_record(id, &bytes)).transpose()
     }
 
-    /// At most `limit` keys (at least 1) after the id `after` that pass the filter.
+    /// At most `limit` keys (at least 1) after the id `after` that pass the filter; fewer when they
+    /// are large. A record that cannot be read is logged and left out.
     ///
     /// # Errors
     /// As [`Store::scan`].
@@ -99,36 +105,38 @@ impl Keys {
     ) -> Result<Page, StoreError> {
         let limit = limit.max(1);
         let prefix = filter.prefix();
+        let of_records = prefix == [layout::RECORD];
+        // Rows of records are large, those of an index are a few bytes.
+        let rows_max = if of_records { RECORDS_AT_A_TIME } else { CHUNK_ROWS };
         let mut page = Page::default();
         let mut last = after;
-        let mut examined = 0;
-        // Neighbours came with the same import as a rule: what was found of it is kept.
-        let mut settled = (0, true);
-        while page.records.len() < limit && examined < EXAMINED_MAX {
-            let wanted = (limit - page.records.len()).clamp(32, CHUNK_ROWS);
+        let (mut examined, mut bytes) = (0, 0);
+        while page.records.len() < limit && examined < EXAMINED_MAX && bytes < PAGE_BYTES {
+            let wanted = (limit - page.records.len()).clamp(32, rows_max);
             let from = last.map(|id| layout::with_id(&prefix, id));
             let rows = self.store.scan(&prefix, from.as_deref(), wanted)?;
             let at_end = rows.len() < wanted;
             examined += rows.len();
             for (key, value) in rows {
-                if page.records.len() == limit {
+                if page.records.len() == limit || bytes >= PAGE_BYTES {
                     page.next = last;
                     return Ok(page);
                 }
                 let id = id_of(&key)?;
                 last = Some(id);
+                let row =
+                    if of_records { Some(value) } else { self.store.get(&layout::record(id))? };
+                let Some(row) = row else { continue };
                 // A row of an index may be older than the record: the filter decides.
-                let record = match prefix.as_slice() {
-                    [layout::RECORD] => {
-                        let record = plan::stored_record(id, &value)?;
-                        if record.import != settled.0 {
-                            settled = (record.import, self.is_settled(record.import)?);
-                        }
-                        settled.1.then_some(record)
+                match plan::stored_record(id, &row) {
+                    Ok(record) if filter.passes(&record) => {
+                        bytes += row.len();
+                        page.records.push(record);
                     }
-                    _ => self.get(id)?,
-                };
-                page.records.extend(record.filter(|record| filter.passes(record)));
+                    Ok(_) => {}
+                    // The others must still come out: an export is the backup.
+                    Err(error) => tracing::error!(key = id, %error, "a record was passed over"),
+                }
             }
             if at_end {
                 return Ok(page);
@@ -222,11 +230,6 @@ impl Keys {
     /// As [`Store::get`].
     pub fn pending_import(&self) -> Result<Option<u64>, StoreError> {
         self.number(PENDING_IMPORT)
-    }
-
-    /// Whether what an import brought is there to stay; 0 is no import.
-    fn is_settled(&self, import: u64) -> Result<bool, StoreError> {
-        Ok(import == 0 || self.pending_import()? != Some(import))
     }
 
     /// Removes everything that the import brought, and then its mark. `commit` writes one job; the

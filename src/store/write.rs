@@ -136,6 +136,12 @@ impl Write {
         Self::row(layout::usage(id), schema, figures)
     }
 
+    /// Removes a key's usage.
+    #[must_use]
+    pub fn remove_usage(id: u64) -> Self {
+        Self::Row(RowWrite(Op::Remove { key: layout::usage(id) }))
+    }
+
     /// A chunk of the ids of counted increments.
     ///
     /// # Errors

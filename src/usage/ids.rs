@@ -32,11 +32,18 @@ impl SeenIds {
     /// Whether the id is new; remembers it.
     pub fn insert(&mut self, id: u128, now_us: i64) -> bool {
         let new = self.restore(id, now_us);
-        // What a stalled flush cannot take is at most what is remembered anyway.
-        if new && self.fresh.len() < self.max {
-            self.fresh.push(id);
+        if new {
+            self.return_fresh(id);
         }
         new
+    }
+
+    /// Has an id taken again, that could not be stored.
+    pub fn return_fresh(&mut self, id: u128) {
+        // What a stalled flush cannot take is at most what is remembered anyway.
+        if self.fresh.len() < self.max {
+            self.fresh.push(id);
+        }
     }
 
     /// Remembers an id that the store already has.

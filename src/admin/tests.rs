@@ -1,0 +1,92 @@
+//! The operations against a store in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use keygate_protocol::ErrorCode;
+use keygate_protocol::admin::{ImportChunk, KeyDelete, KeyList, KeyRef, KeySetStatus};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{Admin, AdminError, Import};
+use crate::clock::ManualClock;
+use crate::engine::{Engine, EngineLimits};
+use crate::key::Pepper;
+use crate::key::token::Prefixes;
+use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
+
+fn admin() -> Arc<Admin> {
+    let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
+    let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
+    let limits = EngineLimits {
+        keys_max: 100_000,
+        expiry_warning_us: 0,
+        increment_id_window_us: 1_000_000,
+        increment_ids_max: 1000,
+    };
+    let engine = Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits);
+    let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
+    Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, 1000))
+}
+
+fn records(records: impl IntoIterator<Item = serde_json::Value>) -> ImportChunk {
+    let raw = |record: serde_json::Value| RawValue::from_string(record.to_string()).expect("JSON");
+    ImportChunk { skip_bad: false, records: records.into_iter().map(raw).collect() }
+}
+
+fn record(id: u64) -> serde_json::Value {
+    json!({"id": id.to_string(), "key_hash": format!("{id:064x}"), "name": "imported"})
+}
+
+fn of(id: u64) -> KeyRef {
+    KeyRef { id: id.to_string() }
+}
+
+fn code<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
+    result.err().map(|error| error.code)
+}
+
+#[tokio::test]
+async fn keys_of_an_import_are_not_there_until_it_is_whole() {
+    let admin = admin();
+    let import = Import::begin(Arc::clone(&admin), false).await.expect("begun");
+    let import = import.take(records([record(1), record(2)])).await.expect("taken");
+    let revoke = KeySetStatus { id: "1".to_owned(), status: "REVOKED".to_owned(), reason: None };
+    let purge = KeyDelete { id: "1".to_owned(), purge: true };
+    assert_eq!(code(admin.get(of(1)).await), Some(ErrorCode::NotFound));
+    assert_eq!(code(admin.set_status(revoke.clone()).await), Some(ErrorCode::NotFound));
+    assert_eq!(code(admin.delete(purge).await), Some(ErrorCode::NotFound));
+    assert!(admin.list(KeyList::default()).await.expect("a list")[0].keys.is_empty());
+    assert!(admin.export(None).await.expect("an export").0[0].keys.is_empty());
+    assert_eq!(admin.engine.key_count(), 0, "nothing above has shown it to decisions");
+    assert_eq!(import.finish().await.expect("whole").imported, 2);
+    assert_eq!(code(admin.set_status(revoke).await), None);
+    assert_eq!(admin.list(KeyList::default()).await.expect("a list")[0].keys.len(), 2);
+    assert_eq!(admin.engine.key_count(), 2);
+}
+
+#[tokio::test]
+async fn an_import_that_was_left_behind_does_not_stop_the_next() {
+    let admin = admin();
+    // Its roll-back failed because the store was busy, so its mark and its rows are still there.
+    let import = Import::begin(Arc::clone(&admin), false).await.expect("begun");
+    drop(import.take(records([record(1)])).await.expect("taken"));
+    assert_ne!(admin.pending_import.load(Ordering::Acquire), 0);
+    let import = Import::begin(Arc::clone(&admin), false).await.expect("begun");
+    let import = import.take(records([record(1), record(2)])).await.expect("taken");
+    let report = import.finish().await.expect("whole");
+    assert_eq!((report.imported, report.problems), (2, vec![]));
+}
+
+#[tokio::test]
+async fn a_report_fits_a_frame_whatever_the_records_say() {
+    let admin = admin();
+    let import = Import::begin(Arc::clone(&admin), true).await.expect("begun");
+    let bad = (0..2000).map(|n| json!({ format!("{n}{}", "\u{1}".repeat(300)): n }));
+    let import = import.take(records(bad)).await.expect("taken");
+    let report = import.finish().await.expect("a report");
+    assert_eq!((report.imported, report.skipped), (0, 2000));
+    assert!(report.problems.len() > 100);
+    let bytes = serde_json::to_vec(&report).expect("JSON").len();
+    assert!(bytes < 600_000, "{bytes}");
+}
