@@ -2,7 +2,7 @@
 //! the request, demands a scope, and reports what became of each request.
 //!
 //! ```console
-//! $ KEYGATE_SOCKET=/run/keygate/data.sock cargo run --example axum_guard
+//! $ KEYGATE_SOCKET=/run/keygate/keygate.sock cargo run --example axum_guard
 //! $ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:3000/leads/1
 //! ```
 
@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let socket = std::env::var_os("KEYGATE_SOCKET");
-    let socket = socket.unwrap_or_else(|| "/run/keygate/data.sock".into());
+    let socket = socket.unwrap_or_else(|| "/run/keygate/keygate.sock".into());
     // A guard stands in the way of every request: better a quick 503 than a slow one.
     let client = Client::builder(Endpoint::unix(socket))
         .timeout(Duration::from_millis(250))

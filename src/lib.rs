@@ -1,4 +1,37 @@
 //! keygate: may this API key do this, now?
+//!
+//! A program that asks needs [`client`] and nothing else here. Who wants to understand the daemon
+//! reads in this order; each module's own page says where to go on, and `ARCHITECTURE.md` tells the
+//! way of one request through all of them.
+//!
+//! The core is pure: time comes in as an argument, sockets and disks stay out.
+//!
+//! 1. [`key`]: the domain. The record and its one table of fields, tokens and what is kept of
+//!    them, states, scopes.
+//! 2. [`limit`]: rates, exact, and all limits of a key judged at one instant.
+//! 3. [`usage`]: what a key was used for, with a bound on everything.
+//! 4. [`engine`]: the decision. The catalog of compiled keys, `Validate` and `Increment`.
+//!
+//! What survives, and who changes it:
+//!
+//! 5. [`store`]: five verbs over sled or memory; a record and its index rows in one batch; the one
+//!    thread that writes.
+//! 6. [`admin`]: the operations of the admin socket. The store first, then the catalog.
+//!
+//! What moves bytes and decides nothing:
+//!
+//! 7. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
+//! 8. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
+//!    nothing of the daemon.
+//! 9. [`cli`]: one file per command.
+//!
+//! Beside them stand [`config`], parsed once, and [`clock`], the only file of the daemon that reads
+//! time.
+//!
+//! Arrows go one way: main → cli → server → admin → engine → {limit, usage, key}; server, admin,
+//! engine and client → `keygate_protocol`; admin and server → store through its trait.
+//! `tests/house.rs` fails when one is turned.
+
 pub mod admin;
 pub mod cli;
 pub mod client;
@@ -10,3 +43,8 @@ pub mod limit;
 pub mod server;
 pub mod store;
 pub mod usage;
+
+/// README's Rust is compiled with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,7 +4,7 @@
 //! use keygate::client::{Client, Endpoint, Report, ValidateRequest};
 //!
 //! # async fn serve(token: &str) -> Result<(), keygate::client::Error> {
-//! let client = Client::connect(Endpoint::unix("/run/keygate/data.sock")).await?;
+//! let client = Client::connect(Endpoint::unix("/run/keygate/keygate.sock")).await?;
 //! let verdict = client.validate(ValidateRequest::new(token).scope("leads:read")).await?;
 //! if verdict.is_valid() {
 //!     // … do what was asked, then say what became of it:

@@ -4,7 +4,7 @@
 //! use keygate::client::{Endpoint, ValidateRequest, blocking::Client};
 //!
 //! # fn main() -> Result<(), keygate::client::Error> {
-//! let mut client = Client::connect(Endpoint::unix("/run/keygate/data.sock"))?;
+//! let mut client = Client::connect(Endpoint::unix("/run/keygate/keygate.sock"))?;
 //! let verdict = client.validate(&ValidateRequest::new("kg_live_…").peek())?;
 //! println!("{}", verdict.code.name());
 //! # Ok(())
