@@ -125,11 +125,15 @@ impl Demand {
     /// The verdict if the request may go on, or else the response.
     async fn judge(&self, headers: &HeaderMap) -> Result<Validation, Response> {
         let Some(token) = token(headers) else {
-            return Err(refuse(StatusCode::UNAUTHORIZED, "NO_TOKEN", "no API key was sent"));
+            return Err(unauthorized());
         };
         match self.client.validate(ValidateRequest::new(token).scope(self.scope)).await {
             Ok(verdict) if verdict.is_valid() => Ok(verdict),
-            Ok(verdict) => Err(deny(&verdict)),
+            Ok(verdict) => {
+                // The whole reason is for the log: a stranger is told less.
+                tracing::info!(code = verdict.code.name(), key_id = verdict.key_id, "denied");
+                Err(deny(verdict.code, verdict.retry_after()))
+            }
             // Fail closed: whoever cannot ask must not admit. The error names no token.
             Err(error) => {
                 tracing::error!(%error, "keygate gave no verdict");
@@ -157,11 +161,13 @@ fn endpoint(request: &Request) -> String {
     format!("{} {route}", request.method())
 }
 
-fn deny(verdict: &Validation) -> Response {
-    let code: VerdictCode = verdict.code;
+fn deny(code: VerdictCode, retry_after: Option<Duration>) -> Response {
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::FORBIDDEN);
+    if status == StatusCode::UNAUTHORIZED {
+        return unauthorized();
+    }
     let mut response = refuse(status, code.name(), code.text());
-    if let Some(wait) = verdict.retry_after() {
+    if let Some(wait) = retry_after {
         // Whole seconds, rounded up: whoever comes back then is admitted.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
@@ -169,13 +175,17 @@ fn deny(verdict: &Validation) -> Response {
     response
 }
 
+/// The one answer to whoever sent no token that is good, whatever was wrong with it.
+fn unauthorized() -> Response {
+    let text = "a valid API key is needed";
+    let mut response = refuse(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", text);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
 fn refuse(status: StatusCode, code: &str, text: &str) -> Response {
     let body = json!({ "code": code, "message": text }).to_string();
-    let mut response = (status, [(CONTENT_TYPE, "application/json")], body).into_response();
-    if status == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    response
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 #[cfg(test)]
@@ -254,7 +264,7 @@ mod tests {
     async fn a_denied_token_is_answered_with_the_verdicts_status_and_not_reported() {
         let (router, mut asked) = guarded();
         for (token, status, code, retry_after) in [
-            ("unknown", StatusCode::UNAUTHORIZED, "NOT_FOUND", None),
+            ("unknown", StatusCode::UNAUTHORIZED, "UNAUTHORIZED", None),
             ("scope", StatusCode::FORBIDDEN, "INSUFFICIENT_SCOPE", None),
             ("spent", StatusCode::TOO_MANY_REQUESTS, "RATE_EXCEEDED", Some("2")),
         ] {
@@ -268,6 +278,19 @@ mod tests {
             assert_eq!(asked.recv().await.map(|one| one.opcode), Some(Opcode::Validate));
         }
         assert!(asked.try_recv().is_err(), "nothing was reported");
+    }
+
+    #[tokio::test]
+    async fn every_401_is_the_same_to_a_stranger() {
+        let (router, _asked) = guarded();
+        let expected = text(ask(&router, "/leads/1", None).await).await;
+        let answer = text(ask(&router, "/leads/1", Some(("x-api-key", "unknown"))).await).await;
+        assert_eq!(answer, expected);
+        for code in VerdictCode::ALL.iter().filter(|code| code.http_status() == 401) {
+            let denial = deny(*code, None);
+            assert!(denial.headers().contains_key(WWW_AUTHENTICATE), "{code:?}");
+            assert_eq!(text(denial).await, expected, "{code:?}");
+        }
     }
 
     #[tokio::test]
