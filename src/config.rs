@@ -193,7 +193,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         const DAY_MS: u64 = 24 * 3600 * 1000;
         let limits = &self.limits;
-        let bounds: [(&str, u64, u64, u64, &str); 15] = [
+        let bounds: [(&str, u64, u64, u64, &str); 18] = [
             ("threads", self.threads as u64, 0, 1024, "0 to 1024"),
             ("limits.connections_max", limits.connections_max as u64, 1, 1 << 20, "1 to 1048576"),
             (
@@ -257,6 +257,27 @@ impl Config {
                 1_000_000_000,
                 "64 to 1000000000",
             ),
+            (
+                "store.cache_bytes",
+                self.store.cache_bytes,
+                1 << 20,
+                1 << 40,
+                "1048576 (1 MiB) to 1099511627776 (1 TiB)",
+            ),
+            (
+                "keys.expiry_warning_days",
+                self.keys.expiry_warning_days.into(),
+                0,
+                3650,
+                "0 to 3650",
+            ),
+            (
+                "keys.rotation_grace_ms",
+                self.keys.rotation_grace_ms,
+                0,
+                3650 * DAY_MS,
+                "0 to 315360000000 (3650 days)",
+            ),
         ];
         for (name, value, min, max, bound) in bounds {
             if !(min..=max).contains(&value) {
@@ -297,11 +318,15 @@ mod tests {
     fn values_out_of_bounds_are_refused_by_name() {
         Config::default().check().expect("the defaults are within their bounds");
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 4] = [
+        let cases: [(Change, &str); 8] = [
             (|c| c.limits.idle_timeout_ms = 0, "limits.idle_timeout_ms is 0"),
             (|c| c.limits.frame_bytes_max = 1 << 20, "limits.frame_bytes_max is 1048576"),
             (|c| c.tcp = vec!["0.0.0.0:1".parse().expect("an address")], "loopback"),
             (|c| c.limits.increment_ids_max = 0, "increment_ids_max"),
+            (|c| c.store.cache_bytes = 1000, "store.cache_bytes is 1000"),
+            (|c| c.store.cache_bytes = u64::MAX, "store.cache_bytes"),
+            (|c| c.keys.expiry_warning_days = 3651, "keys.expiry_warning_days is 3651"),
+            (|c| c.keys.rotation_grace_ms = u64::MAX, "keys.rotation_grace_ms"),
         ];
         for (change, expected) in cases {
             let mut config = Config::default();

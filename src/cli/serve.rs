@@ -1,11 +1,13 @@
 //! `keygate serve`.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::error::CliError;
 use super::{Exit, Global, connect, demo};
@@ -57,7 +59,7 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    log(global.json);
+    log(global.json)?;
     let mut config = args.config(global)?;
     // Removed when the daemon has ended.
     let scratch = args.demo.then(|| demo::directory(&mut config, global)).transpose()?;
@@ -113,9 +115,9 @@ fn notify_ready() {
 }
 
 /// Logs go to standard error; `KEYGATE_LOG` chooses how much, as in `keygate=debug`.
-fn log(json: bool) {
+fn log(json: bool) -> Result<(), CliError> {
     use std::io::IsTerminal;
-    let filter = EnvFilter::try_from_env("KEYGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(std::env::var_os("KEYGATE_LOG").as_deref())?;
     let colour = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -123,5 +125,62 @@ fn log(json: bool) {
         // It would say on standard error that standard error cannot be written, and panic.
         .log_internal_errors(false)
         .with_ansi(colour);
-    if json { log.json().init() } else { log.init() }
+    if json {
+        log.json().init()
+    } else {
+        log.init()
+    }
+    Ok(())
+}
+
+/// What to log. A word alone is a level: that of a mistyped one must not be taken for the name of a
+/// module, of which nothing else would then be logged.
+fn filter(chosen: Option<&OsStr>) -> Result<EnvFilter, CliError> {
+    let chosen = match chosen {
+        None => "info",
+        Some(chosen) => chosen.to_str().ok_or_else(|| unknown_log(chosen))?,
+    };
+    let level_or_target = |directive: &str| {
+        let directive = directive.trim();
+        directive.contains(['=', '[']) || directive.parse::<LevelFilter>().is_ok()
+    };
+    if chosen.trim().is_empty() {
+        return Ok(EnvFilter::new("info"));
+    }
+    if !chosen.split(',').all(level_or_target) {
+        return Err(unknown_log(chosen.as_ref()));
+    }
+    EnvFilter::try_new(chosen).map_err(|_| unknown_log(chosen.as_ref()))
+}
+
+fn unknown_log(chosen: &OsStr) -> CliError {
+    CliError::Usage(format!(
+        "KEYGATE_LOG is {chosen:?}; it must be off, error, warn, info, debug or trace, or \
+         module=level pairs joined by commas, such as keygate=debug"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_log_is_understood_or_refused() {
+        for (chosen, filters) in [
+            (None, "info"),
+            (Some(""), "info"),
+            (Some("warn"), "warn"),
+            (Some("DEBUG"), "debug"),
+            (Some("off"), "off"),
+            (Some("keygate=debug"), "keygate=debug"),
+            (Some("info,keygate::server=trace"), "keygate::server=trace,info"),
+        ] {
+            let filter = filter(chosen.map(OsStr::new)).expect("understood");
+            assert_eq!(filter.to_string(), filters);
+        }
+        for bad in ["inof", "keygate=loud", "keygate", "="] {
+            let error = filter(Some(OsStr::new(bad))).expect_err(bad).to_string();
+            assert!(error.contains(bad) && error.contains("keygate=debug"), "{error}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use super::worker::{Accepted, Workers};
 use super::{admin, connection};
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Limits};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{Pepper, digest};
@@ -26,6 +26,9 @@ use crate::store::{
     Write,
 };
 use crate::usage::UsageRow;
+
+/// Descriptors beside those of connections: the store, listeners, runtimes, the log.
+const DESCRIPTORS_OF_ITS_OWN: u64 = 64;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +82,7 @@ impl Daemon {
         let prefixes = Prefixes::new(&config.token_brand)?;
         // Whatever this process makes is its owner's alone, until its mode is widened.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-        raise_descriptor_limit();
+        raise_descriptor_limit(&config.limits);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let options = SledOptions { cache_bytes: config.store.cache_bytes };
         let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.data_dir, &options)?);
@@ -365,12 +368,23 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
 }
 
 /// As many descriptors as the system allows: each connection takes one.
-fn raise_descriptor_limit() {
+fn raise_descriptor_limit(limits: &Limits) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let needed = limits.connections_max.saturating_add(limits.admin_connections_max) as u64;
+    let allowed = getrlimit(Resource::Nofile).current;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed + DESCRIPTORS_OF_ITS_OWN) {
+        tracing::warn!(
+            allowed,
+            connections_max = limits.connections_max,
+            admin_connections_max = limits.admin_connections_max,
+            "the system allows too few open files for so many connections: further ones will wait \
+             unanswered; raise the limit (ulimit -n, LimitNOFILE=) or lower connections_max"
+        );
     }
 }
 
