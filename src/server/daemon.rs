@@ -316,7 +316,7 @@ fn usable<T>(stream: io::Result<T>) -> Option<T> {
 
 /// The pepper, shown to be the one that the store was made with.
 fn load_pepper(config: &Config, keys: &Keys, committer: &Committer) -> Result<Pepper, StartError> {
-    let path = pepper::path(&config.data_dir);
+    let path = pepper::path(&config.data_dir)?;
     let known: Option<String> = keys.fact(FINGERPRINT, FINGERPRINT_SCHEMA)?;
     let pepper = pepper::load(&path, known.is_none())?;
     let fingerprint = digest::hex(&pepper.digest(b"keygate pepper fingerprint").0);

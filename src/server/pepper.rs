@@ -1,7 +1,7 @@
 //! The pepper: from a systemd credential, or made at first start beside the data.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -56,12 +56,30 @@ pub enum PepperError {
     },
 }
 
-/// Where the pepper is: in systemd's credentials, if it passed any of that name.
-pub(super) fn path(data_dir: &Path) -> PathBuf {
-    std::env::var_os("CREDENTIALS_DIRECTORY")
-        .map(|directory| PathBuf::from(directory).join(NAME))
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| data_dir.join(NAME))
+/// Where the pepper is: in systemd's credentials, if it passed any of that name. A credential that
+/// cannot be looked at is an error: another pepper in its place would deny every key.
+pub(super) fn path(data_dir: &Path) -> Result<PathBuf, PepperError> {
+    let own = data_dir.join(NAME);
+    let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(own) };
+    let passed = PathBuf::from(directory).join(NAME);
+    match passed.symlink_metadata() {
+        Ok(_) => Ok(passed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(own),
+        Err(error) => Err(PepperError::Io { doing: "look for", path: passed, error }),
+    }
+}
+
+/// Warns of a pepper that others may read.
+fn warn_if_exposed(path: &Path) {
+    let Ok(metadata) = path.metadata() else { return };
+    // The group's bits of a file that is not ours may be how we come to read it: so systemd passes
+    // credentials.
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    let others = if ours { 0o077 } else { 0o007 };
+    if metadata.mode() & others != 0 {
+        let (path, mode) = (path.display(), format!("{:03o}", metadata.mode() & 0o777));
+        tracing::warn!(%path, mode, "other users may read the pepper; chmod 600 mends it");
+    }
 }
 
 /// Reads the pepper; makes it where there is none, if `may_make`.
@@ -69,6 +87,7 @@ pub(super) fn load(path: &Path, may_make: bool) -> Result<Pepper, PepperError> {
     let failed = |doing| move |error| PepperError::Io { doing, path: path.to_owned(), error };
     match std::fs::read(path).map(Zeroizing::new) {
         Ok(bytes) => {
+            warn_if_exposed(path);
             let secret = <&[u8; Pepper::BYTES]>::try_from(bytes.as_slice());
             let length = |_| PepperError::Length { path: path.to_owned(), found: bytes.len() };
             secret.map(Pepper::new).map_err(length)
