@@ -454,9 +454,10 @@ fn the_demonstration_prints_three_commands_that_work_and_leaves_nothing() {
     // No socket of this home: the demonstration makes its own.
     let mut command = Command::new(support::BINARY);
     command.args(["serve", "--demo"]).env("TMPDIR", home.path("scratch")).stdout(Stdio::piped());
-    for name in ["KEYGATE_SOCKET", "KEYGATE_ADMIN_SOCKET", "KEYGATE_CONFIG", "KEYGATE_DATA_DIR"] {
+    for name in ["KEYGATE_SOCKET", "KEYGATE_ADMIN_SOCKET", "KEYGATE_CONFIG"] {
         command.env_remove(name);
     }
+    command.env("KEYGATE_DATA_DIR", home.data());
     let mut daemon = Daemon::start(command);
     let lines = BufReader::new(daemon.stdout()).lines();
     let mut greeting = Vec::new();
@@ -479,4 +480,5 @@ fn the_demonstration_prints_three_commands_that_work_and_leaves_nothing() {
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
     let left: Vec<_> = std::fs::read_dir(home.path("scratch")).expect("listed").collect();
     assert!(left.is_empty(), "{left:?}");
+    assert!(!home.data().exists(), "it has a directory of its own");
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use keygate_protocol::{ErrorCode, Flags, Opcode, opcode};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
@@ -176,6 +177,44 @@ fn a_pepper_that_is_another_missing_or_cut_short_is_refused() {
     let daemon = Daemon::start(serve);
     assert_eq!(home.code(&token), "VALID");
     daemon.stop();
+    // What was passed and cannot be looked at is no reason to take another one.
+    fs::write(&path, &pepper).expect("written");
+    let mut serve = home.serve();
+    serve.env("CREDENTIALS_DIRECTORY", credentials.join("pepper"));
+    refused(serve).says(&["cannot look for the pepper"]);
+}
+
+#[test]
+fn a_pepper_that_others_may_read_is_warned_of() {
+    let home = Home::new();
+    let log = home.start().stop();
+    assert!(!log.contains("chmod 600"), "{log}");
+    let pepper = home.data().join("pepper");
+    fs::set_permissions(&pepper, fs::Permissions::from_mode(0o640)).expect("its mode");
+    let log = home.start().stop();
+    assert!(log.contains("WARN") && log.contains("chmod 600"), "{log}");
+}
+
+#[test]
+fn what_to_log_is_understood_or_refused() {
+    let home = Home::new();
+    let mut serve = home.serve();
+    serve.env("KEYGATE_LOG", "inof").stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(serve, b"").expect(2).says(&["KEYGATE_LOG", "inof", "keygate=debug"]);
+}
+
+#[test]
+fn more_connections_than_files_are_warned_of() {
+    let home = Home::with("[limits]\nconnections_max = 1048576\n");
+    let mut shell = home.dress(Command::new("sh"));
+    shell.args([
+        "-c",
+        "ulimit -n 512; exec \"$0\" serve --data-dir \"$1\" --config \"$2\"",
+        BINARY,
+    ]);
+    shell.arg(home.data()).arg(home.path("keygate.toml"));
+    let log = Daemon::start(shell).stop();
+    assert!(log.contains("too few open files"), "{log}");
 }
 
 #[test]
@@ -264,15 +303,12 @@ fn a_stopping_daemon_says_so_to_those_who_are_connected() {
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
 }
 
-#[test]
-fn a_stop_is_not_held_up_by_a_peer_beyond_its_deadline() {
-    let config =
-        "[limits]\nstop_deadline_ms = 300\nwrite_timeout_ms = 60000\nreply_bytes_max = 4096\n";
-    let home = Home::with(config);
-    let mut daemon = home.start();
+/// A peer that asks and reads no answer, for as long as the daemon lives; answers how often it
+/// asked.
+fn deaf_peer(home: &Home) -> JoinHandle<u32> {
     let mut deaf = home.wire();
     let ping = request(Opcode::Ping, Flags::NONE, 1, &[0; 32 * 1024]);
-    let writer = std::thread::spawn(move || {
+    let writer = thread::spawn(move || {
         let mut written = 0;
         while deaf.try_write(&ping).is_ok() {
             written += 1;
@@ -283,11 +319,53 @@ fn a_stop_is_not_held_up_by_a_peer_beyond_its_deadline() {
     for _ in 0..50 {
         home.wire().answers();
     }
+    writer
+}
+
+#[test]
+fn a_stop_is_not_held_up_by_a_peer_beyond_its_deadline() {
+    let config =
+        "[limits]\nstop_deadline_ms = 300\nwrite_timeout_ms = 60000\nreply_bytes_max = 4096\n";
+    let home = Home::with(config);
+    let mut daemon = home.start();
+    let writer = deaf_peer(&home);
     daemon.signal(Signal::TERM);
     let began = std::time::Instant::now();
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     assert!(writer.join().expect("no panic") > 0);
+}
+
+#[test]
+fn a_second_signal_ends_a_stop_at_once() {
+    let home = Home::with(
+        "[limits]\nstop_deadline_ms = 600000\nwrite_timeout_ms = 600000\nreply_bytes_max = 4096\n",
+    );
+    let mut daemon = home.start();
+    let writer = deaf_peer(&home);
+    daemon.signal(Signal::TERM);
+    daemon.logs(|log| log.contains("stopping"));
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
+    assert!(daemon.log().contains("second signal"), "{}", daemon.log());
+    assert!(writer.join().expect("no panic") > 0);
+}
+
+#[test]
+fn a_daemon_that_still_loads_can_be_stopped() {
+    let home = Home::new();
+    let credentials = home.path("credentials");
+    fs::create_dir(&credentials).expect("a directory");
+    // Loading waits for this pepper until somebody writes it.
+    let pepper = credentials.join("pepper");
+    assert!(Command::new("mkfifo").arg(&pepper).status().expect("mkfifo runs").success());
+    let mut serve = home.serve();
+    serve.env("CREDENTIALS_DIRECTORY", &credentials);
+    let mut daemon = Daemon::launch(serve);
+    let writer = fs::OpenOptions::new().write(true).open(&pepper).expect("the daemon reads");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    drop(writer);
 }
 
 #[test]

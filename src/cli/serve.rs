@@ -14,6 +14,8 @@ use super::{Exit, Global, connect, demo};
 use crate::config::Config;
 use crate::server::Daemon;
 
+const DATA_DIR_ENV: &str = "KEYGATE_DATA_DIR";
+
 const AFTER_HELP: &str = "\
 The log goes to standard error. KEYGATE_LOG chooses how much, such as warn or keygate=debug.";
 
@@ -23,15 +25,16 @@ pub(super) struct Args {
     /// The configuration, in TOML
     #[arg(long, env = "KEYGATE_CONFIG", value_name = "FILE", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// Where keys are kept; /var/lib/keygate if not given
-    #[arg(long, env = "KEYGATE_DATA_DIR", value_name = "DIR", hide_env_values = true)]
-    #[arg(conflicts_with = "demo")]
+    // clap would take the environment for a contradiction to --demo, so it is read below.
+    /// Where keys are kept; /var/lib/keygate if not given [env: KEYGATE_DATA_DIR]
+    #[arg(long, value_name = "DIR", conflicts_with = "demo")]
     data_dir: Option<PathBuf>,
     /// Serve the data plane on a loopback TCP address too
     #[arg(long, env = "KEYGATE_TCP", value_name = "ADDR", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     tcp: Vec<SocketAddr>,
-    /// Try it out: a throw-away directory, a tenant, a key, and three commands to paste
+    /// Try it out: a throw-away directory (whatever KEYGATE_DATA_DIR says), a tenant, a key, and
+    /// three commands to paste
     #[arg(long)]
     demo: bool,
 }
@@ -42,8 +45,9 @@ impl Args {
             Some(path) => Config::from_file(path)?,
             None => Config::default(),
         };
-        if let Some(data_dir) = &self.data_dir {
-            config.data_dir.clone_from(data_dir);
+        let from_env = || std::env::var_os(DATA_DIR_ENV).filter(|dir| !dir.is_empty());
+        if let Some(data_dir) = self.data_dir.clone().or_else(|| from_env().map(PathBuf::from)) {
+            config.data_dir = data_dir;
         }
         if let Some(socket) = &global.socket {
             config.socket.clone_from(socket);
@@ -68,8 +72,18 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         let sockets = demo::Sockets::of(&config);
-        // Loading waits for the disk, and nothing else is to be done yet.
-        let daemon = Daemon::open(config)?;
+        // Loading waits for the disk. Nothing was promised to anybody yet, so a stop need not wait
+        // for its end: what it writes is whole or not there.
+        let opened = tokio::task::spawn_blocking(|| Daemon::open(config));
+        let Some(opened) = stop.run_until_cancelled(opened).await else {
+            tracing::info!("stopped before everything was loaded");
+            return Ok(());
+        };
+        let crashed = |error: tokio::task::JoinError| CliError::System {
+            doing: "cannot load",
+            error: error.into(),
+        };
+        let daemon = opened.map_err(crashed)??;
         let admin = daemon.admin();
         let demo_key = match &scratch {
             Some(_) => Some(demo::make_key(&admin).await?),
@@ -94,16 +108,26 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     Ok(Exit::Fine)
 }
 
+/// The first signal asks for an orderly stop, the second ends the process where it stands: it is as
+/// safe as a crash.
 fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let failed = |error| CliError::System { doing: "cannot handle signals", error };
-        let mut signals = signal(kind).map_err(failed)?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
+    let failed = |error| CliError::System { doing: "cannot handle signals", error };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        for last in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if last {
+                tracing::warn!("a second signal: ending at once, without the last flush");
+                std::process::exit(Exit::Error as i32);
+            }
             stop.cancel();
-        });
-    }
+        }
+    });
     Ok(())
 }
 
