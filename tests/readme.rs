@@ -29,7 +29,9 @@ fn quoted(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_fields_that_are_not_enforced_are_listed_and_no_others() {
-    let listed = quoted(&section(&read("README.md"), "### Not yet enforced"));
+    let section = section(&read("README.md"), "### Not yet enforced");
+    let rows: String = section.lines().filter(|line| line.starts_with('|')).collect();
+    let listed = quoted(&rows);
     let later = KeyRecord::FIELDS.iter().filter(|field| field.class == Class::Later);
     let later: BTreeSet<String> = later.map(|field| field.name.to_owned()).collect();
     assert_eq!(listed, later);

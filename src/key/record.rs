@@ -115,7 +115,7 @@ record! {
     Later requests_per_day: Option<u32> => Number;
     Later concurrent_requests: Option<u32> => Number;
     Later monthly_request_quota: Option<u64> => Int64;
-    Set cost_per_request: Option<f64> => Float;
+    Later cost_per_request: Option<f64> => Float;
     Later billing_tier: String => Text<64>;
     Derived total_requests: u64 => Int64;
     Derived total_errors: u64 => Int64;
