@@ -243,7 +243,9 @@ fn rotated(
         foreign_token: false,
         previous_key_hash: before.key_hash,
         previous_key_ends_at: Some(ends_at),
-        previous_foreign_token: before.foreign_token,
+        // So it is too if it was made under another brand.
+        previous_foreign_token: before.foreign_token
+            || !engine.prefixes().begin(&before.key_prefix),
         last_rotated_at: Some(now),
         last_rotation_date: Some(now),
         last_rotation_reason: reason.to_owned(),

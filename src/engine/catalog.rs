@@ -8,6 +8,7 @@ use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
 use crate::clock::Now;
+use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, Pepper, Policy, Status, Time, TokenHash};
 use crate::limit::{LimitSet, Rate};
 use crate::usage::UsageRow;
@@ -31,7 +32,11 @@ impl Loaded {
     ///
     /// # Errors
     /// [`CatalogError::Sealed`] when its token's hash is missing or under another pepper's seal.
-    pub fn compile(record: &KeyRecord, pepper: &Pepper) -> Result<Self, CatalogError> {
+    pub fn compile(
+        record: &KeyRecord,
+        pepper: &Pepper,
+        prefixes: &Prefixes,
+    ) -> Result<Self, CatalogError> {
         let sealed = CatalogError::Sealed { id: record.id };
         let open = |hash| pepper.token_hash(hash).ok_or(sealed);
         let token = record.key_hash.as_ref().map(open).transpose()?.ok_or(sealed)?;
@@ -40,6 +45,8 @@ impl Loaded {
             .requests_per_second
             .map(|count| Rate::per_second(count, record.burst.unwrap_or_else(|| u64::from(count))));
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
+        // A token that was made under another brand is of another shape by now.
+        let of_another_brand = !prefixes.begin(&record.key_prefix);
         Ok(Self {
             id: record.id,
             token,
@@ -47,7 +54,7 @@ impl Loaded {
             expires_us: record.expires_at.map_or(i64::MAX, Time::micros_up),
             status: record.status,
             limits: LimitSet { second },
-            foreign: record.foreign_token || record.previous_foreign_token,
+            foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
             policy: Policy::compile(record),
         })

@@ -84,7 +84,7 @@ impl Engine {
     /// [`CatalogError::SameToken`] when the token belongs to another key, [`CatalogError::Sealed`]
     /// when the record was written under another pepper.
     pub fn put(&self, record: &KeyRecord, now: Now) -> Result<(), CatalogError> {
-        let loaded = Loaded::compile(record, &self.pepper)?;
+        let loaded = Loaded::compile(record, &self.pepper, &self.prefixes)?;
         self.write().put(loaded, now)
     }
 

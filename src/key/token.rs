@@ -93,6 +93,12 @@ impl Prefixes {
         Some(token)
     }
 
+    /// Whether a token, or its visible part, begins as those of this brand do.
+    #[must_use]
+    pub fn begin(&self, token: &str) -> bool {
+        token.starts_with(&self.ours)
+    }
+
     /// Tells a token's shape; no lookup, no secret.
     #[must_use]
     pub fn shape(&self, token: &[u8]) -> Shape {
@@ -194,7 +200,9 @@ mod tests {
 
     #[test]
     fn a_brand_is_short_and_plain() {
-        assert_eq!(Prefixes::new("acme").expect("fits").of(true), "acme_test_");
+        let acme = Prefixes::new("acme").expect("fits");
+        assert_eq!(acme.of(true), "acme_test_");
+        assert!(acme.begin("acme_live_ab") && !acme.begin("kg_live_ab") && !acme.begin(""));
         for bad in ["", "Acme", "a_b", "seventeenletters1"] {
             assert!(Prefixes::new(bad).is_err(), "{bad}");
         }
