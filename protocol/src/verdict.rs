@@ -133,7 +133,7 @@ impl Warnings {
     pub const DEPRECATED: Self = Self(1);
     /// The key expires soon.
     pub const EXPIRING: Self = Self(2);
-    /// The token was rotated out and is in its overlap.
+    /// The token was rotated out, be it in its overlap or after.
     pub const TOKEN_REPLACED: Self = Self(4);
 
     const NAMES: &[(Self, &'static str)] = &[
