@@ -261,6 +261,26 @@ fn the_life_of_a_key_is_what_its_token_sees() {
 }
 
 #[test]
+fn a_change_of_status_is_told_in_one_line() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, _) = home.create(&["--name", "brief"]);
+    home.run(["key", "update", &id, "--set", "max_uses=3"]).expect(0).says(&["notice:"]);
+    let cases: &[(&[&str], &str)] = &[
+        (&["suspend"], "SUSPENDED"),
+        (&["resume"], "ACTIVE"),
+        (&["revoke"], "REVOKED"),
+        (&["delete"], "deleted"),
+        (&["delete", "--purge"], "removed for good"),
+    ];
+    for (args, outcome) in cases {
+        let ran = home.run(["key"].iter().chain(*args).chain(&[id.as_str()]));
+        ran.expect(0);
+        assert_eq!((ran.stdout, ran.stderr), (format!("key {id}: {outcome}\n"), String::new()));
+    }
+}
+
+#[test]
 fn an_expiry_is_a_time_or_a_duration_from_now() {
     let home = Home::new();
     let _daemon = home.start();

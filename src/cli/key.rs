@@ -273,18 +273,34 @@ fn set_status(args: &Reasoned, status: &str, global: &Global) -> Result<(), CliE
         reason: args.reason.clone(),
     };
     let changed = global.with_admin(async |client| Ok(client.set_status(&request).await?))?;
-    print_changed(&changed, global)
+    print_outcome(&changed, &status_text(&changed.key), global)
 }
 
 fn delete(args: &Delete, global: &Global) -> Result<(), CliError> {
     let request = KeyDelete { id: args.id.id.to_string(), purge: args.purge };
     let changed = global.with_admin(async |client| Ok(client.delete(&request).await?))?;
-    print_changed(&changed, global)
+    let outcome = if args.purge { "removed for good" } else { "deleted" };
+    print_outcome(&changed, outcome, global)
 }
 
 fn print_changed(changed: &KeyChanged, global: &Global) -> Result<(), CliError> {
     print_notices(&changed.notices);
     if global.json { print_json(changed) } else { print(&record_text(&changed.key)) }
+}
+
+/// What became of a key, on one line: its record has not changed otherwise, and what is to be known
+/// of its fields was said when they were written.
+fn print_outcome(changed: &KeyChanged, outcome: &str, global: &Global) -> Result<(), CliError> {
+    if global.json {
+        return print_json(changed);
+    }
+    print(&format!("key {}: {outcome}\n", changed.key["id"].as_str().unwrap_or_default()))
+}
+
+/// A status as people write it.
+fn status_text(key: &Value) -> String {
+    let status = key["status"].as_str().unwrap_or_default();
+    status.strip_prefix("STATUS_").unwrap_or(status).to_owned()
 }
 
 impl Fields {
