@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use keygate::key::Time;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use support::{Daemon, EXAMPLE_TOKEN, Home, example_path, example_record, finish, run, text};
@@ -93,6 +93,10 @@ fn every_command_ends_with_the_code_that_scripts_rely_on() {
         (2, &["increment", id, "--count", "0"]),
         (2, &["increment", id, "--latency-ms", "-1"]),
         (2, &["increment", id, "--id", "1234"]),
+        (2, &["validate", token, "--scope", ""]),
+        (2, &["bench", "--duration", "0"]),
+        (2, &["bench", "--connections", "0"]),
+        (2, &["bench", "--rounds", "0"]),
         (2, &["import"]),
         (2, &["serve", "--demo", "--data-dir", "/nowhere"]),
         (2, &["serve", "--tcp", "here"]),
@@ -419,6 +423,24 @@ fn a_reader_that_goes_away_ends_a_command_quietly() {
             assert!(!ran.stderr.contains("pipe"), "{args:?}: {ran:#?}");
         }
     }
+}
+
+#[test]
+fn a_bench_that_is_interrupted_still_removes_its_keys() {
+    let home = Home::new();
+    let mut daemon = home.start();
+    let mut command = home.command();
+    command.args(["bench", "--keys", "5", "--duration", "1h"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let bench = command.spawn().expect("it is spawned");
+    daemon.logs(|log| log.contains("imported"));
+    let id = i32::try_from(bench.id()).expect("ids are positive");
+    kill_process(Pid::from_raw(id).expect("no id is 0"), Signal::INT).expect("it runs");
+    let ended = bench.wait_with_output().expect("its output");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    assert_eq!(home.json(["status"])["stats"]["keys"], 0);
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use keygate_protocol::admin::KeyDelete;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::bench::{self, Plan};
+use super::bench::{self, BenchError, Plan};
 use super::error::CliError;
 use super::output::{print, print_json};
-use super::{Exit, Global};
+use super::{Exit, Global, connect};
 use crate::client::Client;
 use crate::key::digest::hex;
 
@@ -34,7 +35,10 @@ pub(super) struct Args {
     /// How long to measure, such as 10s
     #[arg(long, default_value = "10s", value_name = "S", value_parser = duration)]
     duration: Duration,
-    /// Keys to make, use at random, and remove
+    /// Rounds into which that is divided; the echo is measured between them
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    rounds: u32,
+    /// Keys to make, use at random, and remove; the daemon logs a line for each that is removed
     #[arg(long, default_value_t = 1000, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=KEYS_MAX))]
     keys: u32,
@@ -47,15 +51,35 @@ struct BenchKey {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let keys = make_keys(args.keys)?;
-    let records: Vec<Value> = keys.iter().map(BenchKey::record).collect();
-    global.with_admin(|client| import(client, records))?;
     let tokens = keys.iter().map(|key| key.token.clone()).collect();
     let mut plan = Plan::new(global.data_socket(), tokens);
     (plan.connections, plan.depth) = (args.connections, args.depth);
-    (plan.rate, plan.duration) = (args.rate, args.duration);
-    let measured = bench::run(plan);
+    (plan.rate, plan.duration, plan.rounds) = (args.rate, args.duration, args.rounds);
+    plan.check()?;
+    // From here on an interrupt does not end the process: the keys are to be removed.
+    let runtime = connect::runtime()?;
+    let interrupted = {
+        let _inside = runtime.enter();
+        interrupted()?
+    };
+    let records: Vec<Value> = keys.iter().map(BenchKey::record).collect();
+    global.with_admin(|client| import(client, records))?;
+    let measured = runtime.block_on(async {
+        tokio::select! {
+            measured = tokio::task::spawn_blocking(|| bench::run(plan)) => {
+                Ok(measured.map_err(|_| BenchError::Panicked)??)
+            }
+            () = interrupted => Err(CliError::Interrupted),
+        }
+    });
     let removed = global.with_admin(|client| remove(client, keys));
-    let report = measured?;
+    // The load ends with the process.
+    runtime.shutdown_background();
+    let report = match measured {
+        // It says that the keys are removed.
+        Err(CliError::Interrupted) => return removed.and(Err(CliError::Interrupted)),
+        measured => measured?,
+    };
     if global.json {
         print_json(&report.to_json())?;
     } else {
@@ -63,6 +87,20 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     }
     removed?;
     Ok(Exit::Fine)
+}
+
+/// Ends when somebody wants the command to end. To be called inside a runtime; signals that arrive
+/// before it is awaited are not lost.
+fn interrupted() -> Result<impl Future<Output = ()>, CliError> {
+    let failed = |error| CliError::System { doing: "cannot handle signals", error };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 impl BenchKey {

@@ -29,6 +29,9 @@ pub(super) enum CliError {
     /// The load generator failed.
     #[error("{0}")]
     Bench(#[from] BenchError),
+    /// A signal ended the measurement.
+    #[error("interrupted: there are no figures, and the keys are removed")]
+    Interrupted,
     /// A file cannot be read or written.
     #[error("cannot {doing} {}: {error}", path.display())]
     File {
@@ -61,7 +64,9 @@ impl CliError {
     /// The code that the command ends with.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => Exit::Usage,
+            Self::Usage(_) | Self::Bench(BenchError::Plan { .. }) => Exit::Usage,
+            // An argument that the client did not even send.
+            Self::Client(client::Error::Invalid(_) | client::Error::TooLarge { .. }) => Exit::Usage,
             Self::Client(error) if error.code() == Some(ErrorCode::NotFound) => Exit::NotFound,
             Self::Client(error) if unreachable(error) => Exit::Unreachable,
             _ => Exit::Error,

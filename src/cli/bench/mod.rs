@@ -94,7 +94,8 @@ impl Plan {
         }
     }
 
-    fn check(&self) -> Result<(), BenchError> {
+    /// Shows the plan to be within its bounds; [`run`] does so too.
+    pub(super) fn check(&self) -> Result<(), BenchError> {
         let wrong = |what| Err(BenchError::Plan { what });
         if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             return wrong("connections must be 1 to 10,000");
