@@ -150,9 +150,9 @@ fn log(json: bool) -> Result<(), CliError> {
         .log_internal_errors(false)
         .with_ansi(colour);
     if json {
-        log.json().init()
+        log.json().init();
     } else {
-        log.init()
+        log.init();
     }
     Ok(())
 }
