@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keygate_protocol::admin::{KeyChanged, KeyDelete, KeyList, KeyRotate, KeySetStatus, KeyUpdate};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::error::CliError;
 use super::output::{print, print_json, print_notices, record_text, table};
@@ -190,7 +191,7 @@ fn create(args: &Create, global: &Global) -> Result<(), CliError> {
     }
     print(&record_text(&created.key))?;
     eprintln!("the token, shown only now:");
-    print(&format!("{}\n", created.token))
+    print(&Zeroizing::new(created.token + "\n"))
 }
 
 fn get(args: &Id, global: &Global) -> Result<(), CliError> {
@@ -263,7 +264,7 @@ fn rotate(args: &Rotate, global: &Global) -> Result<(), CliError> {
     }
     eprintln!("the old token ends at {}", rotated.old_token_ends_at);
     eprintln!("the new token, shown only now:");
-    print(&format!("{}\n", rotated.token))
+    print(&Zeroizing::new(rotated.token + "\n"))
 }
 
 fn set_status(args: &Reasoned, status: &str, global: &Global) -> Result<(), CliError> {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::dispatch::{Dispatcher, Go, hello, put_error};
 use crate::admin::{Admin, AdminError, Import};
@@ -23,6 +24,8 @@ use crate::engine::Engine;
 
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
+/// Room for the body of a reply: most records need less.
+const BODY_BYTES: usize = 16 * 1024;
 /// Streams of imports that one connection may have begun; all but one of the daemon's are refused.
 const STREAMS_MAX: usize = 64;
 
@@ -185,10 +188,18 @@ impl Connection {
         let admin = &shared.admin;
         let payload = &request.payload;
         match opcode {
-            Opcode::KeyCreate => self.put(request, &admin.create(parse(payload)?).await?),
+            Opcode::KeyCreate => {
+                let mut created = admin.create(parse(payload)?).await?;
+                self.put(request, &created);
+                created.token.zeroize();
+            }
             Opcode::KeyGet => self.put(request, &admin.get(parse(payload)?).await?),
             Opcode::KeyUpdate => self.put(request, &admin.update(parse(payload)?).await?),
-            Opcode::KeyRotate => self.put(request, &admin.rotate(parse(payload)?).await?),
+            Opcode::KeyRotate => {
+                let mut rotated = admin.rotate(parse(payload)?).await?;
+                self.put(request, &rotated);
+                rotated.token.zeroize();
+            }
             Opcode::KeySetStatus => self.put(request, &admin.set_status(parse(payload)?).await?),
             Opcode::KeyDelete => self.put(request, &admin.delete(parse(payload)?).await?),
             Opcode::KeyUsage => self.put(request, &admin.usage(parse(payload)?).await?),
@@ -298,10 +309,14 @@ impl Connection {
     fn put_more(&mut self, header: Header, body: &impl Serialize, more: bool) {
         let opcode = header.opcode | keygate_protocol::opcode::REPLY;
         let flags = if more { Flags::MORE } else { Flags::NONE };
+        // It may hold a token: what is made here is wiped, and has room so that it seldom moves.
+        let mut json = Zeroizing::new(Vec::with_capacity(BODY_BYTES));
         // Replies are plain data: maps with text keys and finite numbers.
-        let body = serde_json::to_vec(body).unwrap_or_default();
+        if serde_json::to_writer(&mut *json, body).is_err() {
+            json.clear();
+        }
         frame::encode(&mut self.output, opcode, flags, header.correlation, |out| {
-            out.extend_from_slice(&body);
+            out.extend_from_slice(&json);
         });
     }
 
@@ -315,6 +330,8 @@ impl Connection {
         }
         let allowed = Duration::from_millis(self.shared.limits.write_timeout_ms);
         let written = timeout(allowed, self.stream.write_all(&self.output)).await;
+        // A token is nowhere to be found once its holder has it.
+        self.output.as_mut().zeroize();
         self.output = BytesMut::new();
         if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(()) }
     }
