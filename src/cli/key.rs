@@ -112,7 +112,8 @@ pub(super) struct Update {
     id: Id,
     #[command(flatten)]
     fields: Fields,
-    /// Set any field: its name in the record, and its value as JSON or plain text
+    /// Set any field: its name in the record, and its value as JSON, or as plain text if it does not
+    /// read as JSON; a text that does is quoted: --set 'description="42"'
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     set: Vec<String>,
     /// Clear a field
