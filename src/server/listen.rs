@@ -1,8 +1,9 @@
 //! Sockets: made with their modes, inherited from systemd, or refused with who holds them.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -81,12 +82,13 @@ pub struct UnixSocket {
     pub listener: UnixListener,
     /// For the log.
     pub path: PathBuf,
-    made_here: bool,
+    /// Held for as long as the file is ours; `None` if systemd made the socket.
+    lock: Option<File>,
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if self.made_here {
+        if self.lock.is_some() {
             // A path that is gone already is what is wanted.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -135,7 +137,7 @@ fn inherited(config: &Config) -> Result<Inherited, ListenError> {
             .and_then(|address| address.as_pathname().map(Path::to_owned))
             .unwrap_or_else(|| path.clone());
         nonblocking(&listener, &path)?;
-        *socket = Some(UnixSocket { listener, path, made_here: false });
+        *socket = Some(UnixSocket { listener, path, lock: None });
     }
     Ok((data, admin))
 }
@@ -151,12 +153,13 @@ fn bind(path: &Path, mode: u32) -> Result<UnixSocket, ListenError> {
             error,
         })?;
     }
+    let lock = lock(path)?;
     clear_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
         .map_err(failed("set the mode of"))?;
     nonblocking(&listener, path)?;
-    Ok(UnixSocket { listener, path: path.to_owned(), made_here: true })
+    Ok(UnixSocket { listener, path: path.to_owned(), lock: Some(lock) })
 }
 
 /// A directory that others may pass through, and so its parents: the sockets' own modes guard
@@ -174,6 +177,27 @@ fn make_directory(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
         // The umask had its say on the mode.
         Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)),
+    }
+}
+
+/// Keeps other daemons from the path: of two that found the same stale file, the later would remove
+/// the socket that the earlier has just made. The lock's file stays, for whoever removed it could
+/// remove one that somebody holds by now.
+fn lock(path: &Path) -> Result<File, ListenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let failed = |error| ListenError::Path { doing: "lock", path: name.clone().into(), error };
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(false).mode(0o600);
+    let file = file.open(&name).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+        Err(TryLockError::WouldBlock) => {
+            let holder = UnixStream::connect(path)
+                .map_or_else(|_| "a daemon that starts or stops".to_owned(), |it| holder(&it));
+            Err(ListenError::InUse { path: path.to_owned(), holder })
+        }
     }
 }
 
@@ -242,6 +266,17 @@ mod tests {
         let dead = dir.path().join("dead.sock");
         drop(UnixListener::bind(&dead).expect("a socket"));
         bind(&dead, ADMIN_MODE).expect("the stale file is replaced");
+    }
+
+    #[test]
+    fn of_daemons_that_start_at_once_one_has_the_path() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data.sock");
+        let held = lock(&path).expect("nobody has it");
+        // The other has not made its socket yet.
+        assert!(matches!(bind(&path, DATA_MODE), Err(ListenError::InUse { .. })));
+        drop(held);
+        bind(&path, DATA_MODE).expect("free again");
     }
 
     #[test]
