@@ -130,7 +130,7 @@ impl Default for Limits {
 impl Default for Store {
     fn default() -> Self {
         Self {
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
             commit_queue_max: 4096,
             usage_flush_interval_ms: 1000,
         }

@@ -164,11 +164,12 @@ pub fn encode(
     write: impl FnOnce(&mut BytesMut),
 ) {
     let start = out.len();
-    out.put_u32_le(0);
-    out.put_u8(opcode);
-    out.put_u8(flags.bits());
-    out.put_u16_le(0);
-    out.put_u32_le(correlation);
+    // One copy: each `put_` by itself would look at the buffer's room again.
+    let mut prefix = [0; PREFIX_BYTES];
+    prefix[4] = opcode;
+    prefix[5] = flags.bits();
+    prefix[8..].copy_from_slice(&correlation.to_le_bytes());
+    out.put_slice(&prefix);
     write(out);
     let length = u32::try_from(out.len() - start - LENGTH_BYTES).unwrap_or(u32::MAX);
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());

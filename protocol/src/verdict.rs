@@ -119,6 +119,19 @@ pub struct LimitReport {
     pub reset_after_us: u64,
 }
 
+impl LimitReport {
+    fn bytes(&self) -> [u8; LIMIT_BYTES] {
+        let mut bytes = [0; LIMIT_BYTES];
+        bytes[0] = self.name as u8;
+        bytes[1..9].copy_from_slice(&self.limit.to_le_bytes());
+        bytes[9..17].copy_from_slice(&self.remaining.to_le_bytes());
+        let retry_after_us = self.retry_after_us.unwrap_or(RETRY_NONE);
+        bytes[17..25].copy_from_slice(&retry_after_us.to_le_bytes());
+        bytes[25..].copy_from_slice(&self.reset_after_us.to_le_bytes());
+        bytes
+    }
+}
+
 /// `retry_after_us` when there is none.
 const RETRY_NONE: u64 = u64::MAX;
 
@@ -267,18 +280,15 @@ impl Verdict {
 
     /// Appends the fixed part and the limits; details may follow with [`put_details`].
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(self.code as u8);
-        out.put_u8(self.denied_by.map_or(0, |name| name as u8));
-        out.put_u8(self.limits.len());
-        out.put_u16_le(self.warnings.bits());
-        out.put_u64_le(self.key_id);
-        for report in self.limits.iter() {
-            out.put_u8(report.name as u8);
-            out.put_u64_le(report.limit);
-            out.put_u64_le(report.remaining);
-            out.put_u64_le(report.retry_after_us.unwrap_or(RETRY_NONE));
-            out.put_u64_le(report.reset_after_us);
-        }
+        // One copy for the fixed part and one for each limit: this is the hot path's last step.
+        let mut fixed = [0; FIXED_BYTES];
+        fixed[0] = self.code as u8;
+        fixed[1] = self.denied_by.map_or(0, |name| name as u8);
+        fixed[2] = self.limits.len();
+        fixed[3..5].copy_from_slice(&self.warnings.bits().to_le_bytes());
+        fixed[5..].copy_from_slice(&self.key_id.to_le_bytes());
+        out.put_slice(&fixed);
+        self.limits.iter().for_each(|report| out.put_slice(&report.bytes()));
     }
 
     /// Reads a reply payload: the verdict and its details.

@@ -2,12 +2,10 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use keygate_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 use super::dispatch::{Dispatcher, put_error};
 use super::watch::{Left, Order, Watch};
@@ -51,7 +49,7 @@ where
             reply_bytes_max: shared.limits.reply_bytes_max,
         },
         clock: &*shared.clock,
-        write_timeout: Duration::from_millis(shared.limits.write_timeout_ms),
+        watch,
         input: BytesMut::with_capacity(BUFFER_BYTES),
         output: BytesMut::with_capacity(BUFFER_BYTES),
     };
@@ -70,6 +68,7 @@ where
             Ok(read) => read,
             Err(Order::Stop) => return connection.finish(&mut stream).await,
             Err(Order::TimeOut) => return connection.time_out(&mut stream, shared).await,
+            Err(Order::GiveUp) => return End::NotReading,
         };
         match read {
             Ok(0) => return End::PeerClosed,
@@ -95,7 +94,7 @@ where
 struct Connection<'s> {
     dispatcher: Dispatcher<'s>,
     clock: &'s dyn Clock,
-    write_timeout: Duration,
+    watch: &'s Watch,
     input: BytesMut,
     output: BytesMut,
 }
@@ -107,7 +106,7 @@ impl Connection<'_> {
         loop {
             let drained = self.dispatcher.drain(&self.input, now, &mut self.output);
             self.input.advance(drained.consumed);
-            if let Some(end) = self.flush(stream).await {
+            if let Some(end) = self.flush(stream, now).await {
                 return Some(end);
             }
             if drained.close {
@@ -124,17 +123,24 @@ impl Connection<'_> {
         None
     }
 
-    async fn flush<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<End> {
+    async fn flush<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, now: Now) -> Option<End> {
         if self.output.is_empty() {
             return None;
         }
-        let written = timeout(self.write_timeout, stream.write_all(&self.output)).await;
+        self.watch.note_writing(Some(now));
+        let mut write = pin!(stream.write_all(&self.output));
+        let written = tokio::select! {
+            biased;
+            written = &mut write => written,
+            order = self.watch.order() => match order {
+                // What was read is answered; the daemon's own deadline bounds the wait.
+                Order::Stop => write.await,
+                Order::TimeOut | Order::GiveUp => return Some(End::NotReading),
+            },
+        };
+        self.watch.note_writing(None);
         self.output.clear();
-        match written {
-            Ok(Ok(())) => None,
-            Ok(Err(_)) => Some(End::Broken),
-            Err(_) => Some(End::NotReading),
-        }
+        written.err().map(|_| End::Broken)
     }
 
     /// A connection that once had much to say must not hold its memory for ever.
@@ -172,7 +178,7 @@ impl Connection<'_> {
         }
         // Whatever else the peer had sent has not been executed, and may be sent elsewhere.
         put_error(&mut self.output, 0, ErrorCode::Stopping, "keygate is stopping");
-        self.flush(stream).await.unwrap_or(End::Stopped)
+        self.flush(stream, self.clock.now()).await.unwrap_or(End::Stopped)
     }
 
     async fn time_out<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, shared: &Shared) -> End {
@@ -183,7 +189,8 @@ impl Connection<'_> {
             format!("a frame was not whole after {} ms", limits.frame_timeout_ms)
         };
         put_error(&mut self.output, 0, ErrorCode::TimedOut, &message);
-        self.flush(stream).await.unwrap_or(End::TimedOut)
+        // The order to end stands, so a peer that does not read is not waited for.
+        self.flush(stream, self.clock.now()).await.unwrap_or(End::TimedOut)
     }
 }
 

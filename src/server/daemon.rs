@@ -293,7 +293,9 @@ async fn tick(workers: Arc<Workers>, period: Duration) {
 
 /// Often enough that a deadline is met within a quarter of itself, and once a second at the least.
 fn tick_period(config: &Config) -> Duration {
-    let nearest_ms = config.limits.idle_timeout_ms.min(config.limits.frame_timeout_ms);
+    let limits = &config.limits;
+    let nearest_ms =
+        limits.idle_timeout_ms.min(limits.frame_timeout_ms).min(limits.write_timeout_ms);
     Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Order {
     Stop,
     /// Say that it took too long, and end.
     TimeOut,
+    /// End: the peer does not read what it is answered.
+    GiveUp,
 }
 
 /// What a read has left in the input once everything whole is answered.
@@ -38,6 +40,8 @@ pub(super) struct Watch {
     /// Since when the input ends inside the same frame. A trickle of bytes does not extend its
     /// time; a busy peer, whose every read ends inside another frame, is not late.
     frame_since_ns: Cell<Option<u64>>,
+    /// Since when replies wait for the peer to read them.
+    writing_since_ns: Cell<Option<u64>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -47,6 +51,7 @@ impl Watch {
         Self {
             last_read_ns: Cell::new(now.mono_ns),
             frame_since_ns: Cell::new(None),
+            writing_since_ns: Cell::new(None),
             order: Cell::new(None),
             waker: RefCell::new(None),
         }
@@ -60,6 +65,11 @@ impl Watch {
             Left::NewFrame => Some(now.mono_ns),
             Left::SameFrame => self.frame_since_ns.get().or(Some(now.mono_ns)),
         });
+    }
+
+    /// Notes since when replies are being written; `None` once they have been.
+    pub(super) fn note_writing(&self, since: Option<Now>) {
+        self.writing_since_ns.set(since.map(|now| now.mono_ns));
     }
 
     /// The order that was given, for a connection that never has to wait for its peer.
@@ -89,11 +99,18 @@ impl Watch {
         }
     }
 
-    fn is_late(&self, limits: &Limits, now: Now) -> bool {
+    /// What the connection has to be told now, if anything.
+    fn due(&self, limits: &Limits, now: Now) -> Option<Order> {
         let passed =
             |since_ns: u64, ms: u64| now.mono_ns.saturating_sub(since_ns) / 1_000_000 >= ms;
-        passed(self.last_read_ns.get(), limits.idle_timeout_ms)
-            || self.frame_since_ns.get().is_some_and(|since| passed(since, limits.frame_timeout_ms))
+        if let Some(since) = self.writing_since_ns.get() {
+            // While it is answered, the silence is not the peer's.
+            return passed(since, limits.write_timeout_ms).then_some(Order::GiveUp);
+        }
+        let frame = self.frame_since_ns.get();
+        let late = passed(self.last_read_ns.get(), limits.idle_timeout_ms)
+            || frame.is_some_and(|since| passed(since, limits.frame_timeout_ms));
+        late.then_some(Order::TimeOut)
     }
 }
 
@@ -120,8 +137,8 @@ impl Roster {
     pub(super) fn tick(&self, limits: &Limits, now: Now) {
         self.watches.borrow_mut().retain(|watch| {
             let Some(watch) = watch.upgrade() else { return false };
-            if watch.is_late(limits, now) {
-                watch.give(Order::TimeOut);
+            if let Some(order) = watch.due(limits, now) {
+                watch.give(order);
             }
             true
         });
@@ -160,6 +177,12 @@ mod tests {
             watch.note(at(ms), Left::NewFrame);
             assert!(!late(ms), "each read ended a frame and began another");
         }
+        watch.note_writing(Some(at(260)));
+        let limits = Limits { write_timeout_ms: 1000, ..limits };
+        roster.tick(&limits, at(1259));
+        assert_eq!(watch.order.get(), None, "a peer that is answered is not silent");
+        roster.tick(&limits, at(1260));
+        assert_eq!(watch.order.take(), Some(Order::GiveUp));
         roster.stop();
         assert_eq!(watch.order.get(), Some(Order::Stop));
     }

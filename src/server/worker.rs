@@ -122,7 +122,9 @@ impl Worker {
             // A local runtime polls its tasks itself, where a LocalSet would stand between the two;
             // it cannot leave the thread that made it.
             let mut runtime = tokio::runtime::Builder::new_current_thread();
-            let built = runtime.enable_all().build_local(LocalOptions::default());
+            // No time driver: deadlines are the roster's affair, and with one every wake-up
+            // would look at the clock for it.
+            let built = runtime.enable_io().build_local(LocalOptions::default());
             let runtime = match built {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(started.send(Err(error))),

@@ -56,7 +56,7 @@ use super::{KEY_BYTES_MAX, Op, RESERVED_PREFIX, Row, Store, StoreError, check_ba
 
 /// Memory for pages unless stated otherwise. Decisions never read the store, so this serves lists
 /// and the parents of pages that are written.
-const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+const CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
 
 /// How often the watch looks for an error inside sled.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
