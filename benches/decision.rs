@@ -48,9 +48,11 @@ impl Bench {
         let engine = Engine::new(Pepper::new(&[5; 32]), Prefixes::default(), limits);
         let clock = SystemClock::default();
         for id in 1..=keys {
+            let token = token(id);
             let record = KeyRecord {
                 id,
-                key_hash: Some(engine.pepper().seal_token(token(id).as_bytes())),
+                key_hash: Some(engine.pepper().seal_token(token.as_bytes())),
+                key_prefix: engine.prefixes().visible(&token),
                 scopes: vec!["leads:read".to_owned(), "leads:write".to_owned()],
                 requests_per_second: Some(1_000_000_000),
                 tenant_id: format!("tenant-{}", id % 1000),

@@ -29,10 +29,3 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 64;
 
 const _: () = assert!(BATCH_ITEMS_MAX <= u16::MAX as usize);
 const _: () = assert!(TOKEN_BYTES_MAX < u16::MAX as usize);
-// The largest batch of verdicts (without details) fits one reply frame.
-const _: () = assert!(
-    BATCH_ITEMS_MAX * (2 + crate::verdict::VERDICT_BYTES_MAX_PLAIN)
-        + 2
-        + crate::frame::HEADER_BYTES
-        <= REPLY_FRAME_BYTES_MAX as usize
-);

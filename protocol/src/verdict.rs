@@ -8,7 +8,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::limits::LIMITS_IN_VERDICT_MAX;
+use crate::frame::HEADER_BYTES;
+use crate::limits::{BATCH_ITEMS_MAX, LIMITS_IN_VERDICT_MAX, REPLY_FRAME_BYTES_MAX};
 use crate::wire::{DEMAND, PayloadError, Reader, once, put_tlv};
 
 macro_rules! verdicts {
@@ -191,7 +192,12 @@ const TLV_SCOPE: u8 = 2;
 const FIXED_BYTES: usize = 13;
 const LIMIT_BYTES: usize = 33;
 /// The longest verdict without details.
-pub const VERDICT_BYTES_MAX_PLAIN: usize = FIXED_BYTES + LIMITS_IN_VERDICT_MAX * LIMIT_BYTES;
+const VERDICT_BYTES_MAX_PLAIN: usize = FIXED_BYTES + LIMITS_IN_VERDICT_MAX * LIMIT_BYTES;
+// The largest batch of verdicts (without details) fits one reply frame.
+const _: () = assert!(
+    BATCH_ITEMS_MAX * (2 + VERDICT_BYTES_MAX_PLAIN) + 2 + HEADER_BYTES
+        <= REPLY_FRAME_BYTES_MAX as usize
+);
 
 /// The answer to a `Validate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
