@@ -38,15 +38,15 @@ impl Engine {
         answers: &mut ArrayVec<Answer, BATCH>,
     ) {
         let catalog = self.read();
-        let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
-        for question in questions.iter().take(BATCH) {
-            let token = self.hash(question.token, &catalog);
-            if let Ok(token) = &token {
-                catalog.touch_bucket(token);
-            }
-            tokens.push(token);
-        }
+        let tokens: ArrayVec<Result<TokenHash, VerdictCode>, BATCH> = questions
+            .iter()
+            .take(BATCH)
+            .map(|question| self.hash(question.token, &catalog))
+            .collect();
+        // Passes of their own, and short ones: between two hashes the processor could look only
+        // two touches ahead.
         if questions.len() > 1 {
+            tokens.iter().flatten().for_each(|token| catalog.touch_bucket(token));
             tokens.iter().flatten().for_each(|token| catalog.touch_entry(token));
         }
         for (question, token) in questions.iter().zip(&tokens) {
