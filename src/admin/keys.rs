@@ -26,11 +26,15 @@ impl Admin {
                 passed_over.join(", ")
             ));
         }
+        let now = self.time();
+        if record.expires_at.is_some_and(|expires| expires <= now) {
+            notices.push("expires_at has passed: the key is EXPIRED from the start".to_owned());
+        }
         self.engine.check_room(1)?;
         let token = random::token(self.engine.prefixes(), record.is_test_key)?;
         record.key_hash = Some(pepper.seal_token(token.as_bytes()));
         record.key_prefix = self.engine.prefixes().visible(&token);
-        record.created_at = Some(self.time());
+        record.created_at = Some(now);
         record.updated_at = record.created_at;
         record.revision = 1;
         check_size(&record, self)?;

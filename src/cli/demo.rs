@@ -1,6 +1,6 @@
 //! `keygate serve --demo`: everything in a throw-away directory, and three commands to paste.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use keygate_protocol::admin::KeyCreate;
 use serde_json::json;
@@ -15,18 +15,6 @@ use crate::config::Config;
 
 /// The tenant of the demonstration's key.
 const TENANT: &str = "demo";
-
-/// Where the daemon listens, for messages.
-pub(super) struct Sockets {
-    pub(super) data: PathBuf,
-    pub(super) admin: PathBuf,
-}
-
-impl Sockets {
-    pub(super) fn of(config: &Config) -> Self {
-        Self { data: config.socket.clone(), admin: config.admin_socket.clone() }
-    }
-}
 
 /// The demonstration's key.
 pub(super) struct DemoKey {
@@ -68,10 +56,10 @@ pub(super) async fn make_key(admin: &Admin) -> Result<DemoKey, CliError> {
 }
 
 /// Prints what to do next, on standard output: it is what the command was asked for.
-pub(super) fn greet(key: &DemoKey, sockets: &Sockets) {
+pub(super) fn greet(key: &DemoKey, socket: &Path, admin_socket: &Path) {
     let keygate =
         std::env::current_exe().map_or("keygate".to_owned(), |path| path.display().to_string());
-    let (data, admin) = (sockets.data.display(), sockets.admin.display());
+    let (data, admin) = (socket.display(), admin_socket.display());
     let (id, token) = (&key.id, key.token.as_str());
     // Nobody may read; the daemon serves all the same.
     let _ = print(&format!(

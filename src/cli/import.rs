@@ -14,6 +14,8 @@ use super::records::{is_stdin, name_of, open, read};
 use super::{Exit, Global};
 use crate::client::Client;
 
+/// Bad records that are named to people.
+const PROBLEMS_SHOWN: usize = 20;
 /// Records that are read ahead of the connection.
 const AHEAD: usize = 1024;
 
@@ -33,15 +35,18 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     bar.finish_and_clear();
     let report = outcome?;
     print_notices(&report.notices);
-    for problem in &report.problems {
+    for problem in report.problems.iter().take(PROBLEMS_SHOWN) {
         let field = problem.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
         eprintln!("record {}: {field}{}", problem.record, problem.reason);
+    }
+    if report.problems.len() > PROBLEMS_SHOWN {
+        eprintln!("… and more; --json shows up to 1,000");
     }
     let refused = !args.skip_bad && !report.problems.is_empty();
     if global.json {
         print_json(&report)?;
     } else if refused {
-        print("nothing was imported: mend the record, or leave bad ones out with --skip-bad\n")?;
+        eprintln!("nothing was imported: mend the record, or leave bad ones out with --skip-bad");
     } else {
         print(&format!("keys imported: {}, skipped: {}\n", report.imported, report.skipped))?;
     }

@@ -1,7 +1,7 @@
 //! Tokens on their way into a command: standard input or the environment, so that no other user
 //! sees them; an argument works and warns.
 
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 
 use zeroize::Zeroizing;
 
@@ -14,23 +14,25 @@ const TOKEN_INPUT_BYTES_MAX: u64 = 4096;
 
 /// The token: an argument, `-` for standard input, else the environment.
 pub(super) fn token(argument: Option<&str>) -> Result<Zeroizing<String>, CliError> {
-    match argument {
-        Some("-") => from_stdin(),
+    let token = match argument {
+        Some("-") => from_stdin()?,
         Some(token) => {
             eprintln!(
                 "keygate: a token on the command line is visible to other users; give it in \
                  {TOKEN_ENV}, or as `-` on standard input"
             );
-            Ok(Zeroizing::new(token.to_owned()))
+            Zeroizing::new(token.to_owned())
         }
-        None => match std::env::var(TOKEN_ENV) {
-            Ok(token) => Ok(Zeroizing::new(token)),
-            Err(_) if !std::io::stdin().is_terminal() => from_stdin(),
-            Err(_) => Err(CliError::Usage(format!(
-                "no token: set {TOKEN_ENV}, or give `-` and the token on standard input"
-            ))),
-        },
+        // Standard input is read only when it is asked for: it may be the caller's own.
+        None => Zeroizing::new(std::env::var(TOKEN_ENV).unwrap_or_default()),
+    };
+    // A mistake in a script must not look like a denial.
+    if token.is_empty() {
+        return Err(CliError::Usage(format!(
+            "no token: set {TOKEN_ENV}, or give `-` and the token on standard input"
+        )));
     }
+    Ok(token)
 }
 
 fn from_stdin() -> Result<Zeroizing<String>, CliError> {

@@ -71,7 +71,6 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
-        let sockets = demo::Sockets::of(&config);
         // Loading waits for the disk. Nothing was promised to anybody yet, so a stop need not wait
         // for its end: what it writes is whole or not there.
         let opened = tokio::task::spawn_blocking(|| Daemon::open(config));
@@ -85,6 +84,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         };
         let daemon = opened.map_err(crashed)??;
         let admin = daemon.admin();
+        let (socket, admin_socket) = daemon.sockets();
         let demo_key = match &scratch {
             Some(_) => Some(demo::make_key(&admin).await?),
             None => None,
@@ -92,10 +92,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         let ready = move || {
             notify_ready();
             match demo_key {
-                Some(key) => demo::greet(&key, &sockets),
+                Some(key) => demo::greet(&key, &socket, &admin_socket),
                 None => tracing::info!(
-                    socket = %sockets.data.display(),
-                    admin_socket = %sockets.admin.display(),
+                    socket = %socket.display(),
+                    admin_socket = %admin_socket.display(),
                     "ready"
                 ),
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,12 @@ impl Daemon {
         )?;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
         Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable })
+    }
+
+    /// Where the data and the admin socket stand: those that systemd passed, or those made here.
+    #[must_use]
+    pub fn sockets(&self) -> (PathBuf, PathBuf) {
+        (self.listeners.data.path.clone(), self.listeners.admin.path.clone())
     }
 
     /// The operations of the admin socket, for a caller in this process.

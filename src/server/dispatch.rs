@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::engine::{Answer, BATCH, Engine};
 
 /// The name and release that `Hello` answers.
-pub(super) const NAME: &str = concat!("keygate ", env!("CARGO_PKG_VERSION"));
+pub(super) const NAME: &str = concat!("keygate/", env!("CARGO_PKG_VERSION"));
 
 /// What one pass over the read buffer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -237,7 +237,9 @@ fn a_daemon_that_fails_ends_the_run_and_says_why() {
         let fake = Fake::new(reply);
         let plan = Plan {
             depth: 2,
-            duration: Duration::from_millis(20),
+            // One round, long enough that a thread which was not scheduled for a while still asks.
+            rounds: 1,
+            duration: Duration::from_millis(400),
             patience: Duration::from_millis(if name == "is silent" { 20 } else { 10_000 }),
             ..fake.plan(&["good"])
         };
