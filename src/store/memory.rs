@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::latch::Latch;
-use super::{Op, Store, StoreError, check_batch, scan_range};
+use super::{EachRow, Op, Store, StoreError, check_batch, scan_range};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -114,7 +114,7 @@ impl Store for MemoryStore {
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        each: &mut EachRow<'_>,
     ) -> Result<(), StoreError> {
         let Some((start, end)) = scan_range(prefix, after) else { return Ok(()) };
         let state = self.state.lock();

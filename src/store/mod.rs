@@ -96,6 +96,9 @@ impl Op {
 /// A row: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Takes the key and the value of one row, and says whether it wants the next.
+pub type EachRow<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// An ordered map of bytes that survives. Five verbs, so that an implementation is small and a
 /// failing one for tests is honest.
 ///
@@ -117,7 +120,7 @@ pub trait Store: Send + Sync {
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        each: &mut EachRow<'_>,
     ) -> Result<(), StoreError>;
 
     /// At most `limit` rows, copied; otherwise [`Store::scan_each`].

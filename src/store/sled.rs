@@ -39,7 +39,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -52,7 +52,9 @@ use sled::{Batch, Db};
 use super::dir::{DataDir, sync_path};
 use super::latch::Latch;
 use super::overflow::{self, Head};
-use super::{KEY_BYTES_MAX, Op, RESERVED_PREFIX, Store, StoreError, check_batch, scan_range};
+use super::{
+    EachRow, KEY_BYTES_MAX, Op, RESERVED_PREFIX, Store, StoreError, check_batch, scan_range,
+};
 
 /// Memory for pages unless stated otherwise. Decisions never read the store, so this serves lists
 /// and the parents of pages that are written.
@@ -295,7 +297,7 @@ impl Store for SledStore {
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        each: &mut EachRow<'_>,
     ) -> Result<(), StoreError> {
         let Some((start, end)) = scan_range(prefix, after) else { return Ok(()) };
         let range = (start, Bound::Excluded(end.as_slice()));
