@@ -9,7 +9,7 @@ use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
 use crate::clock::Now;
 use crate::key::token::Prefixes;
-use crate::key::{KeyRecord, Pepper, Policy, Status, Time, TokenHash};
+use crate::key::{KeyView, Pepper, Policy, Status, Time, TokenHash};
 use crate::limit::{LimitSet, Rate};
 use crate::usage::UsageRow;
 
@@ -28,12 +28,18 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The key's id.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Compiles a record.
     ///
     /// # Errors
     /// [`CatalogError::Sealed`] when its token's hash is missing or under another pepper's seal.
     pub fn compile(
-        record: &KeyRecord,
+        record: &KeyView<'_>,
         pepper: &Pepper,
         prefixes: &Prefixes,
     ) -> Result<Self, CatalogError> {
@@ -46,7 +52,7 @@ impl Loaded {
             .map(|count| Rate::per_second(count, record.burst.unwrap_or_else(|| u64::from(count))));
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
         // A token that was made under another brand is of another shape by now.
-        let of_another_brand = !prefixes.begin(&record.key_prefix);
+        let of_another_brand = !prefixes.begin(record.key_prefix);
         Ok(Self {
             id: record.id,
             token,

@@ -24,7 +24,7 @@ pub use validate::{Answer, BATCH};
 
 use crate::clock::Now;
 use crate::key::token::Prefixes;
-use crate::key::{KeyRecord, Pepper};
+use crate::key::{KeyRecord, KeyView, Pepper};
 use crate::usage::UsageRow;
 use catalog::Catalog;
 
@@ -84,8 +84,28 @@ impl Engine {
     /// [`CatalogError::SameToken`] when the token belongs to another key, [`CatalogError::Sealed`]
     /// when the record was written under another pepper.
     pub fn put(&self, record: &KeyRecord, now: Now) -> Result<(), CatalogError> {
-        let loaded = Loaded::compile(record, &self.pepper, &self.prefixes)?;
+        let loaded = self.compile(&record.view())?;
         self.write().put(loaded, now)
+    }
+
+    /// Compiles a record for [`Engine::put_all`], on whatever thread has time for it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Sealed`] when the record was written under another pepper.
+    pub fn compile(&self, record: &KeyView<'_>) -> Result<Loaded, CatalogError> {
+        Loaded::compile(record, &self.pepper, &self.prefixes)
+    }
+
+    /// Puts many keys into the catalog, as [`Engine::put`] does each, under one lock: for a start,
+    /// when nobody waits for a verdict. Answers which were refused, and why.
+    pub fn put_all(
+        &self,
+        keys: impl IntoIterator<Item = Loaded>,
+        now: Now,
+    ) -> Vec<(u64, CatalogError)> {
+        let mut catalog = self.write();
+        let put = keys.into_iter().map(|key| (key.id(), catalog.put(key, now)));
+        put.filter_map(|(id, put)| put.err().map(|error| (id, error))).collect()
     }
 
     /// Forgets a key and its figures. It counts as moved, so that whoever stores figures learns

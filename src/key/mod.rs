@@ -14,10 +14,11 @@ pub mod scope;
 pub mod status;
 pub mod time;
 pub mod token;
+pub mod view;
 
 pub use digest::{Digest, Pepper, SealedHash, TokenHash};
 pub use json::{FieldError, RecordInput};
 pub use policy::Policy;
-pub use record::KeyRecord;
+pub use record::{KeyRecord, KeyView};
 pub use status::Status;
 pub use time::Time;

@@ -1,6 +1,6 @@
 //! What a key compiles to when it is loaded: everything its checks need that other keys can share.
 
-use super::record::KeyRecord;
+use super::record::KeyView;
 use super::scope::Scopes;
 
 /// The shared part of a compiled key. Keys with equal policies share one in memory.
@@ -15,10 +15,10 @@ pub struct Policy {
 impl Policy {
     /// Compiles a record's rules.
     #[must_use]
-    pub fn compile(record: &KeyRecord) -> Self {
+    pub fn compile(record: &KeyView<'_>) -> Self {
         Self {
-            tenant_id: record.tenant_id.as_str().into(),
-            scopes: Scopes::new(record.scopes.iter().map(String::as_str)),
+            tenant_id: record.tenant_id.into(),
+            scopes: Scopes::new(record.scopes.iter().copied()),
         }
     }
 }

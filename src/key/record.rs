@@ -13,6 +13,7 @@ use super::field::{
     Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, ScopeList, StatusName,
     Text, TextList,
 };
+use super::view::Stored;
 use super::{Status, Time};
 
 /// Who may set a field.
@@ -51,7 +52,30 @@ macro_rules! record {
             pub import: u64,
         }
 
+        /// A record as it lies in its bytes: texts are borrowed, so that reading one to compile
+        /// it copies none of them. Field by field the same on disk as [`KeyRecord`].
+        #[derive(Debug, Clone, PartialEq, Deserialize)]
+        #[expect(missing_docs, reason = "the fields are those of the record")]
+        pub struct KeyView<'a> {
+            $(#[serde(borrow = "'a")]
+            pub $name: <$type as Stored>::View<'a>,)+
+            pub foreign_token: bool,
+            pub previous_foreign_token: bool,
+            pub import: u64,
+        }
+
         impl KeyRecord {
+            /// The record, borrowed.
+            #[must_use]
+            pub fn view(&self) -> KeyView<'_> {
+                KeyView {
+                    $($name: self.$name.view(),)+
+                    foreign_token: self.foreign_token,
+                    previous_foreign_token: self.previous_foreign_token,
+                    import: self.import,
+                }
+            }
+
             /// Every field, in the order of the source system.
             pub const FIELDS: &[FieldSpec] =
                 &[$(FieldSpec { name: stringify!($name), class: Class::$class },)+];

@@ -21,7 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
-use crate::key::{Pepper, digest};
+use crate::key::{KeyView, Pepper, digest};
 use crate::store::{
     CommitError, Committer, CommitterOptions, Keys, SledOptions, SledStore, Store, StoreError,
     Write,
@@ -346,17 +346,23 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
     let now = clock.now();
     // A key that cannot be judged denies; the others must not suffer for it.
     let mut left_out = HashSet::new();
-    keys.for_each(|id, record| {
-        let put = match record {
-            Ok(record) => {
-                engine.check_room(1)?;
-                engine.put(&record, now).map_err(|error| error.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = put {
-            left_out.insert(id);
-            tracing::error!(key = id, error, "a record could not be loaded");
+    let mut leave_out = |id, error: &dyn std::fmt::Display| {
+        left_out.insert(id);
+        tracing::error!(key = id, %error, "a record could not be loaded");
+    };
+    let compile = |id, record: Result<KeyView<'_>, StoreError>| {
+        let compiled =
+            record.map_err(StartError::from).and_then(|record| Ok(engine.compile(&record)?));
+        compiled.map_err(|error| (id, error))
+    };
+    keys.load(compile, |keys| {
+        engine.check_room(keys.iter().flatten().count())?;
+        let compiled = keys
+            .into_iter()
+            .filter_map(|key| key.map_err(|(id, error)| leave_out(id, &error)).ok());
+        let compiled: Vec<_> = compiled.collect();
+        for (id, error) in engine.put_all(compiled, now) {
+            leave_out(id, &error);
         }
         Ok::<(), StartError>(())
     })?;

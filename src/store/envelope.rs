@@ -11,8 +11,8 @@
 //!
 //! The checksum covers schema, length and payload. Nothing follows the payload.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Most bytes of a payload: with the envelope it fits into a value of the store.
 pub const PAYLOAD_BYTES_MAX: usize = super::VALUE_BYTES_MAX - HEADER_BYTES;
@@ -138,13 +138,13 @@ pub fn check(bytes: &[u8], known_schema: u16) -> Result<Sealed<'_>, EnvelopeErro
     Ok(Sealed { schema, payload })
 }
 
-impl Sealed<'_> {
-    /// Decodes the payload.
+impl<'a> Sealed<'a> {
+    /// Decodes the payload; what the type borrows, it borrows from the bytes.
     ///
     /// # Errors
     /// [`EnvelopeError::Payload`], [`EnvelopeError::Trailing`].
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, EnvelopeError> {
-        let (value, read) = bincode::serde::decode_from_slice(self.payload, config())
+    pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, EnvelopeError> {
+        let (value, read) = bincode::serde::borrow_decode_from_slice(self.payload, config())
             .map_err(|error| EnvelopeError::Payload { reason: error.to_string() })?;
         let left = self.payload.len().saturating_sub(read);
         if left > 0 { Err(EnvelopeError::Trailing { left }) } else { Ok(value) }

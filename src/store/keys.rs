@@ -4,17 +4,15 @@
 //! [`super::committer::Committer`].
 
 use std::sync::Arc;
-use std::thread;
 
-use crossbeam::channel::{self, Sender};
 use serde::de::DeserializeOwned;
 
 use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
 use super::write::{Fact, KeyWrite, Write, WriteError};
-use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout};
-use crate::key::{KeyRecord, Status};
+use super::{OPS_MAX, Op, Store, StoreError, envelope, layout, sweep};
+use crate::key::{KeyRecord, KeyView, Status};
 
-/// Rows read at a time by a scan of everything.
+/// Rows of an index read at a time by a page.
 const CHUNK_ROWS: usize = 512;
 
 /// Records read at a time by a page: each may have 1 MiB.
@@ -22,9 +20,6 @@ const RECORDS_AT_A_TIME: usize = 64;
 
 /// Bytes of records after which a page ends.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
-
-/// Chunks that a scan of everything is ahead of whoever takes them.
-const CHUNKS_AHEAD: usize = 4;
 
 /// Most records that one [`Keys::page`] looks at, whether or not they pass the filter.
 pub const EXAMINED_MAX: usize = 10_000;
@@ -155,7 +150,21 @@ impl Keys {
         &self,
         each: impl FnMut(u64, Result<KeyRecord, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.for_each_row(&[layout::RECORD], plan::stored_record, each)
+        sweep::for_each_row(&*self.store, &[layout::RECORD], plan::stored_record, each)
+    }
+
+    /// What `read` makes of every key, by ascending id and many at a time, for start-up; errors as
+    /// in [`Keys::for_each`]. `read` runs on a thread of its own, beside `each`.
+    ///
+    /// # Errors
+    /// As [`Keys::for_each`].
+    pub fn load<T: Send, E: From<StoreError>>(
+        &self,
+        mut read: impl FnMut(u64, Result<KeyView<'_>, StoreError>) -> T + Send,
+        each: impl FnMut(Vec<T>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let decode = move |id, bytes: &[u8]| read(id, plan::stored_view(id, bytes));
+        sweep::for_each_chunk(&*self.store, &[layout::RECORD], decode, each)
     }
 
     /// A key's usage, of a type that `known_schema` stands for.
@@ -181,7 +190,7 @@ impl Keys {
         each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let read = |id, bytes: &[u8]| read_row("usage of key", id, bytes, known_schema);
-        self.for_each_row(&[layout::USAGE], read, each)
+        sweep::for_each_row(&*self.store, &[layout::USAGE], read, each)
     }
 
     /// Every chunk of the ids of counted increments, oldest first; errors as in
@@ -195,7 +204,7 @@ impl Keys {
         each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let read = |id, bytes: &[u8]| read_row("chunk of increments", id, bytes, known_schema);
-        self.for_each_row(&[layout::INCREMENTS], read, each)
+        sweep::for_each_row(&*self.store, &[layout::INCREMENTS], read, each)
     }
 
     /// A fact about the whole.
@@ -303,56 +312,6 @@ impl Keys {
         let row = self.store.get(&layout::meta(fact.0))?;
         row.map(|bytes| plan::read_number(fact, &bytes)).transpose()
     }
-
-    /// Every row under a prefix, decoded. Reading, decoding and `each` run at the same time, each on
-    /// a thread of its own (`each` on the caller's): a start waits for the longest of the three.
-    fn for_each_row<T: Send, E: From<StoreError>>(
-        &self,
-        prefix: &[u8],
-        decode: impl Fn(u64, &[u8]) -> Result<T, StoreError> + Send,
-        mut each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        thread::scope(|scope| {
-            let (raw, rows) = channel::bounded(CHUNKS_AHEAD);
-            let (decoded, values) = channel::bounded(CHUNKS_AHEAD);
-            scope.spawn(move || self.read_chunks(prefix, &raw));
-            scope.spawn(move || {
-                for chunk in rows {
-                    let values: Result<Vec<_>, StoreError> = chunk.and_then(|chunk: Vec<Row>| {
-                        let values = chunk.iter().map(|(key, value)| {
-                            let id = id_of(key)?;
-                            Ok((id, decode(id, value)))
-                        });
-                        values.collect()
-                    });
-                    if decoded.send(values).is_err() {
-                        return;
-                    }
-                }
-            });
-            for chunk in values {
-                for (id, value) in chunk? {
-                    each(id, value)?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Reads every row under a prefix until nobody takes them any more.
-    fn read_chunks(&self, prefix: &[u8], rows: &Sender<Result<Vec<Row>, StoreError>>) {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let chunk = self.store.scan(prefix, after.as_deref(), CHUNK_ROWS);
-            after = match &chunk {
-                Ok(chunk) if chunk.len() == CHUNK_ROWS => chunk.last().map(|(key, _)| key.clone()),
-                _ => None,
-            };
-            if rows.send(chunk).is_err() || after.is_none() {
-                return;
-            }
-        }
-    }
 }
 
 impl Filter<'_> {
@@ -374,7 +333,7 @@ impl Filter<'_> {
     }
 }
 
-fn id_of(key: &[u8]) -> Result<u64, StoreError> {
+pub(super) fn id_of(key: &[u8]) -> Result<u64, StoreError> {
     layout::id_of(key).ok_or_else(|| StoreError::corrupt("a row's key is too short for an id"))
 }
 

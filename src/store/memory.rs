@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::latch::Latch;
-use super::{Op, Row, Store, StoreError, check_batch, scan_range};
+use super::{EachRow, Op, Store, StoreError, check_batch, scan_range};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -110,16 +110,18 @@ impl Store for MemoryStore {
         Ok(self.state.lock().visible.get(key).cloned())
     }
 
-    fn scan(
+    fn scan_each(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        let Some((start, end)) = scan_range(prefix, after) else { return Ok(Vec::new()) };
+        each: &mut EachRow<'_>,
+    ) -> Result<(), StoreError> {
+        let Some((start, end)) = scan_range(prefix, after) else { return Ok(()) };
         let state = self.state.lock();
-        let range = state.visible.range::<[u8], _>((start, Bound::Excluded(end.as_slice())));
-        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        let mut range = state.visible.range::<[u8], _>((start, Bound::Excluded(end.as_slice())));
+        // Whoever breaks off has what was wanted.
+        let _ = range.try_for_each(|(key, value)| each(key, value));
+        Ok(())
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {

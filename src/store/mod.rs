@@ -28,7 +28,10 @@ pub mod plan;
 mod sled;
 #[cfg(test)]
 mod suite;
+mod sweep;
 pub mod write;
+
+use std::ops::ControlFlow;
 
 pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Job, SubmitError};
 pub use error::StoreError;
@@ -93,6 +96,9 @@ impl Op {
 /// A row: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Takes the key and the value of one row, and says whether it wants the next.
+pub type EachRow<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// An ordered map of bytes that survives. Five verbs, so that an implementation is small and a
 /// failing one for tests is honest.
 ///
@@ -104,8 +110,20 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Io`], [`StoreError::Corrupt`]; never because of the latch.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// At most `limit` rows whose keys begin with `prefix`, ascending, strictly after `after`.
-    /// Not a snapshot: rows written meanwhile may or may not be seen.
+    /// Hands over the rows whose keys begin with `prefix`, ascending, strictly after `after`, until
+    /// there are no more or `each` breaks off. Not a snapshot: rows written meanwhile may or may
+    /// not be seen. `each` must not call the store, which may hold a lock.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn scan_each(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut EachRow<'_>,
+    ) -> Result<(), StoreError>;
+
+    /// At most `limit` rows, copied; otherwise [`Store::scan_each`].
     ///
     /// # Errors
     /// As [`Store::get`].
@@ -114,7 +132,16 @@ pub trait Store: Send + Sync {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<Row>, StoreError>;
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        if limit > 0 {
+            self.scan_each(prefix, after, &mut |key, value| {
+                rows.push((key.to_vec(), value.to_vec()));
+                if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+        }
+        Ok(rows)
+    }
 
     /// Applies all operations or none, in order. They are visible on return, and durable after the
     /// next [`Store::sync`]. A crash in between keeps all of them or none, and keeps no batch

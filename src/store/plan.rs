@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::envelope::{self, EnvelopeError};
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
-use crate::key::KeyRecord;
+use crate::key::{KeyRecord, KeyView};
 
 /// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
 const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
@@ -298,6 +298,17 @@ pub(super) fn stored_record(id: u64, bytes: &[u8]) -> Result<KeyRecord, StoreErr
         return Ok(record);
     }
     Err(StoreError::corrupt(format!("the row of key {id} holds key {}", record.id)))
+}
+
+/// [`stored_record`], without a copy of what the record says.
+pub(super) fn stored_view(id: u64, bytes: &[u8]) -> Result<KeyView<'_>, StoreError> {
+    let view: KeyView<'_> = envelope::check(bytes, RECORD_SCHEMA)
+        .and_then(|sealed| sealed.decode())
+        .map_err(|error| from_envelope(&format!("key {id}"), error))?;
+    if view.id == id {
+        return Ok(view);
+    }
+    Err(StoreError::corrupt(format!("the row of key {id} holds key {}", view.id)))
 }
 
 /// What is wrong with a row that was read.

@@ -52,7 +52,9 @@ use sled::{Batch, Db};
 use super::dir::{DataDir, sync_path};
 use super::latch::Latch;
 use super::overflow::{self, Head};
-use super::{KEY_BYTES_MAX, Op, RESERVED_PREFIX, Row, Store, StoreError, check_batch, scan_range};
+use super::{
+    EachRow, KEY_BYTES_MAX, Op, RESERVED_PREFIX, Store, StoreError, check_batch, scan_range,
+};
 
 /// Memory for pages unless stated otherwise. Decisions never read the store, so this serves lists
 /// and the parents of pages that are written.
@@ -291,25 +293,29 @@ impl Store for SledStore {
         }
     }
 
-    fn scan(
+    fn scan_each(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        let Some((start, end)) = scan_range(prefix, after) else { return Ok(Vec::new()) };
-        let rows = self.guarded("read", |db| {
-            db.range::<&[u8], _>((start, Bound::Excluded(end.as_slice())))
-                .take(limit)
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        let mut values = Vec::with_capacity(rows.len());
-        for (key, row) in rows {
-            if let Some(value) = self.value(&key, &row)? {
-                values.push((key.to_vec(), value));
+        each: &mut EachRow<'_>,
+    ) -> Result<(), StoreError> {
+        let Some((start, end)) = scan_range(prefix, after) else { return Ok(()) };
+        let range = (start, Bound::Excluded(end.as_slice()));
+        let mut rows = self.guarded("read", |db| Ok(db.range::<&[u8], _>(range)))?;
+        while let Some((key, row)) = self.guarded("read", |_| rows.next().transpose())? {
+            let next = match Head::read(&row)? {
+                // Nearly always: handed over where it lies.
+                Head::Whole(value) => each(&key, value),
+                Head::Parted { .. } => match self.value(&key, &row)? {
+                    Some(value) => each(&key, &value),
+                    None => continue,
+                },
+            };
+            if next.is_break() {
+                break;
             }
         }
-        Ok(values)
+        Ok(())
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {

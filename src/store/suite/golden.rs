@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::super::envelope;
-use super::super::plan::{RECORD_SCHEMA, read_record};
+use super::super::plan::{RECORD_SCHEMA, read_record, stored_view};
 use super::{pepper, record};
 use crate::key::digest::hex;
 use crate::key::{KeyRecord, Status, Time};
@@ -42,6 +42,8 @@ fn golden_records_are_read() {
     assert_eq!(text.trim(), written, "the record's bytes have changed: raise RECORD_SCHEMA");
     let bytes: Vec<u8> = text.trim().as_bytes().chunks(2).map(byte).collect();
     assert_eq!(read_record(&bytes), Ok(golden()));
+    let view = stored_view(golden().id, &bytes).expect("readable");
+    assert_eq!(view, golden().view(), "borrowed, it is the same");
 }
 
 fn byte(digits: &[u8]) -> u8 {
