@@ -38,11 +38,10 @@ impl Engine {
         answers: &mut ArrayVec<Answer, BATCH>,
     ) {
         let catalog = self.read();
-        let tokens: ArrayVec<Result<TokenHash, VerdictCode>, BATCH> = questions
-            .iter()
-            .take(BATCH)
-            .map(|question| self.hash(question.token, &catalog))
-            .collect();
+        let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
+        for question in questions.iter().take(BATCH) {
+            tokens.push(self.hash(question.token, &catalog));
+        }
         // Passes of their own, and short ones: between two hashes the processor could look only
         // two touches ahead.
         if questions.len() > 1 {
