@@ -37,6 +37,20 @@ pub struct Increment<'a> {
 }
 
 impl<'a> Increment<'a> {
+    /// A report that one request was made, and nothing else.
+    #[must_use]
+    pub const fn new(key_id: u64) -> Self {
+        Self {
+            key_id,
+            count: 1,
+            latency_us: None,
+            status: None,
+            endpoint: None,
+            error: None,
+            id: None,
+        }
+    }
+
     /// Reads a request payload in place.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ pub(super) fn read(input: impl Read, each: Each<'_>) -> serde_json::Result<()> {
     // One record a line is a sequence of documents.
     while going && input.end().is_err() {
         let mut sink = Sink { each: &mut *each, going: &mut going };
-        Document(&mut sink).deserialize(&mut input)?;
+        Document { sink: &mut sink, inside: false }.deserialize(&mut input)?;
     }
     Ok(())
 }
@@ -114,14 +114,22 @@ impl Sink<'_, '_> {
     }
 }
 
-/// A document: an object with the records, an object that is a record, or a list.
-struct Document<'s, 'a, 'e>(&'s mut Sink<'a, 'e>);
+/// A document: an object with the records, an object that is a record, or a list; inside a
+/// document only a list.
+struct Document<'s, 'a, 'e> {
+    sink: &'s mut Sink<'a, 'e>,
+    inside: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for Document<'_, '_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        if self.inside {
+            deserializer.deserialize_seq(self)
+        } else {
+            deserializer.deserialize_any(self)
+        }
     }
 }
 
@@ -129,12 +137,16 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("records: an object with \"api_keys\", a list of records, or a record")
+        f.write_str(if self.inside {
+            "a list of records"
+        } else {
+            "records: an object with \"api_keys\", a list of records, or a record"
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while let Some(record) = list.next_element()? {
-            self.0.take(record);
+            self.sink.take(record);
         }
         Ok(())
     }
@@ -147,7 +159,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
         while let Some(name) = map.next_key::<String>()? {
             if MEMBERS.contains(&name.as_str()) {
                 had_records = true;
-                map.next_value_seed(Records(self.0))?;
+                map.next_value_seed(Document { sink: &mut *self.sink, inside: true })?;
                 continue;
             }
             let value: Box<RawValue> = map.next_value()?;
@@ -163,33 +175,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
         }
         if !had_records {
             record.push('}');
-            self.0.take(RawValue::from_string(record).map_err(A::Error::custom)?);
-        }
-        Ok(())
-    }
-}
-
-/// The list of records inside a document.
-struct Records<'s, 'a, 'e>(&'s mut Sink<'a, 'e>);
-
-impl<'de> DeserializeSeed<'de> for Records<'_, '_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Records<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a list of records")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(record) = list.next_element()? {
-            self.0.take(record);
+            self.sink.take(RawValue::from_string(record).map_err(A::Error::custom)?);
         }
         Ok(())
     }
@@ -221,7 +207,9 @@ mod tests {
         ] {
             assert_eq!(all(text).expect(text), expected, "{text}");
         }
-        for bad in ["{", "7", r#"{"api_keys":7}"#, r#"[{"id":1},"#, "nonsense"] {
+        for bad in
+            ["{", "7", r#"{"api_keys":7}"#, r#"{"api_keys":{"id":1}}"#, r#"[{"id":1},"#, "nonsense"]
+        {
             assert!(all(bad).is_err(), "{bad}");
         }
     }

@@ -219,15 +219,7 @@ impl<'a> Report<'a> {
     /// Reports for a key, as its [`Validation::key_id`] named it.
     #[must_use]
     pub const fn new(key_id: u64) -> Self {
-        Self(Increment {
-            key_id,
-            count: 1,
-            latency_us: None,
-            status: None,
-            endpoint: None,
-            error: None,
-            id: None,
-        })
+        Self(Increment::new(key_id))
     }
 
     /// Requests that this report stands for, at least 1; status and latency are those of each.

@@ -123,15 +123,7 @@ const fn add(counter: &mut u64, count: u64) {
 mod tests {
     use super::*;
 
-    const PLAIN: Report<'static> = Report {
-        key_id: 1,
-        count: 1,
-        latency_us: None,
-        status: None,
-        endpoint: None,
-        error: None,
-        id: None,
-    };
+    const PLAIN: Report<'static> = Report::new(1);
 
     #[test]
     fn status_400_and_above_or_a_text_is_an_error() {
