@@ -69,6 +69,7 @@ impl CliError {
             Self::Client(client::Error::Invalid(_) | client::Error::TooLarge { .. }) => Exit::Usage,
             Self::Client(error) if error.code() == Some(ErrorCode::NotFound) => Exit::NotFound,
             Self::Client(error) if unreachable(error) => Exit::Unreachable,
+            Self::Bench(BenchError::Connect { .. }) => Exit::Unreachable,
             _ => Exit::Error,
         }
     }
