@@ -62,7 +62,18 @@ verdicts! {
     8  PendingReview "PENDING_REVIEW" 403 "the key waits for a review";
     9  Maintenance "MAINTENANCE" 503 "the key is under maintenance";
     10 RateLimited "RATE_LIMITED" 429 "the key was put into the state RATE_LIMITED";
+    11 TenantSuspended "TENANT_SUSPENDED" 403 "the key's tenant is suspended";
+    12 RotationOverdue "ROTATION_OVERDUE" 403 "the key was not rotated in its time";
+    13 HttpsRequired "HTTPS_REQUIRED" 403 "the key demands HTTPS, and the request is not known to use it";
+    14 EnvironmentNotAllowed "ENVIRONMENT_NOT_ALLOWED" 403 "the key is not for the caller's environment";
+    15 TestKeyInProduction "TEST_KEY_IN_PRODUCTION" 403 "a test key does not pass in production";
+    16 AddressNotAllowed "ADDRESS_NOT_ALLOWED" 403 "the key is not for the client's address";
+    17 DomainNotAllowed "DOMAIN_NOT_ALLOWED" 403 "the key is not for the request's domain";
+    18 RegionNotAllowed "REGION_NOT_ALLOWED" 403 "the key is not for the caller's region";
+    19 IntegrationNotAllowed "INTEGRATION_NOT_ALLOWED" 403 "the key is not for the stated integration";
     20 InsufficientScope "INSUFFICIENT_SCOPE" 403 "the key does not grant a demanded scope";
+    21 ApiVersionNotAllowed "API_VERSION_NOT_ALLOWED" 403 "the key is pinned to another API version";
+    22 FeatureNotAllowed "FEATURE_NOT_ALLOWED" 403 "the key does not have a requested feature";
     30 RateExceeded "RATE_EXCEEDED" 429 "the key's requests per second are spent";
 }
 
@@ -149,11 +160,14 @@ impl Warnings {
     pub const EXPIRING: Self = Self(2);
     /// The token was rotated out, be it in its overlap or after.
     pub const TOKEN_REPLACED: Self = Self(4);
+    /// The key was not rotated within the days that it is to be.
+    pub const ROTATION_OVERDUE: Self = Self(8);
 
     const NAMES: &[(Self, &'static str)] = &[
         (Self::DEPRECATED, "DEPRECATED"),
         (Self::EXPIRING, "EXPIRING"),
         (Self::TOKEN_REPLACED, "TOKEN_REPLACED"),
+        (Self::ROTATION_OVERDUE, "ROTATION_OVERDUE"),
     ];
 
     /// The bits as they stand on the wire.
