@@ -238,7 +238,7 @@ pub struct KeyUsage {
     pub recent_errors: Vec<RecentError>,
 }
 
-/// A request without members: `Export`, `Stats`, `Health`.
+/// A request without members: `Export`, `Stats`, `Health`, `Reload`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoFields {}
@@ -266,4 +266,21 @@ pub struct Health {
     pub writable: bool,
     /// One line for each thing that is not well.
     pub reasons: Vec<String>,
+}
+
+/// Most changes that one [`Reloaded`] names.
+pub const CHANGES_MAX: usize = 1000;
+
+/// The reply to `Reload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Settings that have another value now.
+    pub settings_changed: u64,
+    /// A line for each, the first 1,000.
+    pub changes: Vec<String>,
+    /// Keys whose limits were compiled anew, because their tier has changed.
+    pub keys_changed: u64,
+    /// What the operator should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }

@@ -81,6 +81,8 @@ opcodes! {
     Stats = 0x4A, admin;
     /// Whether the daemon can do its work.
     Health = 0x4B, admin;
+    /// Read the configuration again and apply it, as a whole or not at all.
+    Reload = 0x60, admin;
 }
 
 impl Opcode {

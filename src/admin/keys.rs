@@ -3,7 +3,7 @@
 use keygate_protocol::admin as wire;
 
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
-use crate::key::{KeyRecord, RecordInput, Status, Time, id};
+use crate::key::{KeyRecord, RecordInput, Rules, Status, Time, id};
 use crate::store::{KeyWrite, Write};
 
 /// Attempts at an id that nobody has; a second is needed about never.
@@ -28,7 +28,10 @@ impl Admin {
         }
         let (mut record, passed_over) = input.create(pepper)?;
         caller.check_owns(&record)?;
-        let mut notices = notices(&record);
+        let _gate = self.rules_gate.read().await;
+        let rules = self.engine.rules();
+        rules.check(&record)?;
+        let mut notices = notices(&record, &rules);
         if !passed_over.is_empty() {
             notices.push(format!(
                 "keygate sets these itself, so they were left out: {}; `keygate import` keeps them",
@@ -95,6 +98,8 @@ impl Admin {
         let id = key_id(&request.id)?;
         let input = RecordInput::from_value(request.set)?;
         let expected = request.expected_revision;
+        let _gate = self.rules_gate.read().await;
+        let rules = self.engine.rules();
         let record = self
             .change(caller, id, |before| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
@@ -104,7 +109,9 @@ impl Admin {
                         before.revision
                     )));
                 }
-                Ok(input.update(before, self.engine.pepper())?)
+                let after = input.update(before, self.engine.pepper())?;
+                rules.check(&after)?;
+                Ok(after)
             })
             .await?;
         tracing::info!(key = id, revision = record.revision, "a key was updated");
@@ -122,7 +129,7 @@ impl Admin {
     ) -> Result<wire::KeyRotated, AdminError> {
         let id = key_id(&request.id)?;
         let reason = reason(request.reason)?;
-        let grace_ms = request.grace_ms.unwrap_or(self.rotation_grace_ms);
+        let grace_ms = request.grace_ms.unwrap_or_else(|| self.rotation_grace_ms());
         let now = self.time();
         let grace_us = i64::try_from(grace_ms.saturating_mul(1000)).unwrap_or(i64::MAX);
         // The end of the year 9999 is as late as a record can say.
@@ -231,7 +238,7 @@ impl Admin {
     }
 
     fn changed(&self, record: &KeyRecord) -> wire::KeyChanged {
-        wire::KeyChanged { key: self.json(record), notices: notices(record) }
+        wire::KeyChanged { key: self.json(record), notices: notices(record, &self.engine.rules()) }
     }
 }
 
@@ -242,7 +249,7 @@ impl AdminError {
 }
 
 /// What the writer of this record should know.
-pub(super) fn notices(record: &KeyRecord) -> Vec<String> {
+pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
     let mut notices = Vec::new();
     let kept = record.not_enforced_yet();
     if !kept.is_empty() {
@@ -250,6 +257,16 @@ pub(super) fn notices(record: &KeyRecord) -> Vec<String> {
             "this release keeps these fields without enforcing them yet: {}",
             kept.join(", ")
         ));
+    }
+    if let Some(tier) = rules.tiers.get(&record.billing_tier) {
+        let kept = tier.not_enforced_yet();
+        if !kept.is_empty() {
+            notices.push(format!(
+                "this release does not enforce yet what the tier {:?} says of: {}",
+                record.billing_tier,
+                kept.join(", ")
+            ));
+        }
     }
     if record.requests_per_second == Some(0) {
         notices.push(

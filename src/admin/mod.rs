@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod list;
 mod random;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -18,11 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keygate_protocol::admin as wire;
-use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
 
 pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
+pub use rules::{Applied, Live};
 
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
@@ -48,7 +50,12 @@ pub struct Admin {
     importing: Arc<Mutex<()>>,
     /// The import whose keys are in the store and not there yet for anybody; 0 for none.
     pending_import: AtomicU64,
-    rotation_grace_ms: u64,
+    /// A reload may change it.
+    rotation_grace_ms: AtomicU64,
+    /// Held for reading by whoever writes a record that the engine's rules have passed, until it
+    /// stands in the catalog; held for writing while the rules are exchanged. Taken before the
+    /// lock of a key. So no key comes that names what is not there any more.
+    rules_gate: RwLock<()>,
     started: Now,
 }
 
@@ -72,7 +79,8 @@ impl Admin {
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),
-            rotation_grace_ms,
+            rotation_grace_ms: AtomicU64::new(rotation_grace_ms),
+            rules_gate: RwLock::default(),
             started,
         }
     }
@@ -114,6 +122,7 @@ impl Admin {
                  the log names them; restore them from a backup or an export"
             ));
         }
+        reasons.extend(self.withheld());
         wire::Health { healthy: reasons.is_empty(), writable: latched.is_none(), reasons }
     }
 

@@ -14,6 +14,7 @@ macro_rules! eprintln {
 
 pub mod bench;
 mod bench_command;
+mod config;
 mod connect;
 mod demo;
 mod error;
@@ -24,6 +25,7 @@ mod key;
 mod output;
 mod ping;
 mod records;
+mod reload;
 mod secret;
 mod serve;
 mod status;
@@ -100,6 +102,11 @@ enum Command {
     Ping,
     /// Show the daemon's health and figures
     Status,
+    /// Have the daemon read its configuration again
+    Reload,
+    /// Check a configuration, or show what is in force by it
+    #[command(subcommand)]
+    Config(config::Command),
     /// Create, show and change keys
     #[command(subcommand)]
     Key(key::Command),
@@ -155,6 +162,8 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(args, global),
         Command::Ping => ping::run(global),
         Command::Status => status::run(global),
+        Command::Reload => reload::run(global),
+        Command::Config(command) => config::run(command, global),
         Command::Key(command) => key::run(command, global),
         Command::Validate(args) => validate::run(args, global),
         Command::Increment(args) => increment::run(args, global),

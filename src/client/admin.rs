@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use keygate_protocol::Opcode;
 use keygate_protocol::admin::{
     Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRotate,
-    KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
+    KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -106,6 +106,14 @@ impl Client {
     /// [`Error`].
     pub async fn health(&self) -> Result<Health, Error> {
         self.admin(Opcode::Health, &NoFields {}).await
+    }
+
+    /// Has the daemon read its configuration again and apply it, as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] says why nothing was applied.
+    pub async fn reload(&self) -> Result<Reloaded, Error> {
+        self.admin(Opcode::Reload, &NoFields {}).await
     }
 
     /// Begins to import records, on a connection of its own. With `skip_bad` the good records are

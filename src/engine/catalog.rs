@@ -7,9 +7,10 @@ use super::entry::{Cell, Entry};
 use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
+use super::uses::Uses;
 use crate::clock::Now;
 use crate::key::token::Prefixes;
-use crate::key::{KeyView, Pepper, Policy, Status, Time, TokenHash};
+use crate::key::{Allowance, KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
 use crate::limit::{LimitSet, Rate};
 use crate::usage::UsageRow;
 
@@ -34,7 +35,8 @@ impl Loaded {
         self.id
     }
 
-    /// Compiles a record.
+    /// Compiles a record. One whose tier is not there is withheld: its token is unknown until it
+    /// is compiled under rules that have the tier.
     ///
     /// # Errors
     /// [`CatalogError::Sealed`] when its token's hash is missing or under another pepper's seal.
@@ -42,14 +44,14 @@ impl Loaded {
         record: &KeyView<'_>,
         pepper: &Pepper,
         prefixes: &Prefixes,
+        rules: &Rules,
     ) -> Result<Self, CatalogError> {
         let sealed = CatalogError::Sealed { id: record.id };
         let open = |hash| pepper.token_hash(hash).ok_or(sealed);
         let token = record.key_hash.as_ref().map(open).transpose()?.ok_or(sealed)?;
         let previous = record.previous_key_hash.as_ref().map(open).transpose()?;
-        let second = record
-            .requests_per_second
-            .map(|count| Rate::per_second(count, record.burst.unwrap_or_else(|| u64::from(count))));
+        let allowance = rules.allowance(record);
+        let limits = allowance.as_ref().map(limits).unwrap_or_default();
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);
@@ -59,12 +61,24 @@ impl Loaded {
             previous: previous.map(|token| (token, ends_us)),
             expires_us: record.expires_at.map_or(i64::MAX, Time::micros_up),
             status: record.status,
-            limits: LimitSet { second },
+            limits,
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
-            policy: Policy::compile(record),
+            policy: Policy { withheld: allowance.is_none(), ..Policy::compile(record) },
         })
     }
+
+    /// Whether its tokens are to be found.
+    const fn is_live(&self) -> bool {
+        !self.deleted && !self.policy.withheld
+    }
+}
+
+/// The limits that a decision judges, of all that a key may use.
+fn limits(allowance: &Allowance) -> LimitSet {
+    let burst = |count| allowance.burst.unwrap_or_else(|| u64::from(count));
+    let second = allowance.requests_per_second;
+    LimitSet { second: second.map(|count| Rate::per_second(count, burst(count))) }
 }
 
 /// Why a key cannot be taken into the catalog.
@@ -135,6 +149,8 @@ pub(super) struct Catalog {
     /// Keys whose token may have any shape, because its digest was imported.
     foreign: usize,
     live: usize,
+    /// How many keys name each tier and each profile.
+    uses: Uses,
     /// Ids and tokens are chosen outside, so both are hashed under secrets of this process: nobody
     /// can aim at a bucket, nor learn from its timing.
     id_hasher: RandomState,
@@ -202,7 +218,7 @@ impl Catalog {
     pub(super) fn put(&mut self, key: Loaded, now: Now) -> Result<(), CatalogError> {
         let tokens = [Some(key.token), key.previous.map(|(token, _)| token)];
         // A deleted key claims no token: another one may have it by now.
-        for token in tokens.into_iter().flatten().filter(|_| !key.deleted) {
+        for token in tokens.into_iter().flatten().filter(|_| key.is_live()) {
             match self.find(&token) {
                 Some((entry, _)) if entry.id != key.id => {
                     return Err(CatalogError::SameToken { holder: entry.id });
@@ -242,6 +258,25 @@ impl Catalog {
         }
     }
 
+    /// How many keys name each tier and each profile.
+    pub(super) const fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    /// Ids of keys in some slots whose tier is wanted, and whether there are slots behind these.
+    /// One that has left its slot may be among them.
+    pub(super) fn keys_of_tiers(
+        &self,
+        slots: std::ops::Range<u32>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> (Vec<u64>, bool) {
+        let end = slots.end.min(self.entries.slots());
+        let entries = (slots.start..end).map(|slot| self.entries.get(slot));
+        let of_tiers =
+            entries.filter(|entry| wanted(&self.policies.get(entry.policy).billing_tier));
+        (of_tiers.map(|entry| entry.id).collect(), end < self.entries.slots())
+    }
+
     /// Sets the figures that the store had at start.
     pub(super) fn restore_usage(&self, id: u64, row: &UsageRow) {
         if let Some(entry) = self.by_id(id) {
@@ -252,12 +287,14 @@ impl Catalog {
     }
 
     fn link(&mut self, slot: u32, previous: Option<(TokenHash, i64)>) {
-        let Self { by_token, by_id, entries, id_hasher, token_hasher, .. } = self;
+        let Self { by_token, by_id, entries, policies, uses, id_hasher, token_hasher, .. } = self;
         let entry = entries.get(slot);
+        let policy = policies.get(entry.policy);
+        uses.add(policy, entry.deleted);
         by_id.insert(id_hasher.hash_one(entry.id), slot, |slot| {
             id_hasher.hash_one(entries.get(slot).id)
         });
-        if entry.deleted {
+        if entry.deleted || policy.withheld {
             return;
         }
         by_token.insert(token_hasher.hash(&entry.token), slot, |slot| {
@@ -277,8 +314,11 @@ impl Catalog {
         by_id.remove(id_hasher.hash_one(entry.id), slot, |slot| {
             id_hasher.hash_one(entries.get(slot).id)
         });
+        let policy = self.policies.get(entry.policy);
+        self.uses.remove(policy, entry.deleted);
+        let live = !entry.deleted && !policy.withheld;
         self.policies.release(entry.policy);
-        if !entry.deleted {
+        if live {
             by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
                 token_hasher.hash(&entries.get(slot).token)
             });

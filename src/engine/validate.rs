@@ -2,6 +2,7 @@
 //! permission before limits. A denied request consumes nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
@@ -115,7 +116,8 @@ impl Engine {
             warnings = warnings.with(Warnings::DEPRECATED);
         }
         let left_us = entry.expires_us.saturating_sub(now.wall_us);
-        if entry.expires_us != i64::MAX && (0..=self.limits.expiry_warning_us).contains(&left_us) {
+        let warned_us = self.expiry_warning_us.load(Ordering::Relaxed);
+        if entry.expires_us != i64::MAX && (0..=warned_us).contains(&left_us) {
             warnings = warnings.with(Warnings::EXPIRING);
         }
         if previous.is_some() {

@@ -2,7 +2,8 @@
 //!
 //! Nothing here reads a clock, a file or a socket. [`record`] is the table of fields; [`json`] is
 //! the source system's spelling of it; [`token`] and [`digest`] are what a holder sends and what
-//! is kept of it; [`policy`] is what a key compiles to when it is loaded.
+//! is kept of it; [`rules`] is what the configuration says of keys; [`policy`] is what a key
+//! compiles to when it is loaded.
 
 pub mod digest;
 mod field;
@@ -10,6 +11,7 @@ pub mod id;
 pub mod json;
 pub mod policy;
 pub mod record;
+pub mod rules;
 pub mod scope;
 pub mod status;
 pub mod time;
@@ -20,5 +22,6 @@ pub use digest::{Digest, Pepper, SealedHash, TokenHash};
 pub use json::{FieldError, RecordInput};
 pub use policy::Policy;
 pub use record::{KeyRecord, KeyView};
+pub use rules::{Allowance, Rules};
 pub use status::Status;
 pub use time::Time;

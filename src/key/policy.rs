@@ -10,6 +10,12 @@ pub struct Policy {
     pub tenant_id: Box<str>,
     /// Granted scopes.
     pub scopes: Scopes,
+    /// The tier that the record names; empty for none.
+    pub billing_tier: Box<str>,
+    /// The profiles that the record names.
+    pub compliance_standards: Box<[Box<str>]>,
+    /// Its tier was not there: the limits are not known, so its token is not to be found.
+    pub withheld: bool,
 }
 
 impl Policy {
@@ -19,6 +25,9 @@ impl Policy {
         Self {
             tenant_id: record.tenant_id.into(),
             scopes: Scopes::new(record.scopes.iter().copied()),
+            billing_tier: record.billing_tier.into(),
+            compliance_standards: record.compliance_standards.iter().map(|s| (*s).into()).collect(),
+            withheld: false,
         }
     }
 }

@@ -133,6 +133,18 @@ macro_rules! record {
                 Value::Object(members)
             }
 
+            /// Whether a field has another value than an empty record; `None` when there is no
+            /// such field.
+            #[must_use]
+            pub fn is_set(&self, name: &str) -> Option<bool> {
+                let unset = Self::default();
+                match name {
+                    $(stringify!($name) => Some(self.$name != unset.$name),)+
+                    $(stringify!($name_2) => Some(self.$name_2 != unset.$name_2),)+
+                    _ => None,
+                }
+            }
+
             /// The fields that are set and that this release keeps without enforcing them.
             #[must_use]
             pub fn not_enforced_yet(&self) -> Vec<&'static str> {
@@ -176,7 +188,7 @@ record! {
         Later concurrent_requests: Option<u32> => Number;
         Later monthly_request_quota: Option<u64> => Int64;
         Later cost_per_request: Option<f64> => Float;
-        Later billing_tier: String => Text<64>;
+        Set billing_tier: String => Text<64>;
         Derived total_requests: u64 => Int64;
         Derived total_errors: u64 => Int64;
         Derived last_used_at: Option<Time> => Instant;
@@ -212,7 +224,7 @@ record! {
         Derived last_rotation_reason: String => Text<256>;
         Derived last_rotation_date: Option<Time> => Instant;
         Later rotation_frequency_days: Option<u32> => Number;
-        Later compliance_standards: Vec<String> => TextList<32, 64>;
+        Set compliance_standards: Vec<String> => TextList<32, 64>;
         Later requires_audit_logging: bool => Flag;
         Later data_residency: String => Text<256>;
         Later approved_integrations: Vec<String> => TextList<256, 64>;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::dispatch::{Dispatcher, Go, hello, put_error};
+use super::reload::Reload;
 use crate::admin::{Admin, AdminError, Caller, Import};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -32,6 +33,7 @@ const STREAMS_MAX: usize = 64;
 /// What every admin connection shares.
 pub(super) struct Shared {
     pub(super) admin: Arc<Admin>,
+    pub(super) reload: Arc<Reload>,
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
@@ -227,6 +229,10 @@ impl Connection {
             Opcode::Health => {
                 parse_none(payload)?;
                 self.put(request, &admin.health(shared.unreadable));
+            }
+            Opcode::Reload => {
+                parse_none(payload)?;
+                self.put(request, &shared.reload.reload(caller).await?);
             }
             // Streams and the data plane are served elsewhere.
             _ => {}

@@ -14,11 +14,12 @@ use tokio_util::task::TaskTracker;
 use super::flush::{Flusher, IdBounds, USAGE_SCHEMA};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use super::reload::{self, Reload};
 use super::worker::{Accepted, Workers};
 use super::{admin, connection};
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError, Limits};
+use crate::config::{Config, ConfigError, Limits, Source};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
@@ -63,6 +64,7 @@ pub enum StartError {
 /// A daemon that is ready to serve.
 pub struct Daemon {
     config: Config,
+    source: Source,
     listeners: Listeners,
     clock: Arc<dyn Clock>,
     engine: Arc<Engine>,
@@ -74,11 +76,11 @@ pub struct Daemon {
 
 impl Daemon {
     /// Opens sockets and store and loads every key. Nothing is accepted yet: whoever connects
-    /// waits in the socket's queue.
+    /// waits in the socket's queue. `source` is what `config` was read from, for a reload.
     ///
     /// # Errors
     /// [`StartError`], with what mends it.
-    pub fn open(config: Config) -> Result<Self, StartError> {
+    pub fn open(config: Config, source: Source) -> Result<Self, StartError> {
         config.check()?;
         let prefixes = Prefixes::new(&config.token_brand)?;
         // Whatever this process makes is its owner's alone, until its mode is widened.
@@ -102,12 +104,14 @@ impl Daemon {
             prefixes,
             EngineLimits {
                 keys_max: limits.keys_max,
-                expiry_warning_us: micros(u64::from(config.keys.expiry_warning_days) * 86_400_000),
+                expiry_warning_us: reload::live(&config).expiry_warning_us,
                 increment_id_window_us: window_us,
                 increment_ids_max: limits.increment_ids_max,
             },
         ));
+        engine.set_rules(Arc::new(config.rules()));
         let unreadable = load_keys(&engine, &keys, &*clock)?;
+        log_unknown(&engine);
         let flusher = Flusher::restore(
             Arc::clone(&engine),
             &keys,
@@ -116,7 +120,7 @@ impl Daemon {
             IdBounds { window_us, ids_max: limits.increment_ids_max },
         )?;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
-        Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable })
+        Ok(Self { config, source, listeners, clock, engine, keys, committer, flusher, unreadable })
     }
 
     /// Where the data and the admin socket stand: those that systemd passed, or those made here.
@@ -137,6 +141,12 @@ impl Daemon {
         ))
     }
 
+    /// What reads the configuration again, for the operations of [`Daemon::admin`].
+    #[must_use]
+    pub fn reload(&self, admin: &Arc<Admin>) -> Arc<Reload> {
+        Arc::new(Reload::new(self.source.clone(), Arc::clone(admin), self.config.clone()))
+    }
+
     /// Serves until `stop` is cancelled; then stops accepting, answers what was read, flushes.
     /// `ready` is called once everything accepts.
     ///
@@ -146,6 +156,7 @@ impl Daemon {
     pub async fn run(
         self,
         admin: Arc<Admin>,
+        reload: Arc<Reload>,
         stop: CancellationToken,
         ready: impl FnOnce(),
     ) -> Result<(), StartError> {
@@ -168,6 +179,7 @@ impl Daemon {
         let open = Arc::downgrade(&workers);
         let shared = Arc::new(admin::Shared {
             admin,
+            reload,
             engine,
             clock,
             limits: config.limits.clone(),
@@ -382,6 +394,27 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
     Ok(unreadable)
 }
 
+/// Says once which names of keys the configuration does not have.
+fn log_unknown(engine: &Engine) {
+    for (tier, keys) in engine.unknown_tiers() {
+        tracing::error!(
+            tier,
+            keys,
+            "the configuration has no such tier: its keys are left out and unknown to decisions; \
+             add it, and `keygate reload` takes them in"
+        );
+    }
+    for (profile, keys) in engine.unknown_profiles() {
+        tracing::warn!(profile, keys, "the configuration has no such profile, which keys name");
+    }
+    for (tier, allowance) in &engine.rules().tiers {
+        let kept = allowance.not_enforced_yet().join(", ");
+        if !kept.is_empty() {
+            tracing::warn!(tier, kept, "this release does not enforce these limits of the tier");
+        }
+    }
+}
+
 /// As many descriptors as the system allows: each connection takes one.
 fn raise_descriptor_limit(limits: &Limits) {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -403,6 +436,6 @@ fn raise_descriptor_limit(limits: &Limits) {
     }
 }
 
-fn micros(ms: u64) -> i64 {
+pub(super) fn micros(ms: u64) -> i64 {
     i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)
 }

@@ -178,11 +178,12 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
-        "Export" | "Stats" | "Health" => {
+        "Export" | "Stats" | "Health" | "Reload" => {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
         "StatsReply" => through::<admin::Stats>(payload),
         "HealthReply" => through::<admin::Health>(payload),
+        "ReloadReply" => through::<admin::Reloaded>(payload),
         _ => panic!("no such kind: {kind}"),
     };
     typed.map_err(|_| Fault::of("JSON", ErrorCode::BadPayload))

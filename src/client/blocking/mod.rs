@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::admin::{
     Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRotate, KeyRotated,
-    KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
+    KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
 };
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{Flags, IncrementOutcome, Opcode, PayloadError};
@@ -242,6 +242,14 @@ impl Client {
     /// [`Error`].
     pub fn health(&mut self) -> Result<Health, Error> {
         self.admin(Opcode::Health, &NoFields {})
+    }
+
+    /// Has the daemon read its configuration again and apply it, as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] says why nothing was applied.
+    pub fn reload(&mut self) -> Result<Reloaded, Error> {
+        self.admin(Opcode::Reload, &NoFields {})
     }
 
     fn item<I: Item>(&mut self, item: &I) -> Result<Payload, Error> {
