@@ -10,11 +10,11 @@ use keygate_protocol::admin::{
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Admin, AdminError, Caller, Import};
+use super::{Admin, AdminError, Applied, Caller, Import, Live};
 use crate::clock::ManualClock;
 use crate::engine::{Engine, EngineLimits};
-use crate::key::Pepper;
 use crate::key::token::Prefixes;
+use crate::key::{Allowance, Pepper, Rules};
 use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
 
 const ALL: Caller = Caller::unbound();
@@ -125,4 +125,165 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     let import = import.take(records([record(1)])).await.expect("taken");
     let report = import.finish().await.expect("a report");
     assert_eq!((report.imported, report.problems.len()), (0, 1), "it is the default tenant's");
+}
+
+fn rules(tiers: &[(&str, u32)], profiles: &[(&str, &[&str])]) -> Live {
+    let allowance = |rate| Allowance { requests_per_second: Some(rate), ..Allowance::default() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Live {
+        rules: Rules {
+            tiers: tiers.iter().map(|(name, rate)| ((*name).into(), allowance(*rate))).collect(),
+            profiles: profiles
+                .iter()
+                .map(|(name, requires)| ((*name).to_owned(), names(requires)))
+                .collect(),
+            ..Rules::default()
+        },
+        rotation_grace_ms: 1000,
+        expiry_warning_us: 0,
+    }
+}
+
+async fn create(admin: &Admin, record: serde_json::Value) -> Result<u64, AdminError> {
+    let made = admin.create(&ALL, KeyCreate { record }).await?;
+    Ok(made.key["id"].as_str().and_then(|id| id.parse().ok()).expect("an id"))
+}
+
+#[tokio::test]
+async fn writes_are_held_to_the_rules_and_other_changes_are_not() {
+    let admin = admin();
+    let secure = json!({"name": "a", "billing_tier": "gold", "compliance_standards": ["PCI"]});
+    let refused = create(&admin, secure.clone()).await.expect_err("nothing is configured");
+    assert_eq!(refused.code, ErrorCode::Invalid);
+    assert!(refused.message.contains("billing_tier: there is no tier"), "{refused}");
+    admin.apply(rules(&[("gold", 5)], &[("PCI", &["enforce_https"])])).await.expect("applied");
+    let refused = create(&admin, secure.clone()).await.expect_err("it contradicts its profile");
+    assert!(refused.message.contains("leaves unset: enforce_https"), "{refused}");
+    let mut whole = secure;
+    whole["enforce_https"] = true.into();
+    let id = create(&admin, whole).await.expect("as its profile demands");
+
+    let update = async |set: serde_json::Value| {
+        let update = KeyUpdate { id: id.to_string(), set, expected_revision: None };
+        admin.update(&ALL, update).await
+    };
+    for (set, words) in [
+        (json!({"billing_tier": "silver"}), "no tier \"silver\"; those there are: gold"),
+        (json!({"compliance_standards": ["SOC2"]}), "no profile \"SOC2\""),
+        (json!({"enforce_https": false}), "\"PCI\" demands enforce_https"),
+    ] {
+        let refused = update(set).await.expect_err(words);
+        assert!(refused.message.contains(words), "{refused}");
+    }
+    // The profile demands more than the key has: it cannot be written like that, only stopped.
+    let more = &["enforce_https", "requires_audit_logging"][..];
+    admin.apply(rules(&[("gold", 5)], &[("PCI", more)])).await.expect("applied");
+    assert_eq!(code(update(json!({"name": "b"})).await), Some(ErrorCode::Invalid));
+    let revoke = KeySetStatus { id: id.to_string(), status: "SUSPENDED".to_owned(), reason: None };
+    assert_eq!(code(admin.set_status(&ALL, revoke).await), None);
+    let both = json!({"name": "b", "requires_audit_logging": true});
+    assert_eq!(code(update(both).await), None);
+}
+
+#[tokio::test]
+async fn an_import_is_held_to_the_rules_and_no_reload_comes_between() {
+    let admin = admin();
+    admin.apply(rules(&[("gold", 5)], &[])).await.expect("applied");
+    let with = |id, tier: &str| {
+        let mut record = record(id);
+        record["billingTier"] = tier.into();
+        record
+    };
+    let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");
+    let import = import.take(records([with(1, "gold"), with(2, "free")])).await.expect("taken");
+    let reload = admin.apply(rules(&[], &[])).await;
+    assert_eq!(code(reload), Some(ErrorCode::Busy), "the import names a tier");
+    let report = import.finish().await.expect("a report");
+    assert_eq!((report.imported, report.skipped), (1, 1));
+    assert_eq!(report.problems[0].field.as_deref(), Some("billing_tier"));
+    let reload = admin.apply(rules(&[], &[])).await.expect_err("the tier is used");
+    assert_eq!(reload.code, ErrorCode::Conflict);
+    assert!(reload.message.contains("[tiers.gold] is used by 1 key;"), "{reload}");
+}
+
+#[tokio::test]
+async fn what_keys_use_cannot_be_taken_away_and_nothing_is_applied_by_halves() {
+    let admin = admin();
+    let first = rules(&[("gold", 5), ("free", 1)], &[("PCI", &[])]);
+    admin.apply(first).await.expect("applied");
+    let gold = json!({"name": "a", "billing_tier": "gold", "compliance_standards": ["PCI"]});
+    let id = create(&admin, gold).await.expect("made");
+    let delete = |purge| KeyDelete { id: id.to_string(), purge };
+    for (live, words) in [
+        (rules(&[("free", 2)], &[("PCI", &[])]), "[tiers.gold] is used by 1 key"),
+        (rules(&[("gold", 9)], &[]), "[profiles.PCI] is used by 1 key"),
+    ] {
+        let refused = admin.apply(live).await.expect_err(words);
+        assert!(refused.message.contains(words), "{refused}");
+        let tiers = &admin.engine.rules().tiers;
+        assert_eq!(tiers["gold"].requests_per_second, Some(5), "the good change neither");
+        assert_eq!(tiers["free"].requests_per_second, Some(1));
+    }
+    admin.delete(&ALL, delete(false)).await.expect("deleted");
+    let refused = admin.apply(rules(&[], &[])).await.expect_err("it may be restored");
+    assert!(refused.message.contains("1 key, 1 of them deleted"), "{refused}");
+    admin.delete(&ALL, delete(true)).await.expect("purged");
+    let applied = admin.apply(rules(&[], &[])).await.expect("nobody uses them");
+    assert_eq!(applied, Applied::default());
+}
+
+#[tokio::test]
+async fn keys_of_a_changed_tier_are_compiled_again_as_they_are_and_no_others() {
+    let admin = admin();
+    admin.apply(rules(&[("gold", 5), ("free", 1)], &[])).await.expect("applied");
+    for n in 0..20 {
+        let tier = ["gold", "free", ""][n % 3];
+        create(&admin, json!({"name": "n", "billing_tier": tier})).await.expect("made");
+    }
+    let applied = admin.apply(rules(&[("gold", 5), ("free", 2)], &[])).await.expect("applied");
+    assert_eq!(applied, Applied { keys: 7, failed: 0 });
+    let applied = admin.apply(rules(&[("gold", 5), ("free", 2)], &[])).await.expect("applied");
+    assert_eq!(applied, Applied::default(), "nothing has changed");
+    assert_eq!(admin.health(0).reasons, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn creations_that_race_a_reload_never_leave_a_key_without_its_tier() {
+    let admin = admin();
+    let with = || rules(&[("gold", 5)], &[]);
+    let (mut made, mut refused) = (0, 0);
+    for round in 0..50 {
+        admin.apply(with()).await.expect("applied");
+        let creating: Vec<_> = (0..4)
+            .map(|_| {
+                let admin = Arc::clone(&admin);
+                let gold = json!({"name": "n", "billing_tier": "gold"});
+                tokio::spawn(async move { create(&admin, gold).await })
+            })
+            .collect();
+        // A different moment each round.
+        for _ in 0..round % 10 {
+            tokio::task::yield_now().await;
+        }
+        let removed = admin.apply(rules(&[], &[])).await.is_ok();
+        let mut ids = Vec::new();
+        for creation in creating {
+            match creation.await.expect("it does not panic") {
+                Ok(id) => ids.push(id),
+                Err(error) => assert_eq!(error.code, ErrorCode::Invalid, "{error}"),
+            }
+        }
+        assert!(!removed || ids.is_empty(), "round {round}: {ids:?} have no tier");
+        assert_eq!(admin.engine.unknown_tiers(), []);
+        if removed {
+            refused += 1
+        } else {
+            made += 1
+        }
+        for id in ids {
+            let purge = KeyDelete { id: id.to_string(), purge: true };
+            admin.delete(&ALL, purge).await.expect("purged");
+        }
+    }
+    assert!(made > 0 && refused > 0, "both came first at some time: {made} and {refused}");
 }

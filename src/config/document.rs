@@ -37,6 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     }
     let mut problems = Vec::new();
     let mut rest = document.clone();
+    let mut removed: Vec<Vec<String>> = Vec::new();
     let config = loop {
         let error = match Config::deserialize(Deserializer::from(rest.clone())) {
             Ok(config) => break Some(config),
@@ -47,10 +48,14 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         let name = if path.is_empty() { String::new() } else { dotted(&path) + ": " };
         // The parser's own words may go over several lines.
         let said = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        problems.push(at(span, name + &said));
+        // What a table lacks now may be what was taken out of it.
+        if !removed.iter().any(|before| before.starts_with(&path)) {
+            problems.push(at(span, name + &said));
+        }
         if problems.len() >= PROBLEMS_MAX || !remove(rest.get_mut(), &path) {
             break None;
         }
+        removed.push(path);
     };
     for (path, problem) in config.as_ref().map(bounds::found).unwrap_or_default().into_inner() {
         let span = span_of(document.get_ref(), &path);
