@@ -28,10 +28,9 @@ impl Admin {
         }
         let (mut record, passed_over) = input.create(pepper)?;
         caller.check_owns(&record)?;
-        let _gate = self.rules_gate.read().await;
-        let rules = self.engine.rules();
-        rules.check(&record)?;
-        let mut notices = notices(&record, &rules);
+        let gate = self.gate().await;
+        gate.rules.check(&record)?;
+        let mut notices = notices(&record, &gate.rules);
         if !passed_over.is_empty() {
             notices.push(format!(
                 "keygate sets these itself, so they were left out: {}; `keygate import` keeps them",
@@ -98,8 +97,7 @@ impl Admin {
         let id = key_id(&request.id)?;
         let input = RecordInput::from_value(request.set)?;
         let expected = request.expected_revision;
-        let _gate = self.rules_gate.read().await;
-        let rules = self.engine.rules();
+        let gate = self.gate().await;
         let record = self
             .change(caller, id, |before| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
@@ -110,7 +108,7 @@ impl Admin {
                     )));
                 }
                 let after = input.update(before, self.engine.pepper())?;
-                rules.check(&after)?;
+                gate.rules.check(&after)?;
                 Ok(after)
             })
             .await?;

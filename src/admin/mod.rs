@@ -52,9 +52,7 @@ pub struct Admin {
     pending_import: AtomicU64,
     /// A reload may change it.
     rotation_grace_ms: AtomicU64,
-    /// Held for reading by whoever writes a record that the engine's rules have passed, until it
-    /// stands in the catalog; held for writing while the rules are exchanged. Taken before the
-    /// lock of a key. So no key comes that names what is not there any more.
+    /// See [`rules::Gate`].
     rules_gate: RwLock<()>,
     started: Now,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keygate_protocol::ErrorCode;
+use tokio::sync::RwLockReadGuard;
 
 use super::{Admin, AdminError, blocking};
 use crate::engine::Count;
@@ -34,7 +35,21 @@ pub struct Applied {
     pub failed: u64,
 }
 
+/// What a writer holds who checks a record against the rules, from the check until the record
+/// stands in the catalog. Meanwhile no reload exchanges them, so no key comes that names what is not
+/// there any more. Taken before the lock of a key.
+pub(super) struct Gate<'a> {
+    pub(super) rules: Arc<Rules>,
+    _held: RwLockReadGuard<'a, ()>,
+}
+
 impl Admin {
+    /// The rules, to check a record by. An import holds them by its own lock.
+    pub(super) async fn gate(&self) -> Gate<'_> {
+        let held = self.rules_gate.read().await;
+        Gate { rules: self.engine.rules(), _held: held }
+    }
+
     /// Exchanges the rules and settings as a whole, and compiles the keys of every tier that has
     /// changed: when this returns, the next question is judged by the new limits, from which what
     /// was spent of the old ones is taken.

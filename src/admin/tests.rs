@@ -275,11 +275,7 @@ async fn creations_that_race_a_reload_never_leave_a_key_without_its_tier() {
         }
         assert!(!removed || ids.is_empty(), "round {round}: {ids:?} have no tier");
         assert_eq!(admin.engine.unknown_tiers(), []);
-        if removed {
-            refused += 1
-        } else {
-            made += 1
-        }
+        *(if removed { &mut refused } else { &mut made }) += 1;
         for id in ids {
             let purge = KeyDelete { id: id.to_string(), purge: true };
             admin.delete(&ALL, purge).await.expect("purged");

@@ -80,7 +80,11 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         let daemon = opened.map_err(crashed)??;
         let admin = daemon.admin();
         let reload = daemon.reload(&admin);
-        tokio::spawn(reload_on(hangups, Arc::clone(&reload)));
+        match &scratch {
+            // Its terminal was closed: nobody else would end it.
+            Some(_) => drop(tokio::spawn(stop_on(hangups, stop.clone()))),
+            None => drop(tokio::spawn(reload_on(hangups, Arc::clone(&reload)))),
+        }
         let (socket, admin_socket) = daemon.sockets();
         let demo_key = match &scratch {
             Some(_) => Some(demo::make_key(&admin).await?),
@@ -135,6 +139,12 @@ const fn no_signals(error: std::io::Error) -> CliError {
 async fn reload_on(mut hangups: Signal, reload: Arc<Reload>) {
     while hangups.recv().await.is_some() {
         let _ = reload.reload(&Caller::unbound()).await;
+    }
+}
+
+async fn stop_on(mut hangups: Signal, stop: CancellationToken) {
+    if hangups.recv().await.is_some() {
+        stop.cancel();
     }
 }
 

@@ -154,11 +154,14 @@ fn flags_outweigh_the_file_each_time_it_is_read() {
     assert!(error.contains("keygate.toml, line 1: threads is 9999"), "{error}");
 }
 
+/// Beginnings of lines, and whether each needs a restart.
+type Lines = &'static [(&'static str, bool)];
+
 #[test]
 fn changes_are_told_by_name_with_both_values() {
     let of = |text: &str| document::parse(text).expect("a configuration");
     #[rustfmt::skip]
-    let cases: &[(&str, &str, &[(&str, bool)])] = &[
+    let cases: &[(&str, &str, Lines)] = &[
         ("", "", &[]),
         ("threads = 0", "", &[]),
         ("", "threads = 2", &[("threads: 0 → 2", true)]),

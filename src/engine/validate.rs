@@ -116,8 +116,8 @@ impl Engine {
             warnings = warnings.with(Warnings::DEPRECATED);
         }
         let left_us = entry.expires_us.saturating_sub(now.wall_us);
-        let warned_us = self.expiry_warning_us.load(Ordering::Relaxed);
-        if entry.expires_us != i64::MAX && (0..=warned_us).contains(&left_us) {
+        let is_near = |us| (0..=us).contains(&left_us);
+        if entry.expires_us != i64::MAX && is_near(self.expiry_warning_us.load(Ordering::Relaxed)) {
             warnings = warnings.with(Warnings::EXPIRING);
         }
         if previous.is_some() {

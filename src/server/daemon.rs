@@ -111,7 +111,7 @@ impl Daemon {
         ));
         engine.set_rules(Arc::new(config.rules()));
         let unreadable = load_keys(&engine, &keys, &*clock)?;
-        log_unknown(&engine);
+        reload::log_unknown(&engine);
         let flusher = Flusher::restore(
             Arc::clone(&engine),
             &keys,
@@ -392,27 +392,6 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
         Ok::<(), StartError>(())
     })?;
     Ok(unreadable)
-}
-
-/// Says once which names of keys the configuration does not have.
-fn log_unknown(engine: &Engine) {
-    for (tier, keys) in engine.unknown_tiers() {
-        tracing::error!(
-            tier,
-            keys,
-            "the configuration has no such tier: its keys are left out and unknown to decisions; \
-             add it, and `keygate reload` takes them in"
-        );
-    }
-    for (profile, keys) in engine.unknown_profiles() {
-        tracing::warn!(profile, keys, "the configuration has no such profile, which keys name");
-    }
-    for (tier, allowance) in &engine.rules().tiers {
-        let kept = allowance.not_enforced_yet().join(", ");
-        if !kept.is_empty() {
-            tracing::warn!(tier, kept, "this release does not enforce these limits of the tier");
-        }
-    }
 }
 
 /// As many descriptors as the system allows: each connection takes one.

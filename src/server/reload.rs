@@ -10,6 +10,7 @@ use super::daemon::micros;
 use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
 use crate::config::{Config, ConfigError, Source};
+use crate::engine::Engine;
 
 /// Reads the configuration again. One at a time; the next waits.
 pub struct Reload {
@@ -25,6 +26,27 @@ pub(super) fn live(config: &Config) -> Live {
         rules: config.rules(),
         rotation_grace_ms: config.keys.rotation_grace_ms,
         expiry_warning_us: micros(u64::from(config.keys.expiry_warning_days) * 86_400_000),
+    }
+}
+
+/// Says once which names of keys the configuration does not have.
+pub(super) fn log_unknown(engine: &Engine) {
+    for (tier, keys) in engine.unknown_tiers() {
+        tracing::error!(
+            tier,
+            keys,
+            "the configuration has no such tier: its keys are left out and unknown to decisions; \
+             add it, and `keygate reload` takes them in"
+        );
+    }
+    for (profile, keys) in engine.unknown_profiles() {
+        tracing::warn!(profile, keys, "the configuration has no such profile, which keys name");
+    }
+    for (tier, allowance) in &engine.rules().tiers {
+        let kept = allowance.not_enforced_yet().join(", ");
+        if !kept.is_empty() {
+            tracing::warn!(tier, kept, "this release does not enforce these limits of the tier");
+        }
     }
 }
 
@@ -110,4 +132,50 @@ fn check_live(changes: &[Change]) -> Result<(), AdminError> {
 
 fn refused(message: &str) -> AdminError {
     AdminError { code: ErrorCode::Invalid, message: message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dispatch::tests::engine;
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
+
+    fn reload(file: Option<std::path::PathBuf>) -> Reload {
+        let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
+        let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
+        let clock = Arc::new(ManualClock::new(0));
+        let admin = Admin::new(Arc::new(engine()), keys, Arc::new(committer), clock, 1000);
+        let source = Source { file, ..Source::default() };
+        Reload::new(source, Arc::new(admin), Config::default())
+    }
+
+    #[tokio::test]
+    async fn who_is_bound_to_a_tenant_does_not_change_what_binds_all() {
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("keygate.toml");
+        std::fs::write(&file, "[tiers.gold]\n").expect("written");
+        let reload = reload(Some(file));
+        let refused = reload.reload(&Caller::of_tenant("acme")).await.expect_err("of one tenant");
+        assert_eq!(refused.code, ErrorCode::Invalid);
+        let reloaded = reload.reload(&Caller::unbound()).await.expect("of all");
+        assert_eq!(reloaded.changes, ["tiers.gold: not set → {}"]);
+    }
+
+    #[tokio::test]
+    async fn a_reply_fits_a_frame_whatever_has_changed() {
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("keygate.toml");
+        let wide = |n: u32| {
+            let name = format!("{n:04}{}", "\"".repeat(60));
+            let target = "\"".repeat(500);
+            format!("[sinks.'{name}']\nkind = 'file'\ntarget = '/{target}'\n")
+        };
+        let sinks: String = (0..1024).map(wide).collect();
+        std::fs::write(&file, sinks + "[keys]\nexpiry_warning_days = 1\n").expect("written");
+        let reloaded = reload(Some(file)).reload(&Caller::unbound()).await.expect("applied");
+        assert_eq!((reloaded.settings_changed, reloaded.changes.len()), (1025, CHANGES_MAX));
+        let bytes = serde_json::to_vec(&reloaded).expect("JSON").len();
+        assert!(bytes < 900_000, "{bytes}");
+    }
 }
