@@ -4,9 +4,11 @@
 mod support;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use keygate::client::blocking::Client;
+use keygate_protocol::admin::KeyDelete;
 use keygate_protocol::{ErrorCode, Opcode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -224,45 +226,66 @@ fn keys_whose_tier_is_gone_are_left_out_at_the_start_and_taken_in_by_a_reload() 
     daemon.stop();
 }
 
+/// Creates keys of a tier and purges each, until it is told to stop; how many it made, and how many
+/// were refused because there was no such tier.
+fn create_and_purge(mut client: Client, stop: &AtomicBool) -> (u32, u32) {
+    let (mut made, mut refused) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        match client.create(named("gold")) {
+            Ok(created) => {
+                made += 1;
+                let id = text(&created.key["id"]);
+                client.delete(&KeyDelete { id, purge: true }).expect("it is there");
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.code(), Some(ErrorCode::Invalid), "{error}");
+            }
+        }
+    }
+    (made, refused)
+}
+
 #[test]
 fn concurrent_creations_never_leave_a_key_with_an_unknown_tier() {
-    const ROUNDS: usize = 20;
+    const WANTED: usize = 10;
+    const ROUNDS_MAX: usize = 10_000;
     let with = tier("gold", 50);
     let home = home(&with);
     let daemon = home.start();
-    let mut removed = 0;
-    for _ in 0..ROUNDS {
-        let creators: Vec<_> = (0..3)
-            .map(|_| {
-                let mut client: Client = home.admin();
-                thread::spawn(move || match client.create(named("gold")) {
-                    Ok(created) => Some(text(&created.key["id"])),
-                    Err(error) => {
-                        assert_eq!(error.code(), Some(ErrorCode::Invalid), "{error}");
-                        None
-                    }
-                })
-            })
-            .collect();
-        home.configure_just("");
-        let reloaded = home.admin().reload();
-        let ids: Vec<String> =
-            creators.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect();
-        match reloaded {
-            Ok(_) => {
-                removed += 1;
-                assert_eq!(ids, Vec::<String>::new(), "made, and its tier removed");
+    let stop = AtomicBool::new(false);
+    let mut admin = home.admin();
+    let (mut removed, mut in_use) = (0, 0);
+    thread::scope(|scope| {
+        let creators = [(); 2].map(|()| {
+            let client = home.admin();
+            scope.spawn(|| create_and_purge(client, &stop))
+        });
+        for _ in 0..ROUNDS_MAX {
+            if removed >= WANTED && in_use >= WANTED {
+                break;
             }
-            Err(error) => assert_eq!(error.code(), Some(ErrorCode::Conflict), "{error}"),
+            home.configure_just("");
+            match admin.reload() {
+                Ok(_) => {
+                    removed += 1;
+                    let health = admin.health().expect("an answer");
+                    assert!(health.healthy, "a key was left behind: {:?}", health.reasons);
+                    home.configure_just(&with);
+                    admin.reload().expect("the tier is back");
+                }
+                Err(error) => {
+                    in_use += 1;
+                    assert_eq!(error.code(), Some(ErrorCode::Conflict), "{error}");
+                }
+            }
         }
-        assert!(home.admin().health().expect("an answer").healthy);
-        for id in &ids {
-            home.run(["key", "delete", "--purge", id]).expect(0);
-        }
-        home.configure_just(&with);
-        home.admin().reload().expect("the tier is back");
-    }
-    eprintln!("removed first in {removed} of {ROUNDS} rounds");
+        stop.store(true, Ordering::Relaxed);
+        let counts = creators.map(|creator| creator.join().expect("no panic"));
+        assert!(counts.iter().all(|(made, _)| *made > 0), "{counts:?}");
+    });
+    assert!(removed > 0 && in_use > 0, "both came first at some time: {removed}, {in_use}");
+    assert_eq!(home.json(["status"])["stats"]["keys"], 0);
     daemon.stop();
 }
 

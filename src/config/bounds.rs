@@ -136,3 +136,31 @@ pub(super) fn found(config: &Config) -> Problems {
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     found(config).into_inner().into_iter().map(|(_, problem)| problem).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_its_bound() {
+        let numbers = |config: &Config| {
+            let of = serde_json::to_value(config).expect("JSON");
+            let mut names = Vec::new();
+            for (section, value) in of.as_object().expect("settings") {
+                match value {
+                    serde_json::Value::Number(_) => names.push(section.clone()),
+                    serde_json::Value::Object(inner) => {
+                        let numbers = inner.iter().filter(|(_, value)| value.is_number());
+                        names.extend(numbers.map(|(name, _)| format!("{section}.{name}")));
+                    }
+                    _ => {}
+                }
+            }
+            names.sort_unstable();
+            names
+        };
+        let mut bounded: Vec<_> = BOUNDS.iter().map(|bound| bound.name.to_owned()).collect();
+        bounded.sort_unstable();
+        assert_eq!(bounded, numbers(&Config::default()));
+    }
+}

@@ -91,3 +91,41 @@ fn shown(value: Option<&Value>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::document;
+    use super::*;
+
+    /// Beginnings of lines, and whether each needs a restart.
+    type Lines = &'static [(&'static str, bool)];
+
+    #[test]
+    fn changes_are_told_by_name_with_both_values() {
+        let of = |text: &str| document::parse(text).expect("a configuration");
+        #[rustfmt::skip]
+        let cases: &[(&str, &str, Lines)] = &[
+            ("", "", &[]),
+            ("threads = 0", "", &[]),
+            ("", "threads = 2", &[("threads: 0 → 2", true)]),
+            ("", "[limits]\nkeys_max = 5\nidle_timeout_ms = 100", &[("limits.idle_timeout_ms: 600000 → 100", true), ("limits.keys_max: 20000000 → 5", true)]),
+            ("", "[keys]\nexpiry_warning_days = 1", &[("keys.expiry_warning_days: 14 → 1", false)]),
+            ("", "[keys]\nrotation_grace_ms = 0", &[("keys.rotation_grace_ms: 86400000 → 0", false)]),
+            ("[tiers.a]\nburst=1\nrequests_per_second=1", "[tiers.a]\nrequests_per_second=2", &[("tiers.a.burst: 1 → not set", false), ("tiers.a.requests_per_second: 1 → 2", false)]),
+            ("[tiers.a]", "[tiers.'b c']", &[("tiers.a: {} → not set", false), ("tiers.\"b c\": not set → {}", false)]),
+            ("[profiles.a]\nrequires=['name']", "[profiles.a]\nrequires=[]", &[("profiles.a.requires: [\"name\"] → []", false)]),
+            ("regions=['a']", "regions=['a','b']", &[("regions: [\"a\"] → [\"a\",\"b\"]", false)]),
+            ("", "[sinks.s]\nkind='journald'", &[("sinks.s: not set → {\"kind\":\"journald\"}", false)]),
+            ("", "data_dir = '/x'\nsocket='/y'\nadmin_socket='/z'\ntcp=['127.0.0.1:1']\ntoken_brand='ab'\nstore.cache_bytes=1048576",
+             &[("admin_socket", true), ("data_dir", true), ("socket", true), ("store.cache_bytes", true), ("tcp", true), ("token_brand", true)]),
+        ];
+        for (before, after, expected) in cases {
+            let changes = changes(&of(before), &of(after));
+            assert_eq!(changes.len(), expected.len(), "{before:?} {after:?}: {changes:#?}");
+            for (change, (line, restart)) in changes.iter().zip(*expected) {
+                assert!(change.line.starts_with(line), "{line}: {change:?}");
+                assert_eq!(change.restart, *restart, "{line}");
+            }
+        }
+    }
+}

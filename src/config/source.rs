@@ -53,3 +53,28 @@ impl Source {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn flags_outweigh_the_file_each_time_it_is_read() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("keygate.toml");
+        let write = |text: &str| std::fs::write(&path, text).expect("written");
+        let overrides = Overrides { data_dir: Some("/flag".into()), ..Overrides::default() };
+        let source = Source { file: Some(path.clone()), overrides };
+        for threads in [3, 4] {
+            write(&format!("threads = {threads}\ndata_dir = '/file'\nsocket = '/file.sock'\n"));
+            let config = source.read().expect("a configuration");
+            assert_eq!((config.threads, &*config.socket), (threads, Path::new("/file.sock")));
+            assert_eq!(config.data_dir, Path::new("/flag"));
+        }
+        write("threads = 9999\n");
+        let error = source.read().expect_err("out of bounds").to_string();
+        assert!(error.contains("keygate.toml, line 1: threads is 9999"), "{error}");
+    }
+}
