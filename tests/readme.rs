@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use keygate::config::change::LIVE;
 use keygate::config::{BOUNDS, Config};
 use keygate::key::record::Class;
 use keygate::key::{KeyRecord, Pepper, RecordInput};
@@ -93,6 +94,14 @@ fn the_configurations_are_good_and_one_takes_the_example_record() {
     let takes = |config: &Config| config.rules().check(&record).is_ok();
     assert!(configs.len() > 1 && configs.iter().any(takes));
     assert!(!takes(&Config::default()), "without them it is refused");
+}
+
+#[test]
+fn what_a_reload_applies_is_listed_and_nothing_else() {
+    let section = section(&read("README.md"), "### Reload");
+    let line = section.lines().find(|line| line.starts_with("- Applied while")).expect("a line");
+    let listed = quoted(line);
+    assert_eq!(listed, LIVE.iter().map(|name| (*name).to_owned()).collect());
 }
 
 /// A number as README writes it: `1,048,576`.

@@ -216,13 +216,20 @@ fn keys_whose_tier_is_gone_are_left_out_at_the_start_and_taken_in_by_a_reload() 
     // They can be looked at and changed all the same.
     assert_eq!(home.json(["key", "get", &id])["billing_tier"], "gold");
     assert_eq!(home.json(["usage", &id])["total_requests"], 1);
+    home.run(["key", "update", &id, "--set", "name=x"])
+        .expect(1)
+        .says(&["no tier \"gold\"", "free"]);
+    home.json(["key", "update", &id, "--set", "billing_tier=free"]);
+    assert_eq!(home.code(&gold[0]), "VALID");
+    home.json(["key", "suspend", &id]);
+    home.json(["key", "resume", &id]);
 
     home.configure_just(&both);
     let ran = reload(&home);
-    assert!(ran.expect(0).stdout.contains("keys with other limits: 2"), "{ran:?}");
+    assert!(ran.expect(0).stdout.contains("keys with other limits: 1"), "{ran:?}");
     home.run(["status"]).expect(0);
     assert_eq!(gold.each_ref().map(|token| home.code(token)), ["VALID", "VALID"]);
-    assert_eq!(home.json(["usage", &id])["total_requests"], 2, "and its figures were kept");
+    assert_eq!(home.json(["usage", &id])["total_requests"], 3, "and its figures were kept");
     daemon.stop();
 }
 

@@ -8,7 +8,7 @@ use super::bounds::dotted;
 
 /// Settings that a reload applies. All others size, place or guard something when the daemon starts,
 /// one that is added later among them until it stands here and is applied.
-const LIVE: &[&str] = &[
+pub const LIVE: &[&str] = &[
     "tiers",
     "profiles",
     "regions",

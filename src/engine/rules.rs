@@ -175,7 +175,7 @@ mod tests {
             let tier = if id % 3 == 0 { "gold" } else { "free" };
             let deleted_at = (id % 9 == 0).then(|| crate::key::Time::from_micros(1));
             let record = KeyRecord { deleted_at, ..of_tier(&bench, id, &token, tier) };
-            bench.put(&KeyRecord { compliance_standards: vec!["SOC2".to_owned()], ..record });
+            bench.put(&KeyRecord { compliance_standards: vec!["SOC2".to_owned(); 2], ..record });
         }
         let gold: Vec<u64> = (1..=900).filter(|id| id % 3 == 0).collect();
         assert_eq!(bench.engine.keys_of_tiers(&tiers(&["gold", "none"])), gold);
