@@ -17,6 +17,8 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 pub use catalog::{CatalogError, Loaded};
@@ -50,6 +52,9 @@ pub struct Engine {
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
     limits: EngineLimits,
+    /// Whether a key whose rotation is overdue is denied; its own word, so that a reload of the
+    /// configuration changes it under way.
+    deny_rotation_overdue: AtomicBool,
 }
 
 impl Engine {
@@ -62,7 +67,19 @@ impl Engine {
             prefixes,
             usage: usage::UsageKeeper::new(limits.increment_id_window_us, limits.increment_ids_max),
             limits,
+            deny_rotation_overdue: AtomicBool::new(false),
         }
+    }
+
+    /// Whether an overdue rotation denies from here on, where at first it only warns.
+    pub fn set_deny_rotation_overdue(&self, deny: bool) {
+        self.deny_rotation_overdue.store(deny, Ordering::Relaxed);
+    }
+
+    /// Whether an overdue rotation denies.
+    #[must_use]
+    pub fn denies_rotation_overdue(&self) -> bool {
+        self.deny_rotation_overdue.load(Ordering::Relaxed)
     }
 
     /// The secret of the digests that are stored.
