@@ -90,6 +90,12 @@ pub struct Keys {
     pub expiry_warning_days: u32,
     /// How long a rotated-out token goes on if the rotation does not say.
     pub rotation_grace_ms: u64,
+    /// The longest that a rotation may ask for.
+    pub rotation_grace_max_ms: u64,
+    /// Whether a key whose rotation is overdue is denied; otherwise its verdicts warn.
+    pub deny_rotation_overdue: bool,
+    /// How long deleted keys are kept before they are purged; 0: until the next look.
+    pub deleted_retention_days: u32,
 }
 
 impl Default for Config {
@@ -139,7 +145,13 @@ impl Default for Store {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { expiry_warning_days: 14, rotation_grace_ms: 24 * 3600 * 1000 }
+        Self {
+            expiry_warning_days: 14,
+            rotation_grace_ms: 24 * 3600 * 1000,
+            rotation_grace_max_ms: 30 * 24 * 3600 * 1000,
+            deny_rotation_overdue: false,
+            deleted_retention_days: 30,
+        }
     }
 }
 
@@ -193,7 +205,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         const DAY_MS: u64 = 24 * 3600 * 1000;
         let limits = &self.limits;
-        let bounds: [(&str, u64, u64, u64, &str); 18] = [
+        let bounds: [(&str, u64, u64, u64, &str); 20] = [
             ("threads", self.threads as u64, 0, 1024, "0 to 1024"),
             ("limits.connections_max", limits.connections_max as u64, 1, 1 << 20, "1 to 1048576"),
             (
@@ -272,11 +284,25 @@ impl Config {
                 "0 to 3650",
             ),
             (
-                "keys.rotation_grace_ms",
-                self.keys.rotation_grace_ms,
+                "keys.rotation_grace_max_ms",
+                self.keys.rotation_grace_max_ms,
                 0,
                 3650 * DAY_MS,
                 "0 to 315360000000 (3650 days)",
+            ),
+            (
+                "keys.rotation_grace_ms",
+                self.keys.rotation_grace_ms,
+                0,
+                self.keys.rotation_grace_max_ms,
+                "0 to keys.rotation_grace_max_ms",
+            ),
+            (
+                "keys.deleted_retention_days",
+                self.keys.deleted_retention_days.into(),
+                0,
+                3650,
+                "0 to 3650",
             ),
         ];
         for (name, value, min, max, bound) in bounds {
@@ -318,7 +344,7 @@ mod tests {
     fn values_out_of_bounds_are_refused_by_name() {
         Config::default().check().expect("the defaults are within their bounds");
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 11] = [
             (|c| c.limits.idle_timeout_ms = 0, "limits.idle_timeout_ms is 0"),
             (|c| c.limits.frame_bytes_max = 1 << 20, "limits.frame_bytes_max is 1048576"),
             (|c| c.tcp = vec!["0.0.0.0:1".parse().expect("an address")], "loopback"),
@@ -327,6 +353,9 @@ mod tests {
             (|c| c.store.cache_bytes = u64::MAX, "store.cache_bytes"),
             (|c| c.keys.expiry_warning_days = 3651, "keys.expiry_warning_days is 3651"),
             (|c| c.keys.rotation_grace_ms = u64::MAX, "keys.rotation_grace_ms"),
+            (|c| c.keys.rotation_grace_max_ms = 5, "it must be 0 to keys.rotation_grace_max_ms"),
+            (|c| c.keys.rotation_grace_max_ms = u64::MAX, "keys.rotation_grace_max_ms"),
+            (|c| c.keys.deleted_retention_days = 3651, "keys.deleted_retention_days is 3651"),
         ];
         for (change, expected) in cases {
             let mut config = Config::default();

@@ -10,7 +10,7 @@ use keygate_protocol::admin::{
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Admin, AdminError, Caller, Import};
+use super::{Admin, AdminError, Caller, Import, LifeRules};
 use crate::clock::ManualClock;
 use crate::engine::{Engine, EngineLimits};
 use crate::key::Pepper;
@@ -18,6 +18,11 @@ use crate::key::token::Prefixes;
 use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
 
 const ALL: Caller = Caller::unbound();
+const RULES: LifeRules = LifeRules {
+    rotation_grace_ms: 1000,
+    rotation_grace_max_ms: 60_000,
+    deleted_retention_days: 30,
+};
 
 fn admin() -> Arc<Admin> {
     let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
@@ -30,7 +35,7 @@ fn admin() -> Arc<Admin> {
     };
     let engine = Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits);
     let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
-    Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, 1000))
+    Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, RULES))
 }
 
 fn records(records: impl IntoIterator<Item = serde_json::Value>) -> ImportChunk {
@@ -43,7 +48,7 @@ fn record(id: u64) -> serde_json::Value {
 }
 
 fn of(id: u64) -> KeyRef {
-    KeyRef { id: id.to_string() }
+    KeyRef { id: id.to_string(), deleted: false }
 }
 
 fn code<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
@@ -55,7 +60,12 @@ async fn keys_of_an_import_are_not_there_until_it_is_whole() {
     let admin = admin();
     let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     let import = import.take(records([record(1), record(2)])).await.expect("taken");
-    let revoke = KeySetStatus { id: "1".to_owned(), status: "REVOKED".to_owned(), reason: None };
+    let revoke = KeySetStatus {
+        id: "1".to_owned(),
+        status: "REVOKED".to_owned(),
+        reason_code: None,
+        reason: None,
+    };
     let purge = KeyDelete { id: "1".to_owned(), purge: true };
     assert_eq!(code(admin.get(&ALL, of(1)).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.set_status(&ALL, revoke.clone()).await), Some(ErrorCode::NotFound));
@@ -103,7 +113,7 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     let made = admin.create(&ours, create(json!({"name": "a"}))).await.expect("made");
     assert_eq!(made.key["tenant_id"], "ours", "it is its own tenant's if nothing else is said");
     let id = made.key["id"].as_str().expect("an id").to_owned();
-    let key = || KeyRef { id: id.clone() };
+    let key = || KeyRef { id: id.clone(), deleted: false };
     assert_eq!(code(admin.get(&theirs, key()).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.usage(&theirs, key()).await), Some(ErrorCode::NotFound));
     let purge = KeyDelete { id: id.clone(), purge: true };

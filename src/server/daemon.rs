@@ -15,8 +15,8 @@ use super::flush::{Flusher, IdBounds, USAGE_SCHEMA};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::worker::{Accepted, Workers};
-use super::{admin, connection};
-use crate::admin::Admin;
+use super::{admin, connection, retention};
+use crate::admin::{Admin, LifeRules};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits};
 use crate::engine::{CatalogError, Engine, EngineLimits};
@@ -107,6 +107,7 @@ impl Daemon {
                 increment_ids_max: limits.increment_ids_max,
             },
         ));
+        engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);
         let unreadable = load_keys(&engine, &keys, &*clock)?;
         let flusher = Flusher::restore(
             Arc::clone(&engine),
@@ -133,7 +134,7 @@ impl Daemon {
             self.keys.clone(),
             Arc::clone(&self.committer),
             Arc::clone(&self.clock),
-            self.config.keys.rotation_grace_ms,
+            life_rules(&self.config),
         ))
     }
 
@@ -178,6 +179,8 @@ impl Daemon {
         });
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
+        let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
+        tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();
@@ -400,6 +403,14 @@ fn raise_descriptor_limit(limits: &Limits) {
             "the system allows too few open files for so many connections: further ones will wait \
              unanswered; raise the limit (ulimit -n, LimitNOFILE=) or lower connections_max"
         );
+    }
+}
+
+fn life_rules(config: &Config) -> LifeRules {
+    LifeRules {
+        rotation_grace_ms: config.keys.rotation_grace_ms,
+        rotation_grace_max_ms: config.keys.rotation_grace_max_ms,
+        deleted_retention_days: config.keys.deleted_retention_days,
     }
 }
 

@@ -12,6 +12,7 @@ mod dispatch;
 mod flush;
 pub mod listen;
 mod pepper;
+mod retention;
 mod watch;
 mod worker;
 
