@@ -5,7 +5,7 @@ use keygate_protocol::admin as wire;
 use tokio::sync::MutexGuard;
 
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
-use crate::key::{KeyRecord, RecordInput, id};
+use crate::key::{KeyRecord, RecordInput, Time, id};
 use crate::store::{KeyWrite, Write};
 
 /// Attempts at an id that nobody has; a second is needed about never.
@@ -97,7 +97,7 @@ impl Admin {
         let moves_expiry = input.names("expires_at");
         let mut renewed = false;
         let record = self
-            .change(caller, id, |before| {
+            .change(caller, id, |before, now| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(format!(
                         "key {id} has revision {}, not {expected}: somebody changed it meanwhile; \
@@ -106,7 +106,7 @@ impl Admin {
                     )));
                 }
                 let mut after = input.update(before, self.engine.pepper())?;
-                renewed = moves_expiry && after.renew(self.time());
+                renewed = moves_expiry && after.renew(now);
                 Ok(after)
             })
             .await?;
@@ -118,16 +118,18 @@ impl Admin {
         Ok(changed)
     }
 
-    /// Reads, changes, writes and publishes one record, under its lock.
+    /// Reads, changes, writes and publishes one record, under its lock. The change is told at which
+    /// instant it happens.
     pub(super) async fn change(
         &self,
         caller: &Caller,
         id: u64,
-        change: impl FnOnce(&KeyRecord) -> Result<KeyRecord, AdminError>,
+        change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
     ) -> Result<KeyRecord, AdminError> {
         let lock = self.lock(id).await;
         let before = self.record(caller, id).await?;
-        let after = change(&before)?;
+        let now = self.time();
+        let after = KeyRecord { updated_at: Some(now), ..change(&before, now)? };
         self.replace(caller, &before, after, &lock).await
     }
 
@@ -140,7 +142,6 @@ impl Admin {
         _lock: &MutexGuard<'_, ()>,
     ) -> Result<KeyRecord, AdminError> {
         after.revision = before.revision + 1;
-        after.updated_at = Some(self.time());
         caller.check_owns(&after)?;
         check_size(&after, self)?;
         let write =

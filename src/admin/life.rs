@@ -57,15 +57,13 @@ impl Admin {
         let grace_us = self.grace_us(request.grace_ms)?;
         let mut token = None;
         let record = self
-            .change(caller, id, |before| {
+            .change(caller, id, |before, now| {
                 if before.status == Status::Revoked {
                     return Err(AdminError::conflict(format!(
                         "key {id} is REVOKED, which is final, so a new token would be denied too; \
                          create a new key"
                     )));
                 }
-                // Under the key's lock: the old token has all of its grace.
-                let now = self.time();
                 let ends_us = now.micros_up().saturating_add(grace_us).min(LATEST_US);
                 let ends_at = Time::from_micros(ends_us);
                 let ends_at = before.expires_at.map_or(ends_at, |expires| expires.min(ends_at));
@@ -114,10 +112,10 @@ impl Admin {
         let reason = Reason::new(request.reason_code.as_deref(), request.reason)
             .map_err(|error| AdminError::invalid(error.to_string()))?;
         let record = self
-            .change(caller, id, |before| {
+            .change(caller, id, |before, now| {
                 let mut after = before.clone();
                 after
-                    .set_status(status, reason, self.time())
+                    .set_status(status, reason, now)
                     .map_err(|error| AdminError::conflict(error.to_string()))?;
                 Ok(after)
             })
@@ -137,11 +135,11 @@ impl Admin {
         request: wire::KeyReview,
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
-        let reviewed = |before: &KeyRecord| KeyRecord {
-            last_security_review_at: Some(self.time()),
-            ..before.clone()
-        };
-        let record = self.change(caller, id, |before| Ok(reviewed(before))).await?;
+        let record = self
+            .change(caller, id, |before, now| {
+                Ok(KeyRecord { last_security_review_at: Some(now), ..before.clone() })
+            })
+            .await?;
         tracing::info!(key = id, "a key was reviewed");
         Ok(self.outcome(&record))
     }
@@ -161,9 +159,11 @@ impl Admin {
             let key = last.ok_or_else(|| AdminError::not_found(id))?;
             return Ok(wire::KeyChanged { key, notices: Vec::new() });
         }
-        let deleted =
-            |before: &KeyRecord| KeyRecord { deleted_at: Some(self.time()), ..before.clone() };
-        let record = self.change(caller, id, |before| Ok(deleted(before))).await?;
+        let record = self
+            .change(caller, id, |before, now| {
+                Ok(KeyRecord { deleted_at: Some(now), ..before.clone() })
+            })
+            .await?;
         tracing::info!(key = id, "a key was deleted");
         Ok(wire::KeyChanged { key: self.json(&record), notices: Vec::new() })
     }
@@ -184,7 +184,8 @@ impl Admin {
         if before.deleted_at.is_none() {
             return Err(AdminError::conflict(format!("key {id} is not deleted")));
         }
-        let after = KeyRecord { deleted_at: None, ..before.clone() };
+        let updated_at = Some(self.time());
+        let after = KeyRecord { deleted_at: None, updated_at, ..before.clone() };
         let restored = self.replace(caller, &before, after, &lock).await;
         let record = restored.map_err(|error| match error.code {
             ErrorCode::Conflict => not_restored(caller, id, &error),
@@ -255,7 +256,8 @@ impl Admin {
         while let Some(ended) = purges.join_next().await {
             match ended {
                 Ok((_, Ok(gone))) => purged += u64::from(gone.is_some()),
-                Ok((id, Err(error))) if error.code == ErrorCode::Storage => {
+                // A record that cannot be read is in nobody's way but its own.
+                Ok((id, Err(error))) if error.code == ErrorCode::Storage && self.writable() => {
                     tracing::error!(key = id, %error, "a deleted key could not be purged");
                 }
                 Ok((_, Err(error))) => failed = Some(error),
@@ -263,6 +265,10 @@ impl Admin {
             }
         }
         failed.map_or(Ok(purged), Err)
+    }
+
+    fn writable(&self) -> bool {
+        self.committer.stats().latched.is_none()
     }
 
     /// The answer to a change that was no change of fields: what is to be known of those was said

@@ -1,5 +1,8 @@
 //! The operations against a store in memory.
 
+mod deletion;
+mod life;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +20,7 @@ use crate::key::Pepper;
 use crate::key::token::Prefixes;
 use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
 
+const START_US: i64 = 1_800_000_000_000_000;
 const ALL: Caller = Caller::unbound();
 const RULES: LifeRules = LifeRules {
     rotation_grace_ms: 1000,
@@ -25,7 +29,11 @@ const RULES: LifeRules = LifeRules {
 };
 
 fn admin() -> Arc<Admin> {
-    let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
+    admin_over(Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(START_US)))
+}
+
+fn admin_over(store: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Arc<Admin> {
+    let keys = Keys::open(store).expect("a store");
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
     let limits = EngineLimits {
         keys_max: 100_000,
@@ -34,7 +42,6 @@ fn admin() -> Arc<Admin> {
         increment_ids_max: 1000,
     };
     let engine = Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits);
-    let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
     Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, RULES))
 }
 
