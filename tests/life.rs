@@ -164,6 +164,9 @@ fn a_review_is_noted() {
     assert_eq!(key["last_security_review_at"], key["updated_at"]);
     assert_eq!(key["revision"], 2);
     home.run(["key", "review", "7340032001"]).expect(5);
+    let reviewed = home.admin().review(id.parse().expect("an id")).expect("by the client");
+    let time = |at: &Value| Time::parse(at.as_str().expect("a time")).expect("RFC 3339");
+    assert!(time(&reviewed.key["last_security_review_at"]) > time(&key["updated_at"]));
 }
 
 #[test]
@@ -204,7 +207,10 @@ fn a_token_that_another_key_has_by_now_does_not_come_back() {
     home.run(["key", "restore", "1"]).expect(1).says(&["cannot be restored", "key 2"]);
     assert_eq!(home.verdict("the token", &[])["key_id"], "2");
     home.json(["key", "delete", "2", "--purge"]);
-    home.json(["key", "restore", "1"]);
+    let mut client = home.admin();
+    assert!(client.get_deleted(1).is_ok_and(|key| !key["deleted_at"].is_null()));
+    assert!(client.get(1).is_err());
+    assert!(client.restore(1).is_ok_and(|restored| restored.key["deleted_at"].is_null()));
     assert_eq!(home.verdict("the token", &[])["key_id"], "1");
 }
 

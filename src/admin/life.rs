@@ -18,7 +18,7 @@ const DAY_US: i64 = 86_400_000_000;
 /// The last second of the year 9999: as late as a record can say.
 const LATEST_US: i64 = 253_402_300_799_000_000;
 /// Keys that are purged together: they share a sync, and hold nobody up for long.
-const PURGES_AT_A_TIME: usize = 64;
+const PURGES_AT_A_TIME: usize = 32;
 
 /// How the life of keys goes. Set anew while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

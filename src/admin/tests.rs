@@ -2,6 +2,7 @@
 
 mod deletion;
 mod life;
+mod model;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

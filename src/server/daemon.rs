@@ -16,7 +16,7 @@ use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::worker::{Accepted, Workers};
 use super::{admin, connection, retention};
-use crate::admin::{Admin, LifeRules};
+use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits};
 use crate::engine::{CatalogError, Engine, EngineLimits};
@@ -134,7 +134,7 @@ impl Daemon {
             self.keys.clone(),
             Arc::clone(&self.committer),
             Arc::clone(&self.clock),
-            life_rules(&self.config),
+            retention::life_rules(&self.config.keys),
         ))
     }
 
@@ -403,14 +403,6 @@ fn raise_descriptor_limit(limits: &Limits) {
             "the system allows too few open files for so many connections: further ones will wait \
              unanswered; raise the limit (ulimit -n, LimitNOFILE=) or lower connections_max"
         );
-    }
-}
-
-fn life_rules(config: &Config) -> LifeRules {
-    LifeRules {
-        rotation_grace_ms: config.keys.rotation_grace_ms,
-        rotation_grace_max_ms: config.keys.rotation_grace_max_ms,
-        deleted_retention_days: config.keys.deleted_retention_days,
     }
 }
 

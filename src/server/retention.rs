@@ -6,10 +6,20 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, LifeRules};
+use crate::config;
 
 /// Between two looks: retention is counted in days.
 const PERIOD: Duration = Duration::from_secs(600);
+
+/// What the configuration says of the life of keys.
+pub(super) const fn life_rules(keys: &config::Keys) -> LifeRules {
+    LifeRules {
+        rotation_grace_ms: keys.rotation_grace_ms,
+        rotation_grace_max_ms: keys.rotation_grace_max_ms,
+        deleted_retention_days: keys.deleted_retention_days,
+    }
+}
 
 /// Looks until `stop`. A purge that has begun is carried to its end.
 pub(super) async fn keep(admin: Arc<Admin>, stop: CancellationToken) {

@@ -111,6 +111,21 @@ impl Bench {
         self.store.scan(&[], None, 100_000).expect("readable")
     }
 
+    pub(super) fn now_us(&self) -> i64 {
+        self.admin.clock.now().wall_us
+    }
+
+    /// Ends the process, so to speak, and starts the next on what is durable.
+    pub(super) fn restart(&mut self) {
+        self.store = Arc::new(self.store.crash());
+        self.admin = admin_over(Arc::clone(&self.store), Arc::clone(&self.clock));
+        let load = |_, record: Result<crate::key::KeyRecord, crate::store::StoreError>| {
+            self.admin.publish(&record?).expect("it was there before");
+            Ok::<(), crate::store::StoreError>(())
+        };
+        self.admin.keys.for_each(load).expect("readable");
+    }
+
     pub(super) fn seconds(&self, seconds: i64) {
         self.clock.step_wall_us(seconds * 1_000_000);
     }
