@@ -8,6 +8,7 @@ mod caller;
 mod error;
 mod import;
 mod keys;
+mod life;
 mod list;
 mod random;
 mod rules;
@@ -24,6 +25,7 @@ use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
 pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
+pub use life::LifeRules;
 pub use rules::{Applied, Live};
 
 use crate::clock::{Clock, Now};
@@ -50,22 +52,20 @@ pub struct Admin {
     importing: Arc<Mutex<()>>,
     /// The import whose keys are in the store and not there yet for anybody; 0 for none.
     pending_import: AtomicU64,
-    /// A reload may change it.
-    rotation_grace_ms: AtomicU64,
+    life_rules: parking_lot::RwLock<LifeRules>,
     /// See [`rules::Gate`].
     rules_gate: RwLock<()>,
     started: Now,
 }
 
 impl Admin {
-    /// Operations on this engine and store. `rotation_grace_ms` is how long a rotated-out token
-    /// goes on if the request does not say.
+    /// Operations on this engine and store.
     pub fn new(
         engine: Arc<Engine>,
         keys: Keys,
         committer: Arc<Committer>,
         clock: Arc<dyn Clock>,
-        rotation_grace_ms: u64,
+        life_rules: LifeRules,
     ) -> Self {
         let started = clock.now();
         Self {
@@ -77,7 +77,7 @@ impl Admin {
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),
-            rotation_grace_ms: AtomicU64::new(rotation_grace_ms),
+            life_rules: parking_lot::RwLock::new(life_rules),
             rules_gate: RwLock::default(),
             started,
         }
@@ -154,8 +154,17 @@ impl Admin {
 
     /// The stored record of a key that the caller may see and that is not deleted.
     async fn record(&self, caller: &Caller, id: u64) -> Result<KeyRecord, AdminError> {
-        let record = self.stored(caller, id).await?;
-        record.filter(|record| record.deleted_at.is_none()).ok_or_else(|| AdminError::not_found(id))
+        let record = self.stored(caller, id).await?.ok_or_else(|| AdminError::not_found(id))?;
+        if record.deleted_at.is_some() { Err(AdminError::deleted(id)) } else { Ok(record) }
+    }
+
+    /// The stored record that a request names: a deleted one only where it asks for such.
+    async fn named(&self, caller: &Caller, key: &wire::KeyRef) -> Result<KeyRecord, AdminError> {
+        let id = keys::key_id(&key.id)?;
+        if key.deleted {
+            return self.stored(caller, id).await?.ok_or_else(|| AdminError::not_found(id));
+        }
+        self.record(caller, id).await
     }
 
     /// Writes and waits until the writes are durable.

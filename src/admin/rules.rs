@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use keygate_protocol::ErrorCode;
 use tokio::sync::RwLockReadGuard;
 
-use super::{Admin, AdminError, blocking};
+use super::{Admin, AdminError, LifeRules, blocking};
 use crate::engine::Count;
 use crate::key::Rules;
 use crate::key::rules::{TomlKey, list};
@@ -20,8 +19,10 @@ const TIERS_NAMED: usize = 10;
 pub struct Live {
     /// What the configuration says of keys.
     pub rules: Rules,
-    /// How long a rotated-out token goes on if the rotation does not say, in milliseconds.
-    pub rotation_grace_ms: u64,
+    /// What may be done with keys, and when.
+    pub life: LifeRules,
+    /// Whether a key whose rotation is overdue is denied.
+    pub deny_rotation_overdue: bool,
     /// A verdict warns when the key expires within this time, in microseconds.
     pub expiry_warning_us: i64,
 }
@@ -70,7 +71,8 @@ impl Admin {
             let changed = changed_tiers(&before, &live.rules);
             self.engine.set_rules(Arc::new(live.rules));
             self.engine.set_expiry_warning_us(live.expiry_warning_us);
-            self.rotation_grace_ms.store(live.rotation_grace_ms, Ordering::Relaxed);
+            self.engine.set_deny_rotation_overdue(live.deny_rotation_overdue);
+            self.set_life_rules(live.life);
             changed
         };
         if changed.is_empty() {
@@ -79,11 +81,6 @@ impl Admin {
         let admin = Arc::clone(self);
         let compiled = blocking(move || admin.compile_again_blocking(&changed));
         compiled.await.ok_or_else(AdminError::stopping)
-    }
-
-    /// How long a rotated-out token goes on if the rotation does not say.
-    pub(super) fn rotation_grace_ms(&self) -> u64 {
-        self.rotation_grace_ms.load(Ordering::Relaxed)
     }
 
     /// Refuses to lose what keys use, deleted ones too: they may be restored.

@@ -1,5 +1,9 @@
 //! The operations against a store in memory.
 
+mod deletion;
+mod life;
+mod model;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,17 +14,27 @@ use keygate_protocol::admin::{
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Admin, AdminError, Applied, Caller, Import, Live};
+use super::{Admin, AdminError, Applied, Caller, Import, LifeRules, Live};
 use crate::clock::ManualClock;
 use crate::engine::{Engine, EngineLimits};
 use crate::key::token::Prefixes;
 use crate::key::{Allowance, Pepper, Rules};
 use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
 
+const START_US: i64 = 1_800_000_000_000_000;
 const ALL: Caller = Caller::unbound();
+const RULES: LifeRules = LifeRules {
+    rotation_grace_ms: 1000,
+    rotation_grace_max_ms: 60_000,
+    deleted_retention_days: 30,
+};
 
 fn admin() -> Arc<Admin> {
-    let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
+    admin_over(Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(START_US)))
+}
+
+fn admin_over(store: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Arc<Admin> {
+    let keys = Keys::open(store).expect("a store");
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
     let limits = EngineLimits {
         keys_max: 100_000,
@@ -29,8 +43,7 @@ fn admin() -> Arc<Admin> {
         increment_ids_max: 1000,
     };
     let engine = Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits);
-    let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
-    Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, 1000))
+    Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, RULES))
 }
 
 fn records(records: impl IntoIterator<Item = serde_json::Value>) -> ImportChunk {
@@ -43,7 +56,7 @@ fn record(id: u64) -> serde_json::Value {
 }
 
 fn of(id: u64) -> KeyRef {
-    KeyRef { id: id.to_string() }
+    KeyRef { id: id.to_string(), deleted: false }
 }
 
 fn code<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
@@ -55,7 +68,12 @@ async fn keys_of_an_import_are_not_there_until_it_is_whole() {
     let admin = admin();
     let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     let import = import.take(records([record(1), record(2)])).await.expect("taken");
-    let revoke = KeySetStatus { id: "1".to_owned(), status: "REVOKED".to_owned(), reason: None };
+    let revoke = KeySetStatus {
+        id: "1".to_owned(),
+        status: "REVOKED".to_owned(),
+        reason_code: None,
+        reason: None,
+    };
     let purge = KeyDelete { id: "1".to_owned(), purge: true };
     assert_eq!(code(admin.get(&ALL, of(1)).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.set_status(&ALL, revoke.clone()).await), Some(ErrorCode::NotFound));
@@ -103,7 +121,7 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     let made = admin.create(&ours, create(json!({"name": "a"}))).await.expect("made");
     assert_eq!(made.key["tenant_id"], "ours", "it is its own tenant's if nothing else is said");
     let id = made.key["id"].as_str().expect("an id").to_owned();
-    let key = || KeyRef { id: id.clone() };
+    let key = || KeyRef { id: id.clone(), deleted: false };
     assert_eq!(code(admin.get(&theirs, key()).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.usage(&theirs, key()).await), Some(ErrorCode::NotFound));
     let purge = KeyDelete { id: id.clone(), purge: true };
@@ -139,7 +157,8 @@ fn rules(tiers: &[(&str, u32)], profiles: &[(&str, &[&str])]) -> Live {
                 .collect(),
             ..Rules::default()
         },
-        rotation_grace_ms: 1000,
+        life: RULES,
+        deny_rotation_overdue: false,
         expiry_warning_us: 0,
     }
 }
@@ -179,7 +198,12 @@ async fn writes_are_held_to_the_rules_and_other_changes_are_not() {
     let more = &["enforce_https", "requires_audit_logging"][..];
     admin.apply(rules(&[("gold", 5)], &[("PCI", more)])).await.expect("applied");
     assert_eq!(code(update(json!({"name": "b"})).await), Some(ErrorCode::Invalid));
-    let revoke = KeySetStatus { id: id.to_string(), status: "SUSPENDED".to_owned(), reason: None };
+    let revoke = KeySetStatus {
+        id: id.to_string(),
+        status: "SUSPENDED".to_owned(),
+        reason: None,
+        reason_code: None,
+    };
     assert_eq!(code(admin.set_status(&ALL, revoke).await), None);
     let both = json!({"name": "b", "requires_audit_logging": true});
     assert_eq!(code(update(both).await), None);

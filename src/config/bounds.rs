@@ -58,6 +58,8 @@ bounds! {
     store.usage_flush_interval_ms: "ms", 10, DAY_MS;
     keys.expiry_warning_days: "days", 0, 3650;
     keys.rotation_grace_ms: "ms", 0, 3650 * DAY_MS;
+    keys.rotation_grace_max_ms: "ms", 0, 3650 * DAY_MS;
+    keys.deleted_retention_days: "days", 0, 3650;
 }
 
 /// A number of the configuration, whatever its type.
@@ -120,6 +122,12 @@ pub(super) fn found(config: &Config) -> Problems {
             let path: Vec<&str> = name.split('.').collect();
             problems.add(&path, &format!("is {value}; it must be {min} to {max}"));
         }
+    }
+    let keys = &config.keys;
+    if keys.rotation_grace_ms > keys.rotation_grace_max_ms {
+        let (grace, max) = (keys.rotation_grace_ms, keys.rotation_grace_max_ms);
+        let why = format!("is {grace}; it must be at most keys.rotation_grace_max_ms, {max}");
+        problems.add(&["keys", "rotation_grace_ms"], &why);
     }
     if let Some(open) = config.tcp.iter().find(|address| !address.ip().is_loopback()) {
         let why = "a loopback address: tokens would cross the network in plain text";

@@ -15,6 +15,9 @@ pub const LIVE: &[&str] = &[
     "sinks",
     "keys.expiry_warning_days",
     "keys.rotation_grace_ms",
+    "keys.rotation_grace_max_ms",
+    "keys.deny_rotation_overdue",
+    "keys.deleted_retention_days",
 ];
 
 /// Longest rendering of a value in a line.

@@ -118,6 +118,12 @@ pub struct Keys {
     pub expiry_warning_days: u32,
     /// How long a rotated-out token goes on if the rotation does not say.
     pub rotation_grace_ms: u64,
+    /// The longest that a rotation may ask for.
+    pub rotation_grace_max_ms: u64,
+    /// Whether a key whose rotation is overdue is denied; otherwise its verdicts warn.
+    pub deny_rotation_overdue: bool,
+    /// How long deleted keys are kept before they are purged; 0: until the next look.
+    pub deleted_retention_days: u32,
 }
 
 impl Default for Config {
@@ -171,7 +177,13 @@ impl Default for Store {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { expiry_warning_days: 14, rotation_grace_ms: 24 * 3600 * 1000 }
+        Self {
+            expiry_warning_days: 14,
+            rotation_grace_ms: 24 * 3600 * 1000,
+            rotation_grace_max_ms: 30 * 24 * 3600 * 1000,
+            deny_rotation_overdue: false,
+            deleted_retention_days: 30,
+        }
     }
 }
 
@@ -283,7 +295,7 @@ mod tests {
     fn values_out_of_bounds_are_refused_by_name() {
         Config::default().check().expect("the defaults are within their bounds");
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 11] = [
             (|c| c.limits.idle_timeout_ms = 0, "limits.idle_timeout_ms is 0"),
             (|c| c.limits.frame_bytes_max = 1 << 20, "limits.frame_bytes_max is 1048576"),
             (|c| c.tcp = vec!["0.0.0.0:1".parse().expect("an address")], "loopback"),
@@ -292,6 +304,9 @@ mod tests {
             (|c| c.store.cache_bytes = u64::MAX, "store.cache_bytes"),
             (|c| c.keys.expiry_warning_days = 3651, "keys.expiry_warning_days is 3651"),
             (|c| c.keys.rotation_grace_ms = u64::MAX, "keys.rotation_grace_ms"),
+            (|c| c.keys.rotation_grace_max_ms = 5, "it must be at most keys.rotation_grace_max_ms"),
+            (|c| c.keys.rotation_grace_max_ms = u64::MAX, "keys.rotation_grace_max_ms"),
+            (|c| c.keys.deleted_retention_days = 3651, "keys.deleted_retention_days is 3651"),
         ];
         for (change, expected) in cases {
             let mut config = Config::default();

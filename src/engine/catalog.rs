@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::entry::{Cell, Entry};
+use super::entry::{Cell, Entry, due_seconds};
 use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
@@ -21,6 +22,7 @@ pub struct Loaded {
     token: TokenHash,
     previous: Option<(TokenHash, i64)>,
     expires_us: i64,
+    rotation_due_s: u32,
     status: Status,
     limits: LimitSet,
     foreign: bool,
@@ -60,6 +62,7 @@ impl Loaded {
             token,
             previous: previous.map(|token| (token, ends_us)),
             expires_us: record.expires_at.map_or(i64::MAX, Time::micros_up),
+            rotation_due_s: due_seconds(record.rotation_due_us()),
             status: record.status,
             limits,
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
@@ -228,9 +231,11 @@ impl Catalog {
         }
         let old = self.slot_of(key.id);
         let mut cell = Cell::default();
+        let mut dirty = false;
         if let Some(slot) = old {
             let entry = self.entries.get(slot);
             cell = *entry.cell.lock();
+            dirty = entry.dirty.load(Ordering::Relaxed);
             cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns);
             self.unlink(slot);
         }
@@ -241,9 +246,11 @@ impl Catalog {
             expires_us: key.expires_us,
             limits: key.limits,
             policy: self.policies.take(key.policy),
+            rotation_due_s: key.rotation_due_s,
             status: key.status,
             foreign: key.foreign,
             deleted: key.deleted,
+            dirty: AtomicBool::new(dirty),
             cell: parking_lot::Mutex::new(cell),
         };
         let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;

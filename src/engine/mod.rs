@@ -20,7 +20,7 @@ mod validate;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
@@ -63,6 +63,9 @@ pub struct Engine {
     rules: RwLock<Arc<Rules>>,
     /// [`EngineLimits::expiry_warning_us`] as it is now; a reload may change it.
     expiry_warning_us: AtomicI64,
+    /// Whether a key whose rotation is overdue is denied; its own word, so that a reload of the
+    /// configuration changes it under way.
+    deny_rotation_overdue: AtomicBool,
 }
 
 impl Engine {
@@ -77,7 +80,19 @@ impl Engine {
             rules: RwLock::default(),
             expiry_warning_us: AtomicI64::new(limits.expiry_warning_us),
             limits,
+            deny_rotation_overdue: AtomicBool::new(false),
         }
+    }
+
+    /// Whether an overdue rotation denies from here on, where at first it only warns.
+    pub fn set_deny_rotation_overdue(&self, deny: bool) {
+        self.deny_rotation_overdue.store(deny, Ordering::Relaxed);
+    }
+
+    /// Whether an overdue rotation denies.
+    #[must_use]
+    pub fn denies_rotation_overdue(&self) -> bool {
+        self.deny_rotation_overdue.load(Ordering::Relaxed)
     }
 
     /// The secret of the digests that are stored.

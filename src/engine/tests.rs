@@ -1,3 +1,5 @@
+mod life;
+
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;

@@ -14,9 +14,11 @@ use serde_json::{Map, Value};
 
 use super::digest::{Digest, Pepper, SealedHash};
 use super::field::{
-    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, ScopeList, StatusName,
-    Text, TextList,
+    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, NumberTo, ReasonName,
+    ScopeList, StatusName, Text, TextList,
 };
+use super::life::ROTATION_DAYS_MAX;
+use super::reason::REASON_BYTES_MAX;
 use super::view::Stored;
 use super::{Status, Time};
 
@@ -221,9 +223,9 @@ record! {
         Set documentation_url: String => Text<2048>;
         Set support_contact: String => Text<320>;
         Later log_all_requests: bool => Flag;
-        Derived last_rotation_reason: String => Text<256>;
+        Derived last_rotation_reason: String => Text<REASON_BYTES_MAX>;
         Derived last_rotation_date: Option<Time> => Instant;
-        Later rotation_frequency_days: Option<u32> => Number;
+        Set rotation_frequency_days: Option<u32> => NumberTo<ROTATION_DAYS_MAX>;
         Set compliance_standards: Vec<String> => TextList<32, 64>;
         Later requires_audit_logging: bool => Flag;
         Later data_residency: String => Text<256>;
@@ -248,14 +250,14 @@ record! {
         Set burst: Option<u64> => Number;
         Later max_uses: Option<u64> => Int64;
         Derived revision: u64 => Number;
-        Derived status_reason: String => Text<256>;
+        Derived status_reason: String => Text<REASON_BYTES_MAX>;
         Derived previous_key_hash: Option<SealedHash> => Hash;
         Derived previous_key_ends_at: Option<Time> => Instant;
     }
     schema 2 {
         // Of the life of a key.
         Derived request_id: String => Text<64>;
-        Derived status_reason_code: String => Text<32>;
+        Derived status_reason_code: String => ReasonName;
         Derived status_changed_at: Option<Time> => Instant;
     }
 }

@@ -210,6 +210,10 @@ impl Connection {
                 self.put(request, &admin.set_status(caller, parse(payload)?).await?);
             }
             Opcode::KeyDelete => self.put(request, &admin.delete(caller, parse(payload)?).await?),
+            Opcode::KeyRestore => {
+                self.put(request, &admin.restore(caller, parse(payload)?).await?);
+            }
+            Opcode::KeyReview => self.put(request, &admin.review(caller, parse(payload)?).await?),
             Opcode::KeyUsage => self.put(request, &admin.usage(caller, parse(payload)?).await?),
             Opcode::KeyList => {
                 let frames = admin.list(caller, parse(payload)?).await?;

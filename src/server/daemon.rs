@@ -16,7 +16,7 @@ use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
 use super::worker::{Accepted, Workers};
-use super::{admin, connection};
+use super::{admin, connection, retention};
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits, Source};
@@ -110,6 +110,7 @@ impl Daemon {
             },
         ));
         engine.set_rules(Arc::new(config.rules()));
+        engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);
         let unreadable = load_keys(&engine, &keys, &*clock)?;
         reload::log_unknown(&engine);
         let flusher = Flusher::restore(
@@ -137,7 +138,7 @@ impl Daemon {
             self.keys.clone(),
             Arc::clone(&self.committer),
             Arc::clone(&self.clock),
-            self.config.keys.rotation_grace_ms,
+            retention::life_rules(&self.config.keys),
         ))
     }
 
@@ -190,6 +191,8 @@ impl Daemon {
         });
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
+        let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
+        tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();

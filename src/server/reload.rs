@@ -7,6 +7,7 @@ use keygate_protocol::admin::{CHANGES_MAX, Reloaded};
 use tokio::sync::Mutex;
 
 use super::daemon::micros;
+use super::retention::life_rules;
 use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
 use crate::config::{Config, ConfigError, Source};
@@ -24,7 +25,8 @@ pub struct Reload {
 pub(super) fn live(config: &Config) -> Live {
     Live {
         rules: config.rules(),
-        rotation_grace_ms: config.keys.rotation_grace_ms,
+        life: life_rules(&config.keys),
+        deny_rotation_overdue: config.keys.deny_rotation_overdue,
         expiry_warning_us: micros(u64::from(config.keys.expiry_warning_days) * 86_400_000),
     }
 }
@@ -145,7 +147,13 @@ mod tests {
         let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
         let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
         let clock = Arc::new(ManualClock::new(0));
-        let admin = Admin::new(Arc::new(engine()), keys, Arc::new(committer), clock, 1000);
+        let admin = Admin::new(
+            Arc::new(engine()),
+            keys,
+            Arc::new(committer),
+            clock,
+            life_rules(&crate::config::Keys::default()),
+        );
         let source = Source { file, ..Source::default() };
         Reload::new(source, Arc::new(admin), Config::default())
     }

@@ -3,7 +3,7 @@
 //! In reading order: the seam ([`Store`], [`StoreError`]) and its two implementations
 //! ([`SledStore`], in the only file that names that library, and [`MemoryStore`], which fails on
 //! request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
-//! records by index, usage, imports); what can be asked of it ([`mod@write`]) and what that becomes
+//! records by index, usage, imports; `deleted.rs`: deleted keys by their time); what can be asked of it ([`mod@write`]) and what that becomes
 //! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
 //! writes ([`committer`]).
 //!
@@ -16,6 +16,7 @@
 //! 5. No call here is made on a data-plane thread: every one may wait for a disk.
 
 pub mod committer;
+mod deleted;
 mod dir;
 pub mod envelope;
 mod error;

@@ -169,9 +169,10 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyList" => through::<admin::KeyList>(payload),
         "KeyListReply" | "ExportReply" => through::<admin::KeyPage>(payload),
         "KeyUpdate" => through::<admin::KeyUpdate>(payload),
-        "KeyUpdateReply" | "KeySetStatusReply" | "KeyDeleteReply" => {
-            through::<admin::KeyChanged>(payload)
-        }
+        "KeyUpdateReply" | "KeySetStatusReply" | "KeyDeleteReply" | "KeyRestoreReply"
+        | "KeyReviewReply" => through::<admin::KeyChanged>(payload),
+        "KeyRestore" => through::<admin::KeyRestore>(payload),
+        "KeyReview" => through::<admin::KeyReview>(payload),
         "KeyRotate" => through::<admin::KeyRotate>(payload),
         "KeyRotateReply" => through::<admin::KeyRotated>(payload),
         "KeySetStatus" => through::<admin::KeySetStatus>(payload),

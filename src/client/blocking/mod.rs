@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::admin::{
-    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRotate, KeyRotated,
-    KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRestore, KeyReview,
+    KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
 };
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{Flags, IncrementOutcome, Opcode, PayloadError};
@@ -176,6 +176,14 @@ impl Client {
         self.admin(Opcode::KeyGet, &admin::key_ref(id))
     }
 
+    /// One key's record, also if it was deleted.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn get_deleted(&mut self, id: u64) -> Result<Value, Error> {
+        self.admin(Opcode::KeyGet, &admin::deleted_key_ref(id))
+    }
+
     /// One page of records, by ascending id.
     ///
     /// # Errors
@@ -218,6 +226,22 @@ impl Client {
     /// [`Error`].
     pub fn delete(&mut self, delete: &KeyDelete) -> Result<KeyChanged, Error> {
         self.admin(Opcode::KeyDelete, delete)
+    }
+
+    /// Takes a soft delete back: the key's tokens are what they were.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn restore(&mut self, id: u64) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyRestore, &KeyRestore { id: id.to_string() })
+    }
+
+    /// Notes that the key's security was reviewed now.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn review(&mut self, id: u64) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyReview, &KeyReview { id: id.to_string() })
     }
 
     /// What a key was used for.
