@@ -81,6 +81,20 @@ opcodes! {
     Stats = 0x4A, admin;
     /// Whether the daemon can do its work.
     Health = 0x4B, admin;
+    /// Make a tenant's record.
+    TenantCreate = 0x50, admin;
+    /// One tenant.
+    TenantGet = 0x51, admin;
+    /// Tenants by filter, a page at a time.
+    TenantList = 0x52, admin;
+    /// Change fields of a tenant's record.
+    TenantUpdate = 0x53, admin;
+    /// Suspend and resume: acts on all its keys at once.
+    TenantSetStatus = 0x54, admin;
+    /// Soft delete: its keys become unknown. Or removes it with its keys, for good.
+    TenantDelete = 0x55, admin;
+    /// Undo a soft delete.
+    TenantRestore = 0x56, admin;
 }
 
 impl Opcode {
