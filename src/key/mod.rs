@@ -2,7 +2,8 @@
 //!
 //! Nothing here reads a clock, a file or a socket. [`record`] is the table of fields; [`json`] is
 //! the source system's spelling of it; [`token`] and [`digest`] are what a holder sends and what
-//! is kept of it; [`policy`] is what a key compiles to when it is loaded.
+//! is kept of it; [`policy`] is what a key compiles to when it is loaded; [`tenant`] is the record
+//! above keys.
 
 pub mod digest;
 mod field;
@@ -12,6 +13,7 @@ pub mod policy;
 pub mod record;
 pub mod scope;
 pub mod status;
+pub mod tenant;
 pub mod time;
 pub mod token;
 pub mod view;
@@ -21,4 +23,5 @@ pub use json::{FieldError, RecordInput};
 pub use policy::Policy;
 pub use record::{KeyRecord, KeyView};
 pub use status::Status;
+pub use tenant::{TenantRecord, TenantState, TenantStatus};
 pub use time::Time;

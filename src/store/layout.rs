@@ -6,6 +6,7 @@
 //! 't' tenant 00 id          → nothing; the keys of a tenant
 //! 's' status(1) id          → nothing; the keys in a status
 //! 'g' tag 00 id             → nothing; the keys with a tag
+//! 'n' tenant                → the record of a tenant, in an envelope
 //! 'u' id                    → usage of the key as absolute figures, in an envelope
 //! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
 //! 'm' name                  → facts about the whole: "format", "imports", "pending_import"
@@ -26,6 +27,8 @@ pub const TENANT: u8 = b't';
 pub const STATUS: u8 = b's';
 /// Keys by tag.
 pub const TAG: u8 = b'g';
+/// Records of tenants.
+pub const TENANT_RECORD: u8 = b'n';
 /// Usage.
 pub const USAGE: u8 = b'u';
 /// Ids of increments.
@@ -55,6 +58,12 @@ pub fn digest(digest: &[u8; 32]) -> Vec<u8> {
 #[must_use]
 pub fn tenant(tenant: &str) -> Vec<u8> {
     [&[TENANT][..], tenant.as_bytes(), &[0]].concat()
+}
+
+/// The key of a tenant's record.
+#[must_use]
+pub fn tenant_record(tenant: &str) -> Vec<u8> {
+    [&[TENANT_RECORD][..], tenant.as_bytes()].concat()
 }
 
 /// What the keys of a status's index rows begin with.
