@@ -183,6 +183,9 @@ impl Import {
                         WriteError::Conflict(crate::store::Conflict::Digest { .. }) => {
                             Some("key_hash")
                         }
+                        WriteError::Conflict(crate::store::Conflict::TenantDeleted { .. }) => {
+                            Some("tenant_id")
+                        }
                         _ => None,
                     };
                     self.problem(*number, field.map(str::to_owned), error.to_string());

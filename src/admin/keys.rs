@@ -28,6 +28,7 @@ impl Admin {
         }
         let (mut record, passed_over) = input.create(pepper)?;
         caller.check_owns(&record)?;
+        self.check_tenant_takes_keys(&record)?;
         let mut notices = notices(&record);
         if !passed_over.is_empty() {
             notices.push(format!(

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::{Cell, Entry};
 use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
+use super::tenants::Tenants;
 use crate::clock::Now;
 use crate::key::token::Prefixes;
 use crate::key::{KeyView, Pepper, Policy, Status, Time, TokenHash};
@@ -24,6 +26,7 @@ pub struct Loaded {
     limits: LimitSet,
     foreign: bool,
     deleted: bool,
+    tenant: Box<str>,
     policy: Policy,
 }
 
@@ -62,6 +65,7 @@ impl Loaded {
             limits: LimitSet { second },
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
+            tenant: record.tenant_id.into(),
             policy: Policy::compile(record),
         })
     }
@@ -73,6 +77,12 @@ pub enum CatalogError {
     /// The configured bound is reached.
     #[error("there are {max} keys, the most that `keys_max` allows; raise it or delete keys")]
     Full {
+        /// The bound.
+        max: usize,
+    },
+    /// As many tenants as may be.
+    #[error("there are {max} tenants, as many as `keys_max` allows; raise it or purge tenants")]
+    FullOfTenants {
         /// The bound.
         max: usize,
     },
@@ -128,6 +138,7 @@ pub(super) struct Catalog {
     by_id: Index,
     entries: Slab<Entry>,
     policies: Policies,
+    pub(super) tenants: Tenants,
     /// Rotated-out tokens: few, so that a plain map serves.
     previous: HashMap<TokenHash, Previous>,
     /// The same the other way round.
@@ -211,10 +222,11 @@ impl Catalog {
             }
         }
         let old = self.slot_of(key.id);
-        let mut cell = Cell::default();
+        let (mut cell, mut dirty) = (Cell::default(), false);
         if let Some(slot) = old {
             let entry = self.entries.get(slot);
             cell = *entry.cell.lock();
+            dirty = entry.dirty.load(Ordering::Relaxed);
             cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns);
             self.unlink(slot);
         }
@@ -225,9 +237,11 @@ impl Catalog {
             expires_us: key.expires_us,
             limits: key.limits,
             policy: self.policies.take(key.policy),
+            tenant: self.tenants.take(&key.tenant, key.deleted),
             status: key.status,
             foreign: key.foreign,
             deleted: key.deleted,
+            dirty: AtomicBool::new(dirty),
             cell: parking_lot::Mutex::new(cell),
         };
         let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;
@@ -278,6 +292,7 @@ impl Catalog {
             id_hasher.hash_one(entries.get(slot).id)
         });
         self.policies.release(entry.policy);
+        self.tenants.release(entry.tenant, entry.deleted);
         if !entry.deleted {
             by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
                 token_hasher.hash(&entries.get(slot).token)

@@ -1,5 +1,7 @@
 //! One compiled key: two cache lines, with its own lock in the second.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 
 use crate::key::{Status, TokenHash};
@@ -15,11 +17,16 @@ pub(super) struct Entry {
     pub(super) expires_us: i64,
     pub(super) limits: LimitSet,
     pub(super) policy: u32,
+    /// Its tenant's number, so that neither status nor binding costs a further miss.
+    pub(super) tenant: u32,
     pub(super) status: Status,
     /// Counted among the keys whose tokens may have another shape than ours.
     pub(super) foreign: bool,
     /// Not to be found by its token; only its figures are kept.
     pub(super) deleted: bool,
+    /// Whether the figures have moved since they were last handed to the store. Read and written
+    /// under the cell's lock; it stands outside it because there it takes one byte and not eight.
+    pub(super) dirty: AtomicBool,
     /// Protects the state of this one key: held for a few tens of nanoseconds, never with another.
     pub(super) cell: Mutex<Cell>,
 }
@@ -35,6 +42,21 @@ pub(super) struct Cell {
     pub(super) total_requests: u64,
     /// Microseconds since 1970; 0 for never.
     pub(super) last_used_us: i64,
-    /// Whether the figures have moved since they were last handed to the store.
-    pub(super) dirty: bool,
+}
+
+impl Entry {
+    /// Notes that figures have moved; whether they are the first since the last flush. The cell
+    /// shows that its lock is held.
+    pub(super) fn moved(&self, _: &mut Cell) -> bool {
+        let first = !self.dirty.load(Ordering::Relaxed);
+        if first {
+            self.dirty.store(true, Ordering::Relaxed);
+        }
+        first
+    }
+
+    /// Notes that the figures were handed to the store.
+    pub(super) fn handed_over(&self, _: &mut Cell) {
+        self.dirty.store(false, Ordering::Relaxed);
+    }
 }

@@ -3,7 +3,7 @@
 //! Everything a decision needs is in memory and reached in two cache misses: a bucket of the
 //! fingerprint index, then the key's own 128-byte entry. Nothing here knows a socket, a disk or a
 //! clock. [`validate`] reads like the order of checks in the specification; [`catalog`] is where
-//! keys stand; [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
+//! keys stand; [`increment`] counts reports; [`tenants`] stand above keys; [`usage`] hands figures to whoever stores them.
 
 pub mod catalog;
 mod entry;
@@ -11,6 +11,7 @@ mod increment;
 mod index;
 mod policies;
 mod slab;
+mod tenants;
 mod usage;
 mod validate;
 
@@ -20,6 +21,7 @@ mod tests;
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 pub use catalog::{CatalogError, Loaded};
+pub use tenants::TenantView;
 pub use validate::{Answer, BATCH};
 
 use crate::clock::Now;

@@ -13,8 +13,6 @@ use crate::config::Config;
 
 /// Mode of the data socket: its owner and group.
 const DATA_MODE: u32 = 0o660;
-/// Mode of the admin socket: its owner alone.
-const ADMIN_MODE: u32 = 0o600;
 
 /// Why a socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +106,7 @@ impl Listeners {
         };
         let admin = match admin {
             Some(socket) => socket,
-            None => bind(&config.admin_socket, ADMIN_MODE)?,
+            None => bind(&config.admin_socket, config.admin_socket_mode)?,
         };
         let tcp = config.tcp.iter().map(bind_tcp).collect::<Result<_, _>>()?;
         Ok(Self { data, admin, tcp })
@@ -265,7 +263,7 @@ mod tests {
         // A killed daemon leaves its file behind.
         let dead = dir.path().join("dead.sock");
         drop(UnixListener::bind(&dead).expect("a socket"));
-        bind(&dead, ADMIN_MODE).expect("the stale file is replaced");
+        bind(&dead, 0o600).expect("the stale file is replaced");
     }
 
     #[test]
