@@ -20,7 +20,11 @@ use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
 const ALL: Caller = Caller::unbound();
 
 fn admin() -> Arc<Admin> {
-    let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
+    admin_over(Arc::new(MemoryStore::new()))
+}
+
+fn admin_over(store: Arc<MemoryStore>) -> Arc<Admin> {
+    let keys = Keys::open(store).expect("a store");
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
     let limits = EngineLimits {
         keys_max: 100_000,
@@ -126,3 +130,5 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     let report = import.finish().await.expect("a report");
     assert_eq!((report.imported, report.problems.len()), (0, 1), "it is the default tenant's");
 }
+
+mod tenants;

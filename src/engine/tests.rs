@@ -380,3 +380,5 @@ fn a_deleted_key_claims_no_token() {
     bench.put(&bench.record(1, &token));
     assert_eq!(bench.engine.put(&gone, bench.clock.now()), Ok(()));
 }
+
+mod tenants;
