@@ -10,7 +10,7 @@ use keygate_protocol::admin as wire;
 use serde_json::Value;
 
 use super::{Admin, AdminError, Caller, blocking};
-use crate::engine::TenantView;
+use crate::engine::{NamedTenant, TenantView};
 use crate::key::tenant::read_id;
 use crate::key::{FieldError, KeyRecord, TenantRecord, TenantState, TenantStatus, Time};
 use crate::store::plan::ops_of;
@@ -111,7 +111,7 @@ impl Admin {
     /// Reads the records of a page, and ends it where it would outgrow a frame.
     async fn tenant_page(
         &self,
-        found: Vec<(Arc<str>, TenantView)>,
+        found: Vec<NamedTenant>,
         next: Option<Arc<str>>,
         status: Option<TenantStatus>,
     ) -> Result<wire::TenantPage, AdminError> {

@@ -52,7 +52,7 @@ pub enum Exit {
     Denied = 3,
     /// No daemon answers.
     Unreachable = 4,
-    /// There is no such key.
+    /// There is no such key or tenant.
     NotFound = 5,
 }
 
@@ -74,7 +74,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done (for validate: valid), 1 error, 2 wrong arguments, 3 denied, 4 no daemon answers,
-5 no such key.";
+5 no such key or tenant.";
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]

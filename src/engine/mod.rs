@@ -21,7 +21,7 @@ mod tests;
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
 pub use catalog::{CatalogError, Loaded};
-pub use tenants::TenantView;
+pub use tenants::{NamedTenant, TenantView};
 pub use validate::{Answer, BATCH};
 
 use crate::clock::Now;

@@ -59,6 +59,9 @@ pub struct TenantView {
     pub keys_deleted: u64,
 }
 
+/// A tenant's id, and how it stands.
+pub type NamedTenant = (Arc<str>, TenantView);
+
 impl Tenants {
     /// Resolves what a caller is bound to. Holds until the table changes.
     pub(super) fn bound(&self, tenant: Option<&str>) -> Bound {
@@ -199,7 +202,7 @@ impl Engine {
         after: Option<&str>,
         limit: usize,
         wanted: impl Fn(&TenantView) -> bool,
-    ) -> (Vec<(Arc<str>, TenantView)>, Option<Arc<str>>) {
+    ) -> (Vec<NamedTenant>, Option<Arc<str>>) {
         let catalog = self.read();
         let tenants = &catalog.tenants;
         let start = after.map_or(End::Unbounded, End::Excluded);
