@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod list;
 mod random;
+mod tenant_purge;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -124,8 +125,8 @@ impl Admin {
         }
         if unreadable > 0 {
             reasons.push(format!(
-                "{unreadable} records could not be read at start and are unknown to decisions; \
-                 the log names them; restore them from a backup or an export"
+                "{unreadable} records could not be read at start: keys are unknown to decisions, \
+                 and those of tenants are denied; the log names them; restore them from a backup or an export"
             ));
         }
         let healthy = reasons.is_empty();

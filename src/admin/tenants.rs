@@ -1,20 +1,18 @@
-//! The life of a tenant: create, get, list, update, status, delete, restore, purge.
+//! The life of a tenant: create, get, list, update, status, delete, restore.
 //!
 //! A tenant is there as soon as a key names it. It has a record once somebody has made one, or has
 //! changed its standing. To ask for what is so already is no error and changes nothing.
 
 use std::sync::Arc;
 
-use keygate_protocol::ErrorCode;
 use keygate_protocol::admin as wire;
 use serde_json::Value;
 
 use super::{Admin, AdminError, Caller, blocking};
 use crate::engine::{NamedTenant, TenantView};
 use crate::key::tenant::read_id;
-use crate::key::{FieldError, KeyRecord, TenantRecord, TenantState, TenantStatus, Time};
-use crate::store::plan::ops_of;
-use crate::store::{KeyWrite, OPS_MAX, TenantWrite, Write};
+use crate::key::{FieldError, KeyRecord, TenantRecord, TenantState, TenantStatus};
+use crate::store::{TenantWrite, Write};
 
 /// A page's default length.
 const LIMIT_DEFAULT: u32 = 100;
@@ -22,8 +20,6 @@ const LIMIT_DEFAULT: u32 = 100;
 const PAGE_JSON_BYTES: usize = 512 * 1024;
 /// Longest reason for a change of status, in bytes.
 const REASON_BYTES_MAX: usize = 256;
-/// Keys that a purge reads at a time and removes in one write.
-const PURGE_KEYS: usize = 64;
 
 impl Admin {
     /// Makes a tenant's record. What is there as it is asked for is answered as it is.
@@ -257,90 +253,9 @@ impl Admin {
         Ok(self.tenant_changed(&record))
     }
 
-    /// Goes on with the purges that were cut short, and purges the tenants that were deleted before
-    /// an instant, where one is given. Answers how many tenants are gone.
-    ///
-    /// # Errors
-    /// Of the store; calling it again goes on.
-    pub async fn sweep_tenants(&self, deleted_before: Option<Time>) -> Result<u64, AdminError> {
-        let deleted = |view: &TenantView| view.state == TenantState::Deleted && view.recorded;
-        let (mut after, mut purged) = (None::<Arc<str>>, 0);
-        loop {
-            let (page, next) = self.engine.tenants(after.as_deref(), PURGE_KEYS, deleted);
-            for (id, _) in page {
-                let Some(record) = self.stored_tenant(&id).await? else { continue };
-                let is_old =
-                    record.deleted_at.zip(deleted_before).is_some_and(|(at, end)| at < end);
-                if record.purge_began_at.is_some() || is_old {
-                    self.purge_tenant(&id).await?;
-                    purged += 1;
-                }
-            }
-            let Some(next) = next else { return Ok(purged) };
-            after = Some(next);
-        }
-    }
-
-    async fn purge_tenant(&self, id: &str) -> Result<wire::TenantChanged, AdminError> {
-        let _one = self.purging.lock().await;
-        let now = self.time();
-        // First of all: from here on its keys are unknown, none comes into it any more, it is not
-        // restored, and whoever finds it after a crash goes on.
-        let begun = |before: &TenantRecord| {
-            let deleted_at = before.deleted_at.or(Some(now));
-            let after = TenantRecord { deleted_at, purge_began_at: Some(now), ..before.clone() };
-            Ok(before.purge_began_at.is_none().then_some(after))
-        };
-        let record = self.change_tenant(id, begun).await?;
-        let mut changed = self.tenant_changed(&record);
-        let mut keys_purged = 0;
-        while let Some(removed) = self.purge_some_keys(id).await? {
-            keys_purged += removed;
-        }
-        let _lock = self.tenants.lock().await;
-        let write = TenantWrite::Remove { id: id.to_owned(), revision: record.revision };
-        self.commit(vec![Write::Tenant(write)]).await?;
-        self.engine.remove_tenant(id);
-        tracing::info!(tenant = id, keys_purged, "a tenant was purged");
-        changed.keys_purged = Some(keys_purged);
-        Ok(changed)
-    }
-
-    /// Removes some keys of a tenant whose purge has begun; `None` when there are none left.
-    async fn purge_some_keys(&self, tenant: &str) -> Result<Option<u64>, AdminError> {
-        let (keys, name) = (self.keys.clone(), tenant.to_owned());
-        let ids = blocking(move || keys.ids_of_tenant(&name, PURGE_KEYS)).await;
-        let ids = ids.ok_or_else(AdminError::stopping)??;
-        let Some(first) = ids.first().copied() else { return Ok(None) };
-        // Each change of a key is durable and published under its lock, so that none of these is
-        // shown to decisions after it was removed.
-        let _locks = self.lock_all(&ids).await;
-        let keys = self.keys.clone();
-        let read = move || ids.iter().map(|id| keys.get(*id)).collect::<Result<Vec<_>, _>>();
-        let records = blocking(read).await.ok_or_else(AdminError::stopping)??;
-        let (mut ops, mut removed, mut writes) = (0, Vec::new(), Vec::new());
-        for KeyRecord { id, revision, .. } in records.iter().flatten().take_while(|record| {
-            ops += ops_of(record);
-            ops <= OPS_MAX
-        }) {
-            removed.push(*id);
-            writes.push(Write::Key(KeyWrite::Remove { id: *id, revision: *revision }));
-        }
-        if removed.is_empty() {
-            let message = format!(
-                "the index says that key {first} is of tenant {tenant:?}, and there is no such \
-                 key; `keygate verify` looks at the whole store"
-            );
-            return Err(AdminError::new(ErrorCode::Storage, message));
-        }
-        self.commit(writes).await?;
-        removed.iter().for_each(|id| self.engine.remove(*id));
-        Ok(Some(removed.len() as u64))
-    }
-
     /// Reads, changes, writes and publishes one tenant's record, under the lock of tenants. A change
     /// that answers nothing leaves it as it is.
-    async fn change_tenant(
+    pub(super) async fn change_tenant(
         &self,
         id: &str,
         change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
@@ -386,7 +301,7 @@ impl Admin {
         Ok(TenantRecord::unrecorded(id))
     }
 
-    async fn stored_tenant(&self, id: &str) -> Result<Option<TenantRecord>, AdminError> {
+    pub(super) async fn stored_tenant(&self, id: &str) -> Result<Option<TenantRecord>, AdminError> {
         let (keys, id) = (self.keys.clone(), id.to_owned());
         Ok(blocking(move || keys.tenant(&id)).await.ok_or_else(AdminError::stopping)??)
     }
@@ -397,7 +312,7 @@ impl Admin {
         record.to_json(keys, deleted)
     }
 
-    fn tenant_changed(&self, record: &TenantRecord) -> wire::TenantChanged {
+    pub(super) fn tenant_changed(&self, record: &TenantRecord) -> wire::TenantChanged {
         let tenant = self.tenant_json(record);
         wire::TenantChanged { tenant, keys_purged: None, notices: Vec::new() }
     }

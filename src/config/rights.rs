@@ -1,6 +1,6 @@
 //! Who may use the admin socket, and for which tenant: by the user or group of the peer.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError};
 
@@ -12,7 +12,7 @@ const RIGHTS_MAX: usize = 1024;
 const TENANT_BYTES_MAX: usize = 64;
 
 /// One entry of `[[admin_rights]]`: what a user or a group may do on the admin socket.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminRight {
     /// The peer's effective user id, as the kernel states it; or else `gid`.

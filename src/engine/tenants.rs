@@ -85,8 +85,8 @@ impl Tenants {
     }
 
     /// The tenant's name.
-    pub(super) fn name(&self, number: u32) -> Arc<str> {
-        Arc::clone(&self.items[number as usize].name)
+    pub(super) fn name(&self, number: u32) -> &Arc<str> {
+        &self.items[number as usize].name
     }
 
     /// The number of a tenant, for one more key.

@@ -110,7 +110,7 @@ impl Engine {
         Answer {
             verdict: Verdict { warnings: self.warnings(entry, previous, now), ..verdict },
             policy: wants_details.then(|| Arc::clone(policy)),
-            tenant: wants_details.then(|| catalog.tenants.name(entry.tenant)),
+            tenant: wants_details.then(|| Arc::clone(catalog.tenants.name(entry.tenant))),
         }
     }
 

@@ -16,11 +16,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::admit::admit;
 use super::dispatch::{Dispatcher, Go, hello, put_error};
 use crate::admin::{Admin, AdminError, Caller, Import};
 use crate::clock::Clock;
-use crate::config::Limits;
-use crate::config::rights::{AdminRight, Peer, Right, right_of};
+use crate::config::{AdminRight, Limits};
 use crate::engine::Engine;
 
 /// Room for one read.
@@ -77,32 +77,6 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     }
     connection.abandon_imports().await;
     let _ = connection.flush().await;
-}
-
-/// What the peer may see, by what the kernel says of it; or why it may not be here.
-fn admit(stream: &UnixStream, rights: &[AdminRight]) -> Result<Caller, String> {
-    let peer = stream.peer_cred().map_err(|error| {
-        tracing::warn!(%error, "a peer of the admin socket could not be told");
-        format!("the kernel does not say who you are: {error}")
-    })?;
-    let (uid, gid, pid) = (peer.uid(), peer.gid(), peer.pid());
-    let own_uid = rustix::process::geteuid().as_raw();
-    match right_of(rights, Peer { uid, gid }, own_uid) {
-        Right::All => Ok(Caller::unbound()),
-        Right::Tenant(tenant) => Ok(Caller::of_tenant(tenant)),
-        Right::None => {
-            tracing::warn!(
-                uid,
-                gid,
-                pid,
-                "a peer of the admin socket was refused: no right names it"
-            );
-            Err(format!(
-                "no right names user {uid} or group {gid}: an [[admin_rights]] entry of the daemon's \
-                 configuration gives one (supplementary groups are not seen)"
-            ))
-        }
-    }
 }
 
 /// A whole request, taken out of the read buffer.

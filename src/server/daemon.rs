@@ -15,13 +15,13 @@ use super::flush::{Flusher, IdBounds, USAGE_SCHEMA};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::worker::{Accepted, Workers};
-use super::{admin, connection};
+use super::{admin, connection, tenants};
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
-use crate::key::{KeyView, Pepper, TenantState, digest};
+use crate::key::{KeyView, Pepper, digest};
 use crate::store::{
     CommitError, Committer, CommitterOptions, Keys, SledOptions, SledStore, Store, StoreError,
     Write,
@@ -107,7 +107,7 @@ impl Daemon {
                 increment_ids_max: limits.increment_ids_max,
             },
         ));
-        let unreadable = load_tenants(&engine, &keys)? + load_keys(&engine, &keys, &*clock)?;
+        let unreadable = tenants::load(&engine, &keys)? + load_keys(&engine, &keys, &*clock)?;
         let flusher = Flusher::restore(
             Arc::clone(&engine),
             &keys,
@@ -179,7 +179,7 @@ impl Daemon {
         });
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
-        let purges = resume_purges(Arc::clone(&shared.admin));
+        let purges = tenants::resume_purges(Arc::clone(&shared.admin));
         tasks.admin.spawn(drain.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
@@ -291,18 +291,6 @@ fn accept(
     Ok(())
 }
 
-/// Goes on with what a crash cut short. Nobody waits for it: those keys are unknown already.
-async fn resume_purges(admin: Arc<Admin>) {
-    match admin.sweep_tenants(None).await {
-        Ok(0) => {}
-        Ok(tenants) => tracing::info!(tenants, "purges that were cut short are done"),
-        Err(error) => tracing::error!(
-            %error,
-            "a purge that was cut short could not go on; `keygate tenant purge` does"
-        ),
-    }
-}
-
 /// Has the workers look at their connections' deadlines.
 async fn tick(workers: Arc<Workers>, period: Duration) {
     let mut ticks = tokio::time::interval(period);
@@ -354,27 +342,6 @@ fn load_pepper(config: &Config, keys: &Keys, committer: &Committer) -> Result<Pe
         }
     }
     Ok(pepper)
-}
-
-/// Loads how every tenant stands, before the first of its keys can be judged; answers how many
-/// records could not be read.
-fn load_tenants(engine: &Engine, keys: &Keys) -> Result<u64, StartError> {
-    let mut unreadable = 0;
-    keys.for_each_tenant(|id, record| {
-        let state = match record {
-            Ok(record) => record.state(),
-            Err(error @ StoreError::NewerSchema { .. }) => return Err(StartError::from(error)),
-            Err(error) => {
-                unreadable += 1;
-                tracing::error!(tenant = id, %error, "a tenant could not be loaded; its keys are denied");
-                // It may have been suspended: whoever cannot know denies.
-                TenantState::Suspended
-            }
-        };
-        engine.put_tenant(id, state);
-        Ok(())
-    })?;
-    Ok(unreadable)
 }
 
 /// Loads every key and its usage; answers how many records could not be read.

@@ -6,12 +6,14 @@
 //! the control thread. [`daemon`] starts all of it in order and stops it in the opposite order.
 
 mod admin;
+mod admit;
 mod connection;
 pub mod daemon;
 mod dispatch;
 mod flush;
 pub mod listen;
 mod pepper;
+mod tenants;
 mod watch;
 mod worker;
 

@@ -361,3 +361,25 @@ async fn a_sweep_purges_what_was_deleted_long_enough_ago_and_nothing_else() {
     let view = admin.engine.tenant("old").expect("a key names it");
     assert_eq!((view.state, view.recorded), (TenantState::Active, false));
 }
+
+#[tokio::test]
+async fn an_import_tells_a_bound_caller_nothing_of_the_key_that_is_in_its_way() {
+    let admin = admin();
+    let of_tenant = |id: u64, hash: u64, tenant: &str| {
+        let mut record = record(id);
+        record["key_hash"] = format!("{hash:064x}").into();
+        record["tenant_id"] = tenant.into();
+        record
+    };
+    let theirs = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
+    let theirs = theirs.take(records([of_tenant(777, 1, "theirs")])).await.expect("taken");
+    theirs.finish().await.expect("whole");
+    for (caller, tells) in [(ALL, true), (Caller::of_tenant("ours"), false)] {
+        let import = Import::begin(Arc::clone(&admin), caller, true).await.expect("begun");
+        let import = import.take(records([of_tenant(5, 1, "ours")])).await.expect("taken");
+        let report = import.finish().await.expect("a report");
+        let problem = &report.problems[0];
+        assert_eq!(problem.field.as_deref(), Some("key_hash"));
+        assert_eq!(problem.reason.contains("777"), tells, "{}", problem.reason);
+    }
+}
