@@ -6,6 +6,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::tenant::{
+    TenantChanged, TenantCreate, TenantDelete, TenantList, TenantPage, TenantRef, TenantSetStatus,
+    TenantUpdate,
+};
+
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;
 

@@ -158,7 +158,7 @@ impl Client {
         Export::begin(self.handle.settings.clone()).await
     }
 
-    async fn admin<R: DeserializeOwned>(
+    pub(super) async fn admin<R: DeserializeOwned>(
         &self,
         opcode: Opcode,
         request: &impl Serialize,

@@ -30,6 +30,7 @@ mod sled;
 #[cfg(test)]
 mod suite;
 mod sweep;
+mod tenants;
 pub mod write;
 
 use std::ops::ControlFlow;
@@ -38,7 +39,8 @@ pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Jo
 pub use error::StoreError;
 pub use keys::{Filter, Keys, Page};
 pub use memory::MemoryStore;
-pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
+pub use tenants::TENANT_SCHEMA;
+pub use write::{Conflict, Fact, KeyWrite, TenantWrite, Write, WriteError};
 
 pub use self::sled::{SledOptions, SledStore};
 

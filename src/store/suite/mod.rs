@@ -1,6 +1,6 @@
 //! One suite over every implementation of the store: what holds for one holds for all.
 //!
-//! [`rows`] asks the seam itself, [`typed`] what is built on it; [`disk`] what only files can show,
+//! [`rows`] asks the seam itself, [`typed`] and [`tenants`] what is built on it; [`disk`] what only files can show,
 //! [`golden`] what earlier keygates wrote; [`faults`] and [`crashes`] need
 //! failures on request and so the store in memory, which keeps the same contract.
 
@@ -9,6 +9,7 @@ mod disk;
 mod faults;
 mod golden;
 mod rows;
+mod tenants;
 mod typed;
 
 use std::collections::BTreeMap;
