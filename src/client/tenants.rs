@@ -62,8 +62,8 @@ calls! {
     set_tenant_status, TenantSetStatus: status: &TenantSetStatus => status, TenantChanged;
 
     /// Deletes a tenant: its keys become unknown. With `purge` keys and record are removed for
-    /// good, which takes about a second for every ten thousand keys; a call that has timed out
-    /// goes on all the same, and may be made again.
+    /// good, which takes its time where there are many: a call that has timed out goes on all the
+    /// same, and may be made again.
     ///
     /// # Errors
     /// [`Error`].
