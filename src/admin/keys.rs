@@ -18,8 +18,10 @@ impl Admin {
     /// `INVALID` for a field, `READ_ONLY` or `STORAGE` for the store.
     pub async fn create(&self, request: wire::KeyCreate) -> Result<wire::KeyCreated, AdminError> {
         let pepper = self.engine.pepper();
-        let (mut record, passed_over) = RecordInput::from_value(request.record)?.create(pepper)?;
-        let mut notices = notices(&record);
+        let mut input = RecordInput::from_value(request.record)?;
+        let mut notices = input.put_right(false, None);
+        let (mut record, passed_over) = input.create(pepper)?;
+        notices.extend(self::notices(&record));
         if !passed_over.is_empty() {
             notices.push(format!(
                 "keygate sets these itself, so they were left out: {}; `keygate import` keeps them",
@@ -76,8 +78,9 @@ impl Admin {
     /// `NOT_FOUND`; `INVALID` for a field; `CONFLICT` for another revision than expected.
     pub async fn update(&self, request: wire::KeyUpdate) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
-        let input = RecordInput::from_value(request.set)?;
+        let mut input = RecordInput::from_value(request.set)?;
         let expected = request.expected_revision;
+        let mut put_right = Vec::new();
         let record = self
             .change(id, |before| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
@@ -87,11 +90,14 @@ impl Admin {
                         before.revision
                     )));
                 }
+                put_right = input.put_right(false, Some(before));
                 Ok(input.update(before, self.engine.pepper())?)
             })
             .await?;
         tracing::info!(key = id, revision = record.revision, "a key was updated");
-        Ok(self.changed(&record))
+        let mut changed = self.changed(&record);
+        changed.notices.splice(0..0, put_right);
+        Ok(changed)
     }
 
     /// A new token for a key; the old one goes on for the grace, but never past the key's expiry.

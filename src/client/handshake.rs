@@ -27,7 +27,8 @@ const CORRELATION: u32 = 1;
 
 /// The bytes that open a connection.
 pub(super) fn greeting(name: &str) -> BytesMut {
-    let hello = Hello { version_min: VERSION, version_max: VERSION, name: Some(name) };
+    let hello =
+        Hello { version_min: VERSION, version_max: VERSION, name: Some(name), tenant: None };
     let mut out = BytesMut::new();
     let opcode = Opcode::Hello.byte();
     frame::encode(&mut out, opcode, Flags::NONE, CORRELATION, |out| hello.encode(out));

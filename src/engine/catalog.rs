@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use super::entry::{Cell, Entry};
 use super::index::Index;
@@ -25,6 +26,19 @@ pub struct Loaded {
     foreign: bool,
     deleted: bool,
     policy: Policy,
+    metadata: Option<Arc<Metadata>>,
+}
+
+/// The metadata of a key: a JSON text, for answers.
+#[derive(Debug)]
+pub struct Metadata(Box<[u8]>);
+
+impl Metadata {
+    /// The text, as the record has it.
+    #[must_use]
+    pub const fn json(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Loaded {
@@ -63,6 +77,8 @@ impl Loaded {
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
             policy: Policy::compile(record),
+            metadata: (!record.metadata_json.is_empty())
+                .then(|| Arc::new(Metadata(record.metadata_json.into()))),
         })
     }
 }
@@ -132,6 +148,9 @@ pub(super) struct Catalog {
     previous: HashMap<TokenHash, Previous>,
     /// The same the other way round.
     previous_of: HashMap<u32, TokenHash>,
+    /// Metadata by slot, of the keys that have any: beside the entries, which no decision reads it
+    /// from.
+    metadata: HashMap<u32, Arc<Metadata>>,
     /// Keys whose token may have any shape, because its digest was imported.
     foreign: usize,
     live: usize,
@@ -186,8 +205,13 @@ impl Catalog {
         self.slot_of(id).map(|slot| self.entries.get(slot))
     }
 
-    pub(super) fn policy(&self, entry: &Entry) -> &std::sync::Arc<Policy> {
+    pub(super) fn policy(&self, entry: &Entry) -> &Arc<Policy> {
         self.policies.get(entry.policy)
+    }
+
+    /// The metadata of a key, found by its id: for the few questions that ask for it.
+    pub(super) fn metadata(&self, entry: &Entry) -> Option<Arc<Metadata>> {
+        self.metadata.get(&self.slot_of(entry.id)?).map(Arc::clone)
     }
 
     fn hash_id(&self, id: u64) -> u64 {
@@ -218,12 +242,13 @@ impl Catalog {
             cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns);
             self.unlink(slot);
         }
-        let previous = key.previous;
+        let Loaded { previous, metadata, .. } = key;
         let entry = Entry {
             token: key.token,
             id: key.id,
             expires_us: key.expires_us,
             limits: key.limits,
+            ruled: key.policy.access.is_some(),
             policy: self.policies.take(key.policy),
             status: key.status,
             foreign: key.foreign,
@@ -232,6 +257,9 @@ impl Catalog {
         };
         let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;
         self.link(slot, previous);
+        if let Some(metadata) = metadata.filter(|_| !key.deleted) {
+            self.metadata.insert(slot, metadata);
+        }
         Ok(())
     }
 
@@ -278,6 +306,7 @@ impl Catalog {
             id_hasher.hash_one(entries.get(slot).id)
         });
         self.policies.release(entry.policy);
+        self.metadata.remove(&slot);
         if !entry.deleted {
             by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
                 token_hasher.hash(&entries.get(slot).token)

@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) status: Status,
     /// Counted among the keys whose tokens may have another shape than ours.
     pub(super) foreign: bool,
+    /// Whether its policy has rules beside the scopes: most have none, and are spared the look.
+    pub(super) ruled: bool,
     /// Not to be found by its token; only its figures are kept.
     pub(super) deleted: bool,
     /// Protects the state of this one key: held for a few tens of nanoseconds, never with another.

@@ -1,3 +1,5 @@
+mod access;
+
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;

@@ -7,7 +7,8 @@ use arrayvec::ArrayVec;
 use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
 
 use super::Engine;
-use super::catalog::{Catalog, Previous};
+use super::access::check_access;
+use super::catalog::{Catalog, Metadata, Previous};
 use super::entry::{Cell, Entry};
 use crate::clock::Now;
 use crate::key::token::Shape;
@@ -24,6 +25,8 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Tenant and scopes, if they were asked for and the key is known.
     pub policy: Option<Arc<Policy>>,
+    /// The key's metadata, if it was asked for, and the key is known and has any.
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 impl Engine {
@@ -74,19 +77,24 @@ impl Engine {
         token: &TokenHash,
         now: Now,
     ) -> Answer {
-        // 2: lookup.
+        // 2: lookup. A key of another tenant than the caller's is as good as none.
         let Some((entry, previous)) = catalog.find(token) else {
             return Answer::plain(Verdict::unknown(VerdictCode::NotFound));
         };
         let policy = catalog.policy(entry);
+        if question.facts.tenant().is_some_and(|tenant| tenant != &*policy.tenant_id) {
+            return Answer::plain(Verdict::unknown(VerdictCode::NotFound));
+        }
         let denial = check_state(entry, previous, now)
+            .or_else(|| check_rules(entry, policy, question))
             .or_else(|| check_scopes(policy, question))
             .map(|code| Verdict::of(code, entry.id));
         let verdict = denial.unwrap_or_else(|| self.spend(entry, question, now));
-        let wants_details = question.flags.has(ValidateFlags::DETAILS);
+        let flags = question.flags;
         Answer {
             verdict: Verdict { warnings: self.warnings(entry, previous, now), ..verdict },
-            policy: wants_details.then(|| Arc::clone(policy)),
+            policy: flags.has(ValidateFlags::DETAILS).then(|| Arc::clone(policy)),
+            metadata: flags.has(ValidateFlags::METADATA).then(|| catalog.metadata(entry)).flatten(),
         }
     }
 
@@ -136,7 +144,7 @@ impl Cell {
 
 impl Answer {
     const fn plain(verdict: Verdict) -> Self {
-        Self { verdict, policy: None }
+        Self { verdict, policy: None, metadata: None }
     }
 }
 
@@ -159,6 +167,16 @@ fn check_state(entry: &Entry, previous: Option<Previous>, now: Now) -> Option<Ve
                 .then_some(VerdictCode::RotatedOut)
         },
     )
+}
+
+/// 5 to 7: transport, then where the request comes from and what it is for. Most keys have no such
+/// rule, which their entry says.
+fn check_rules(entry: &Entry, policy: &Policy, question: &Validate<'_>) -> Option<VerdictCode> {
+    // The entry is at hand and the policy may not be.
+    if !entry.ruled {
+        return None;
+    }
+    policy.access.as_deref().and_then(|access| check_access(access, &question.facts))
 }
 
 /// 8: scopes, all of one set and any of the other.

@@ -1,5 +1,6 @@
 //! What a key compiles to when it is loaded: everything its checks need that other keys can share.
 
+use super::access::Access;
 use super::record::KeyView;
 use super::scope::Scopes;
 
@@ -10,6 +11,8 @@ pub struct Policy {
     pub tenant_id: Box<str>,
     /// Granted scopes.
     pub scopes: Scopes,
+    /// The rules about where a request comes from and what it is for; none for most keys.
+    pub access: Option<Box<Access>>,
 }
 
 impl Policy {
@@ -19,6 +22,7 @@ impl Policy {
         Self {
             tenant_id: record.tenant_id.into(),
             scopes: Scopes::new(record.scopes.iter().copied()),
+            access: Access::compile(record).map(Box::new),
         }
     }
 }

@@ -3,11 +3,11 @@
 use arrayvec::ArrayVec;
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
-use keygate_protocol::hello::{Hello, HelloReply, VERSION};
+use keygate_protocol::hello::{self, Hello, HelloReply, VERSION};
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Frame, Header, Increment, IncrementOutcome, Opcode, PayloadError,
-    Validate, ValidateFlags, frame, opcode, verdict,
+    Validate, frame, opcode, verdict,
 };
 
 use crate::clock::Now;
@@ -149,8 +149,7 @@ impl Dispatcher<'_> {
                 waiting.questions.push(question);
                 waiting.correlations.push(frame.header.correlation);
                 // Details may be 32 KiB each: they must not pile up beyond what may wait.
-                let large = question.flags.has(ValidateFlags::DETAILS);
-                if large || waiting.questions.is_full() {
+                if question.flags.asks_for_more() || waiting.questions.is_full() {
                     self.decide(waiting, now, out);
                 }
             }
@@ -178,10 +177,10 @@ impl Dispatcher<'_> {
         let checked = Batch::decode(frame.payload).and_then(|items| {
             for item in items.clone() {
                 let question = Validate::decode(item)?;
-                if question.flags.has(ValidateFlags::DETAILS) {
+                if question.flags.asks_for_more() {
                     return Err(PayloadError::OutOfBounds {
                         field: "flags",
-                        why: "a batch answers no details; send single requests",
+                        why: "a batch answers no details and no metadata; send single requests",
                     });
                 }
             }
@@ -261,6 +260,9 @@ fn put_answer(answer: &Answer, out: &mut BytesMut) {
     if let Some(policy) = &answer.policy {
         verdict::put_details(&policy.tenant_id, policy.scopes.iter(), out);
     }
+    if let Some(metadata) = &answer.metadata {
+        verdict::put_metadata(metadata.json(), out);
+    }
 }
 
 /// `Hello`, on either socket.
@@ -272,6 +274,12 @@ pub(super) fn hello(frame: Frame<'_>, admin: bool, frame_bytes_max: u32, out: &m
             return Go::On;
         }
     };
+    if hello.tenant.is_some() {
+        // A connection that was bound and is not would see what it must not.
+        let error = PayloadError::UnknownDemand { kind: hello::TLV_TENANT };
+        put_payload_error(out, frame.header, error);
+        return Go::On;
+    }
     let Some(version) = hello.agree() else {
         let message = format!(
             "this daemon speaks protocol version {VERSION}; the client speaks {} to {}",
