@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use keygate_protocol::PayloadError;
-use keygate_protocol::limits::{FACT_BYTES_MAX, ORIGIN_BYTES_MAX, TENANT_BYTES_MAX};
+use keygate_protocol::limits::{FACT_BYTES_MAX, TENANT_BYTES_MAX};
 use keygate_protocol::validate::ValidateWriter;
 
 use super::error::Error;
@@ -11,6 +11,9 @@ use super::request::TLV_BYTES;
 
 /// Bytes of an IPv6 address.
 const ADDRESS_BYTES_MAX: usize = 16;
+/// The bound of every name that is stated.
+const NAME_BYTES_MAX: usize = FACT_BYTES_MAX;
+const _: () = assert!(NAME_BYTES_MAX == TENANT_BYTES_MAX);
 
 /// What is stated, each at most once.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,23 +29,22 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The texts, each with its field and its bound.
-    fn texts(&self) -> [(&'static str, usize, &'static str, Option<&'a str>); 6] {
-        const NAME: &str = "it is 1 to 64 bytes";
+    /// The names, each with its field.
+    const fn names(&self) -> [(&'static str, Option<&'a str>); 5] {
         [
-            ("origin", ORIGIN_BYTES_MAX, "it is 1 to 512 bytes", self.origin),
-            ("environment", FACT_BYTES_MAX, NAME, self.environment),
-            ("region", FACT_BYTES_MAX, NAME, self.region),
-            ("integration", FACT_BYTES_MAX, NAME, self.integration),
-            ("api_version", FACT_BYTES_MAX, NAME, self.api_version),
-            ("tenant", TENANT_BYTES_MAX, NAME, self.tenant),
+            ("environment", self.environment),
+            ("region", self.region),
+            ("integration", self.integration),
+            ("api_version", self.api_version),
+            ("tenant", self.tenant),
         ]
     }
 
     /// Refuses here what the daemon would refuse.
     pub(super) fn check(&self) -> Result<(), Error> {
-        for (field, bytes_max, why, text) in self.texts() {
-            if text.is_some_and(|text| text.is_empty() || text.len() > bytes_max) {
+        for (field, name) in self.names() {
+            if name.is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+                let why = "it is 1 to 64 bytes";
                 return Err(Error::Invalid(PayloadError::OutOfBounds { field, why }));
             }
         }
@@ -51,8 +53,8 @@ impl<'a> Facts<'a> {
 
     /// Bounds what `write` appends.
     pub(super) fn bytes_max(&self) -> usize {
-        let texts = self.texts().into_iter().filter_map(|(_, _, _, text)| text);
-        let texts: usize = texts.map(|text| TLV_BYTES + text.len()).sum();
+        let names = self.names().into_iter().filter_map(|(_, name)| name);
+        let texts: usize = names.chain(self.origin).map(|text| TLV_BYTES + text.len()).sum();
         texts + TLV_BYTES + ADDRESS_BYTES_MAX + TLV_BYTES + 1
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use keygate_protocol::limits::{
     COST_MAX, ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX,
-    SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX,
+    ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX,
 };
 use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::verdict::Limits;
@@ -118,11 +118,12 @@ impl<'a> ValidateRequest<'a> {
         self
     }
 
-    /// States the host that the request comes from, or the value of its `Origin` header. 1 to 512
-    /// bytes.
+    /// States the host that the request comes from, or the value of its `Origin` header. A stranger
+    /// may have written it: one that is empty or longer than 512 bytes could match nothing, and is
+    /// not stated.
     #[must_use]
-    pub const fn origin(mut self, origin: &'a str) -> Self {
-        self.facts.origin = Some(origin);
+    pub fn origin(mut self, origin: &'a str) -> Self {
+        self.facts.origin = Some(origin).filter(|it| (1..=ORIGIN_BYTES_MAX).contains(&it.len()));
         self
     }
 
