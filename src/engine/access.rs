@@ -5,6 +5,9 @@ use keygate_protocol::VerdictCode;
 use keygate_protocol::validate::Facts;
 
 use crate::key::Access;
+use crate::key::address::Blocks;
+use crate::key::domain::Domains;
+use crate::key::names::Names;
 
 /// The environment that test keys do not pass in; however it is written, to be on the safe side.
 const PRODUCTION: &[u8] = b"production";
@@ -15,7 +18,7 @@ pub(super) fn check_access(access: &Access, facts: &Facts<'_>) -> Option<Verdict
     if access.https && stated.https != Some(true) {
         return Some(VerdictCode::HttpsRequired);
     }
-    if denies(access.environments.as_ref(), stated.environment, |names, name| names.have(name)) {
+    if denies(access.environments.as_ref(), stated.environment, Names::have) {
         return Some(VerdictCode::EnvironmentNotAllowed);
     }
     let in_production =
@@ -23,16 +26,16 @@ pub(super) fn check_access(access: &Access, facts: &Facts<'_>) -> Option<Verdict
     if access.test_key && in_production {
         return Some(VerdictCode::TestKeyInProduction);
     }
-    if denies(access.addresses.as_ref(), stated.address, |blocks, address| blocks.have(address)) {
+    if denies(access.addresses.as_ref(), stated.address, Blocks::have) {
         return Some(VerdictCode::AddressNotAllowed);
     }
-    if denies(access.domains.as_ref(), stated.origin, |domains, origin| domains.have(origin)) {
+    if denies(access.domains.as_ref(), stated.origin, Domains::have) {
         return Some(VerdictCode::DomainNotAllowed);
     }
-    if denies(access.regions.as_ref(), stated.region, |names, name| names.have(name)) {
+    if denies(access.regions.as_ref(), stated.region, Names::have) {
         return Some(VerdictCode::RegionNotAllowed);
     }
-    if denies(access.integrations.as_ref(), stated.integration, |names, name| names.have(name)) {
+    if denies(access.integrations.as_ref(), stated.integration, Names::have) {
         return Some(VerdictCode::IntegrationNotAllowed);
     }
     let version = access.api_version.as_deref().map(str::as_bytes);

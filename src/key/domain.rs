@@ -71,6 +71,7 @@ fn has(names: &[Box<str>], name: &[u8]) -> bool {
 type Name = ArrayVec<u8, NAME_BYTES_MAX>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "on the stack for one look; a box would allocate")]
 enum Host {
     Name(Name),
     /// Never an IPv4-mapped one.

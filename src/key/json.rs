@@ -362,7 +362,7 @@ mod tests {
 
         // Elsewhere there is somebody to ask.
         let percentage = json!({"quota_alert_threshold": 80});
-        let mut created = input(percentage.clone());
+        let mut created = input(percentage);
         assert!(created.put_right(false, None).is_empty());
         let refused = created.create(&pepper()).map(drop).expect_err("a percentage");
         assert!(refused.reason.contains("80 percent is 0.8"), "{refused}");

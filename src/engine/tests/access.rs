@@ -4,6 +4,8 @@ use super::*;
 
 type Facts<'a> = &'a dyn Fn(&mut ValidateWriter<'_>);
 type Record<'a> = &'a dyn Fn(&mut KeyRecord);
+type Put = fn(&mut ValidateWriter<'_>);
+type Change = fn(&mut KeyRecord);
 
 /// A request that states everything, and well.
 fn good(writer: &mut ValidateWriter<'_>) {
@@ -55,8 +57,7 @@ fn each_rule_passes_its_fact_and_denies_another_and_a_missing_one() {
         AddressNotAllowed, ApiVersionNotAllowed, DomainNotAllowed, EnvironmentNotAllowed,
         HttpsRequired, IntegrationNotAllowed, RegionNotAllowed,
     };
-    type Put = fn(&mut ValidateWriter<'_>);
-    let rules: [(VerdictCode, fn(&mut KeyRecord), Put, Put); 7] = [
+    let rules: [(VerdictCode, Change, Put, Put); 7] = [
         (HttpsRequired, |key| key.enforce_https = true, |it| it.https(true), |it| it.https(false)),
         (
             EnvironmentNotAllowed,
@@ -114,7 +115,7 @@ fn the_first_rule_that_fails_makes_the_verdict() {
     };
     let bench = Bench::new();
     // Everything is wrong; from the first to the last it is put right.
-    let steps: &[(VerdictCode, fn(&mut KeyRecord))] = &[
+    let steps: &[(VerdictCode, Change)] = &[
         (Suspended, |_| {}),
         (HttpsRequired, |key| key.status = Status::Active),
         (EnvironmentNotAllowed, |key| key.enforce_https = false),
