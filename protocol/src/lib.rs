@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod batch;
 pub mod error;
+mod facts;
 pub mod frame;
 pub mod hello;
 pub mod increment;

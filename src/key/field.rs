@@ -11,7 +11,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use serde_json::Value;
 
 use super::digest::{self, Pepper, SealedHash};
-use super::{Status, Time, address, contact, domain, id, names, scope};
+use super::form::Form;
+use super::{Status, Time, id};
 
 /// Reads and writes one kind of field. `read` is never given `null`: that is the default.
 pub(super) trait Codec<T> {
@@ -110,51 +111,6 @@ impl<const COUNT: usize, const MAX: usize> Codec<Vec<String>> for TextList<COUNT
     }
 }
 
-/// Says what is wrong with a text of one kind, in one line, if anything.
-pub(super) trait Form {
-    fn check(text: &str) -> Result<(), String>;
-}
-
-macro_rules! forms {
-    ($($(#[doc = $what:literal])+ $name:ident => $check:expr;)+) => {
-        $(
-            $(#[doc = $what])+
-            pub(super) struct $name;
-
-            impl Form for $name {
-                fn check(text: &str) -> Result<(), String> {
-                    $check(text)
-                }
-            }
-        )+
-    };
-}
-
-forms! {
-    /// A granted scope.
-    Scope => scope::check;
-    /// An address or a block.
-    Block => address::check;
-    /// A host or a wildcard.
-    Domain => domain::check;
-    /// A name that a request states, such as an environment.
-    Stated => names::check;
-    /// Such names between commas.
-    StatedList => names::check_between_commas;
-    /// A signature algorithm.
-    Algorithm => check_algorithm;
-    /// The SHA-256 of a certificate.
-    Fingerprint => check_fingerprint;
-    /// A mail address.
-    Mail => contact::check_mail;
-    /// Where alerts are posted to.
-    Webhook => contact::check_webhook;
-    /// A page for people.
-    Page => contact::check_page;
-    /// How secret the record is.
-    Classification => check_classification;
-}
-
 /// A list of at most `COUNT` texts of one form.
 pub(super) struct ListOf<F, const COUNT: usize>(PhantomData<F>);
 
@@ -183,48 +139,6 @@ impl<F: Form, const MAX: usize> Codec<String> for TextOf<F, MAX> {
     fn write(field: &String, _: &Pepper) -> Value {
         field.as_str().into()
     }
-}
-
-/// The HTTP signature algorithms of RFC 9421 §3.3 and §6.2.
-const ALGORITHMS: [&str; 6] = [
-    "rsa-pss-sha512",
-    "rsa-v1_5-sha256",
-    "hmac-sha256",
-    "ecdsa-p256-sha256",
-    "ecdsa-p384-sha384",
-    "ed25519",
-];
-
-fn check_algorithm(name: &str) -> Result<(), String> {
-    one_of(name, &ALGORITHMS)
-}
-
-/// The class that demands encryption.
-pub(super) const RESTRICTED: &str = "restricted";
-const CLASSES: [&str; 4] = ["public", "internal", "confidential", RESTRICTED];
-
-fn check_classification(name: &str) -> Result<(), String> {
-    one_of(name, &CLASSES)
-}
-
-fn one_of(name: &str, known: &[&str]) -> Result<(), String> {
-    if known.contains(&name) {
-        return Ok(());
-    }
-    Err(format!("{name:?} is none of {}", known.join(", ")))
-}
-
-/// 64 hexadecimal digits, or 43 characters of base64url.
-fn check_fingerprint(text: &str) -> Result<(), String> {
-    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let base64url = || text.len() == 43 && URL_SAFE_NO_PAD.decode(text).is_ok();
-    if hex || base64url() {
-        return Ok(());
-    }
-    Err(format!(
-        "{text:?} is not the SHA-256 of a certificate's DER: 64 hexadecimal digits without colons, \
-         or 43 characters of base64url without padding"
-    ))
 }
 
 /// A boolean.

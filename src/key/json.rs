@@ -5,7 +5,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::digest::Pepper;
-use super::field::{RESTRICTED, percent};
+use super::field::percent;
+use super::form::RESTRICTED;
 use super::record::{Class, KeyRecord, TENANT_DEFAULT};
 
 /// Why a record was refused: the field, where one is at fault, and what mends it.

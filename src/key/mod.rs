@@ -11,6 +11,7 @@ mod contact;
 pub mod digest;
 pub mod domain;
 mod field;
+mod form;
 pub mod id;
 pub mod json;
 pub mod names;

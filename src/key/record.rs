@@ -11,9 +11,12 @@ use serde_json::{Map, Value};
 
 use super::digest::{Digest, Pepper, SealedHash};
 use super::field::{
-    Algorithm, Block, Classification, Codec, Domain, Fingerprint, Flag, Float, Hash, Id, Instant,
-    Int64, JsonBytes, ListOf, Mail, Money, Name, Number, NumberFrom, Page, Scope, Share, Stated,
-    StatedList, StatusName, Text, TextList, TextOf, Webhook,
+    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, ListOf, Money, Name, Number,
+    NumberFrom, Share, StatusName, Text, TextList, TextOf,
+};
+use super::form::{
+    Algorithm, Block, Classification, Domain, Fingerprint, Mail, Page, Scope, Stated, StatedList,
+    Webhook,
 };
 use super::view::Stored;
 use super::{Status, Time};

@@ -148,7 +148,7 @@ impl Dispatcher<'_> {
             Ok(question) => {
                 waiting.questions.push(question);
                 waiting.correlations.push(frame.header.correlation);
-                // Details may be 32 KiB each: they must not pile up beyond what may wait.
+                // Details and metadata may be 49 KiB: they must not pile up beyond what may wait.
                 if question.flags.asks_for_more() || waiting.questions.is_full() {
                     self.decide(waiting, now, out);
                 }
