@@ -1,5 +1,12 @@
 //! An axum service whose routes are guarded by keygate: a tower layer that takes the token from
-//! the request, demands a scope, and reports what became of each request.
+//! the request, demands a scope, states what it knows of the request, and reports what became of it.
+//!
+//! What it knows is little, and it says no more: the address of the connection, that the transport
+//! is plain, and the `Origin` header, which a browser sets and any other program may forge. Behind a
+//! proxy the connection is the proxy's. Then take the address and the transport from what *your*
+//! proxy writes (the last entry of `X-Forwarded-For`, say), only on connections that come from it,
+//! and only if it removes what clients have written there themselves: a fact is as trustworthy as
+//! whoever states it.
 //!
 //! ```console
 //! $ KEYGATE_SOCKET=/run/keygate/keygate.sock cargo run --example axum_guard
@@ -8,13 +15,14 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Extension, MatchedPath, Path, Request};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::extract::{ConnectInfo, Extension, MatchedPath, Path, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -34,7 +42,9 @@ async fn main() -> std::io::Result<()> {
         .build();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, service(&client)).await
+    // The layer wants to know whose connection it is.
+    let service = service(&client).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).await
 }
 
 /// The routes, each with the scope that it demands.
@@ -100,7 +110,8 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let demand = self.demand.clone();
         Box::pin(async move {
-            let key_id = match demand.judge(request.headers()).await {
+            let facts = Facts::of(&request);
+            let key_id = match demand.judge(request.headers(), facts).await {
                 Ok(verdict) => verdict.key_id,
                 Err(denial) => return Ok(denial),
             };
@@ -123,11 +134,12 @@ where
 
 impl Demand {
     /// The verdict if the request may go on, or else the response.
-    async fn judge(&self, headers: &HeaderMap) -> Result<Validation, Response> {
+    async fn judge(&self, headers: &HeaderMap, facts: Facts) -> Result<Validation, Response> {
         let Some(token) = token(headers) else {
             return Err(unauthorized());
         };
-        match self.client.validate(ValidateRequest::new(token).scope(self.scope)).await {
+        let question = facts.state(ValidateRequest::new(token).scope(self.scope));
+        match self.client.validate(question).await {
             Ok(verdict) if verdict.is_valid() => Ok(verdict),
             Ok(verdict) => {
                 // The whole reason is for the log: a stranger is told less.
@@ -141,6 +153,31 @@ impl Demand {
                 Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text))
             }
         }
+    }
+}
+
+/// What this service knows of a request. A key whose rules need more is denied here.
+struct Facts {
+    address: Option<IpAddr>,
+    origin: Option<String>,
+}
+
+impl Facts {
+    fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
+        Self { address: peer.map(|ConnectInfo(peer)| peer.ip()), origin: origin.map(str::to_owned) }
+    }
+
+    fn state<'a>(&'a self, mut question: ValidateRequest<'a>) -> ValidateRequest<'a> {
+        if let Some(address) = self.address {
+            question = question.address(address);
+        }
+        if let Some(origin) = &self.origin {
+            question = question.origin(origin);
+        }
+        // This service speaks HTTP without TLS.
+        question.https(false)
     }
 }
 
@@ -196,6 +233,7 @@ mod fake;
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
+    use keygate_protocol::validate::Stated;
     use keygate_protocol::{Flags, Increment, Opcode, Validate};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tower::ServiceExt;
@@ -257,6 +295,41 @@ mod tests {
             assert_eq!((report.key_id, report.status), (7, Some(200)));
             assert_eq!(report.endpoint, Some("GET /leads/{id}"));
             assert!(report.latency_us.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_a_request_is_stated_and_nothing_else() {
+        let (router, mut asked) = guarded();
+        let peer = SocketAddr::from(([203, 0, 113, 7], 50_000));
+        let forged = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")];
+        for (origin, connection) in
+            [(Some("https://app.example.com"), Some(peer)), (None, None), (Some(""), Some(peer))]
+        {
+            let mut request = Request::get("/leads/1").header("x-api-key", "valid");
+            for (name, value) in forged {
+                request = request.header(name, value);
+            }
+            if let Some(origin) = origin {
+                request = request.header(ORIGIN, origin);
+            }
+            let mut request = request.body(Body::empty()).expect("the request is well-formed");
+            if let Some(peer) = connection {
+                request.extensions_mut().insert(ConnectInfo(peer));
+            }
+            let response = router.clone().oneshot(request).await.expect("a router does not fail");
+            assert_eq!(response.status(), StatusCode::OK);
+            let question = asked.recv().await.expect("the daemon was asked");
+            let question = Validate::decode(&question.payload).expect("it is readable");
+            let stated = question.facts.stated();
+            let expected = Stated {
+                address: connection.map(|peer| peer.ip()),
+                origin: origin.filter(|origin| !origin.is_empty()).map(str::as_bytes),
+                https: Some(false),
+                ..Stated::default()
+            };
+            assert_eq!(stated, expected);
+            assert_eq!(asked.recv().await.map(|one| one.opcode), Some(Opcode::Increment));
         }
     }
 

@@ -94,6 +94,12 @@ fn every_command_ends_with_the_code_that_scripts_rely_on() {
         (2, &["increment", id, "--latency-ms", "-1"]),
         (2, &["increment", id, "--id", "1234"]),
         (2, &["validate", token, "--scope", ""]),
+        (2, &["validate", token, "--ip", "localhost"]),
+        (2, &["validate", token, "--environment", ""]),
+        (2, &["validate", token, "--https=maybe"]),
+        (3, &["validate", token, "--tenant", "nobody"]),
+        (2, &["key", "create", "--name", "x", "--metadata", "{"]),
+        (1, &["key", "create", "--name", "x", "--allow-ip", "10.0.0.1/8"]),
         (2, &["bench", "--duration", "0"]),
         (2, &["bench", "--connections", "0"]),
         (2, &["bench", "--rounds", "0"]),
@@ -193,6 +199,7 @@ fn json_has_the_members_that_are_promised() {
         "denied_by",
         "limits",
         "warnings",
+        "metadata",
     ];
     assert_eq!(names(&verdict), members);
     let limit = &verdict["limits"][0];
@@ -371,7 +378,10 @@ fn a_key_is_made_from_a_record_of_the_source_system() {
         assert_eq!(key[field], given[field], "{field}");
     }
     let notices = created["notices"].to_string();
-    assert!(notices.contains("total_requests") && notices.contains("allowed_ips"), "{notices}");
+    assert!(
+        notices.contains("total_requests") && notices.contains("requests_per_day"),
+        "{notices}"
+    );
 
     let record = json!({"name": "from standard input", "requestsPerSecond": 3}).to_string();
     let ran = home.run_with(&["key", "create", "--json", "--from", "-"], &record);

@@ -285,7 +285,8 @@ fn tcp_serves_the_data_plane_alone() {
     for address in addresses {
         let mut wire = Wire::tcp(address);
         wire.send(Opcode::Validate, 1, &validate(EXAMPLE_TOKEN));
-        assert_eq!(wire.read().verdict().code, VerdictCode::Valid);
+        // It was judged: its key has rules, and nothing was stated.
+        assert_eq!(wire.read().verdict().code, VerdictCode::HttpsRequired);
         wire.send(Opcode::Health, 2, b"{}");
         assert_eq!(wire.read().error().0, ErrorCode::NotOnThisSocket);
         wire.answers();

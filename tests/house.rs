@@ -364,6 +364,7 @@ fn the_rules_see_what_breaks_them() {
         ("visibility", turned_arrows, "src/key/mod.rs", "pub(crate) fn server() { 'a'; b'\\''; f::<'static>() }", 0),
         ("tokio", impure, "src/engine/mod.rs", "use tokio::sync::Mutex;", 1),
         ("std in a tree", impure, "src/key/mod.rs", "use std::{fmt, fs::File, net::{IpAddr, TcpStream}};", 3),
+        ("an address is a value", impure, "src/key/address.rs", "use core::net::{IpAddr, Ipv4Addr};", 0),
         ("tokio elsewhere", impure, "src/server/mod.rs", "use tokio::sync::Mutex;", 0),
         ("instant", time_reads, "src/server/mod.rs", "let a = tokio::time::Instant::now();", 1),
         ("instant as a function", time_reads, "src/server/mod.rs", "once.get_or_init(Instant::now)", 1),

@@ -6,7 +6,7 @@ mod support;
 use keygate::key::KeyRecord;
 use serde_json::{Value, json};
 
-use support::{EXAMPLE_TOKEN, Home, example_path, example_record, text};
+use support::{EXAMPLE_FACTS, EXAMPLE_TOKEN, Home, example_path, example_record, text};
 
 /// The id of a report, to be sent twice.
 const REPORT_ID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
@@ -64,7 +64,8 @@ fn the_imported_token_is_judged_and_counted_and_a_restart_forgets_nothing() {
     let record = example_record();
     home.import(std::slice::from_ref(&record));
 
-    let verdict = home.verdict(EXAMPLE_TOKEN, &["--scope", "leads:read"]);
+    let asked = [EXAMPLE_FACTS, &["--scope", "leads:read"]].concat();
+    let verdict = home.verdict(EXAMPLE_TOKEN, &asked);
     assert_eq!(verdict["code"], "VALID");
     assert_eq!((text(&verdict["key_id"]), &verdict["scopes"]), ("42".into(), &record["scopes"]));
     for report in [
@@ -86,7 +87,7 @@ fn the_imported_token_is_judged_and_counted_and_a_restart_forgets_nothing() {
     assert_eq!(home.json(["usage", "42"]), before, "a duplicate counts nothing");
 
     // And it goes on counting from there, through a second restart.
-    home.verdict(EXAMPLE_TOKEN, &[]);
+    home.verdict(EXAMPLE_TOKEN, EXAMPLE_FACTS);
     daemon.stop();
     let _daemon = home.start();
     assert_eq!(home.json(["usage", "42"])["total_requests"], 918_273_647_u64);
@@ -145,7 +146,8 @@ fn an_export_makes_an_equal_daemon_of_a_fresh_one() {
     for (token, code) in [
         (EXAMPLE_TOKEN, "VALID"),
         (plain.as_str(), "VALID"),
-        (&test, "VALID"),
+        // The question is that of a request in production.
+        (&test, "TEST_KEY_IN_PRODUCTION"),
         (&fresh, "VALID"),
         (&rotated_out, "VALID"),
         (&suspended, "SUSPENDED"),

@@ -151,3 +151,25 @@ fn every_command_is_listed_with_an_example() {
         assert!(listed.lines().any(|line| line.starts_with(&row)), "README lacks {row}");
     }
 }
+
+#[test]
+fn every_flag_of_a_record_is_listed() {
+    let listed = section(&read("README.md"), "### Flags of a record");
+    let listed: BTreeSet<String> = quoted(&listed)
+        .iter()
+        .filter_map(|flag| flag.strip_prefix("--")?.split([' ', '=']).next().map(str::to_owned))
+        .collect();
+    let ran =
+        Command::new(env!("CARGO_BIN_EXE_keygate")).args(["key", "create", "--help"]).output();
+    let help = String::from_utf8(ran.expect("the binary runs").stdout).expect("UTF-8");
+    let flags = help.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let flag = line.strip_prefix("-h, ").unwrap_or(line).strip_prefix("--")?;
+        flag.split([' ', '[']).next().map(str::to_owned)
+    });
+    let of_every_command = ["from", "socket", "admin-socket", "as-tenant", "json", "help"];
+    let flags: BTreeSet<String> =
+        flags.filter(|flag| !of_every_command.contains(&flag.as_str())).collect();
+    assert!(flags.len() > 40, "{flags:?}");
+    assert_eq!(listed, flags);
+}

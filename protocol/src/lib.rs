@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod batch;
 pub mod error;
+mod facts;
 pub mod frame;
 pub mod hello;
 pub mod increment;

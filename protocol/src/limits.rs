@@ -12,6 +12,16 @@ pub const TOKEN_BYTES_MAX: usize = 512;
 pub const SCOPE_BYTES_MAX: usize = 128;
 /// Scopes that one request may demand, all-of and any-of together.
 pub const SCOPES_DEMANDED_MAX: usize = 64;
+/// Longest origin that a request may state.
+pub const ORIGIN_BYTES_MAX: usize = 512;
+/// Longest environment, region, integration, API version or feature that a request may state.
+pub const FACT_BYTES_MAX: usize = 64;
+/// Features that one request may ask for.
+pub const FEATURES_DEMANDED_MAX: usize = 64;
+/// Longest name of a tenant that a request or a connection may be bound to.
+pub const TENANT_BYTES_MAX: usize = 64;
+/// Longest metadata of a key: what a verdict may carry of it.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// Largest cost of one request: 2^32.
 pub const COST_MAX: u64 = 1 << 32;
 /// Items in one batch frame.
@@ -26,8 +36,6 @@ pub const LIMITS_IN_VERDICT_MAX: usize = 16;
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 4096;
 /// Longest client name in `Hello`.
 pub const CLIENT_NAME_BYTES_MAX: usize = 64;
-/// Longest tenant that a caller can be bound to: the longest there is.
-pub const TENANT_BYTES_MAX: usize = 64;
 
 const _: () = assert!(BATCH_ITEMS_MAX <= u16::MAX as usize);
 const _: () = assert!(TOKEN_BYTES_MAX < u16::MAX as usize);

@@ -5,14 +5,19 @@
 //! ```
 
 use std::fmt;
+use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::limits::{COST_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX};
-use crate::wire::{DEMAND, PayloadError, Reader, just_above, put_tlv};
-
-const TLV_SCOPE_ALL: u8 = 128;
-const TLV_SCOPE_ANY: u8 = 129;
+pub use crate::facts::{Facts, Stated};
+use crate::facts::{
+    HTTPS, PLAIN, TLV_ADDRESS, TLV_API_VERSION, TLV_ENVIRONMENT, TLV_FEATURE, TLV_INTEGRATION,
+    TLV_ORIGIN, TLV_REGION, TLV_SCOPE_ALL, TLV_SCOPE_ANY, TLV_TENANT, TLV_TRANSPORT,
+};
+use crate::limits::{
+    COST_MAX, FACT_BYTES_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
+};
+use crate::wire::{PayloadError, Reader, just_above, put_tlv};
 
 /// The flag bits of a `Validate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +30,9 @@ impl ValidateFlags {
     pub const PEEK: Self = Self(1);
     /// Answer the key's tenant and scopes too. Not allowed in a batch.
     pub const DETAILS: Self = Self(2);
-    const KNOWN: u8 = 3;
+    /// Answer the key's metadata too. Not allowed in a batch.
+    pub const METADATA: Self = Self(4);
+    const KNOWN: u8 = 7;
 
     /// Whether every bit of `other` is set.
     #[must_use]
@@ -37,6 +44,12 @@ impl ValidateFlags {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// Whether the answer is to be longer than a verdict: by up to 49 KiB.
+    #[must_use]
+    pub const fn asks_for_more(self) -> bool {
+        self.has(Self::DETAILS) || self.has(Self::METADATA)
     }
 }
 
@@ -74,7 +87,7 @@ impl<'a> Validate<'a> {
         let mut reader = Reader::new(payload);
         let flags = reader.u8("flags")?;
         if flags & !ValidateFlags::KNOWN != 0 {
-            return Err(PayloadError::OutOfBounds { field: "flags", why: "only bits 0 and 1" });
+            return Err(PayloadError::OutOfBounds { field: "flags", why: "only bits 0 to 2" });
         }
         let token_length = reader.u16("token_length")?;
         let cost = reader.u64("cost")?;
@@ -90,65 +103,6 @@ impl<'a> Validate<'a> {
     #[must_use]
     pub const fn peeks(&self) -> bool {
         self.cost == 0 || self.flags.has(ValidateFlags::PEEK)
-    }
-}
-
-/// The facts of a question: well-formed type-length-values, read again where they are needed.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Facts<'a> {
-    bytes: &'a [u8],
-    demands_scopes: bool,
-}
-
-impl<'a> Facts<'a> {
-    fn decode(bytes: &'a [u8]) -> Result<Self, PayloadError> {
-        let mut reader = Reader::new(bytes);
-        let mut scopes = 0;
-        while let Some((kind, value)) = reader.tlv()? {
-            match kind {
-                TLV_SCOPE_ALL | TLV_SCOPE_ANY => {
-                    scopes += 1;
-                    if value.is_empty() || value.len() > SCOPE_BYTES_MAX {
-                        return Err(PayloadError::OutOfBounds {
-                            field: "a demanded scope",
-                            why: "it is 1 to 128 bytes",
-                        });
-                    }
-                }
-                kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
-                _ => {}
-            }
-        }
-        if scopes > SCOPES_DEMANDED_MAX {
-            return Err(PayloadError::OutOfBounds {
-                field: "demanded scopes",
-                why: "at most 64 in one request",
-            });
-        }
-        Ok(Self { bytes, demands_scopes: scopes > 0 })
-    }
-
-    /// Whether any scope is demanded; spares the walk when none is.
-    #[must_use]
-    pub const fn demands_scopes(&self) -> bool {
-        self.demands_scopes
-    }
-
-    /// Scopes that must all be granted.
-    pub fn scopes_all(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.of(TLV_SCOPE_ALL)
-    }
-
-    /// Scopes of which one must be granted, if there are any.
-    pub fn scopes_any(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.of(TLV_SCOPE_ANY)
-    }
-
-    fn of(&self, wanted: u8) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let mut reader = Reader::new(self.bytes);
-        // `decode` has shown the bytes to be well-formed, so an error here is the end.
-        std::iter::from_fn(move || reader.tlv().ok().flatten())
-            .filter_map(move |(kind, value)| (kind == wanted).then_some(value))
     }
 }
 
@@ -185,5 +139,57 @@ impl<'a> ValidateWriter<'a> {
     /// [`scope_all`](Self::scope_all).
     pub fn scope_any(&mut self, scope: &str) {
         put_tlv(self.out, TLV_SCOPE_ANY, just_above(scope.as_bytes(), SCOPE_BYTES_MAX));
+    }
+    /// Asks for a feature. Bounds, here and below, are for the daemon to refuse: what was cut
+    /// would be another name.
+    pub fn feature(&mut self, feature: &str) {
+        self.name(TLV_FEATURE, feature);
+    }
+
+    /// States the client's address.
+    pub fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => put_tlv(self.out, TLV_ADDRESS, &v4.octets()),
+            IpAddr::V6(v6) => put_tlv(self.out, TLV_ADDRESS, &v6.octets()),
+        }
+    }
+
+    /// States the host that was asked or the value of the `Origin` header.
+    pub fn origin(&mut self, origin: &str) {
+        put_tlv(self.out, TLV_ORIGIN, just_above(origin.as_bytes(), ORIGIN_BYTES_MAX));
+    }
+
+    /// States the environment that is called.
+    pub fn environment(&mut self, environment: &str) {
+        self.name(TLV_ENVIRONMENT, environment);
+    }
+
+    /// States the region that is called.
+    pub fn region(&mut self, region: &str) {
+        self.name(TLV_REGION, region);
+    }
+
+    /// States the integration that calls.
+    pub fn integration(&mut self, integration: &str) {
+        self.name(TLV_INTEGRATION, integration);
+    }
+
+    /// States the version of the API that is called.
+    pub fn api_version(&mut self, version: &str) {
+        self.name(TLV_API_VERSION, version);
+    }
+
+    /// States whether the request came by HTTPS.
+    pub fn https(&mut self, https: bool) {
+        put_tlv(self.out, TLV_TRANSPORT, &[if https { HTTPS } else { PLAIN }]);
+    }
+
+    /// Binds the question to a tenant: a key of another one is unknown.
+    pub fn tenant(&mut self, tenant: &str) {
+        put_tlv(self.out, TLV_TENANT, just_above(tenant.as_bytes(), TENANT_BYTES_MAX));
+    }
+
+    fn name(&mut self, kind: u8, name: &str) {
+        put_tlv(self.out, kind, just_above(name.as_bytes(), FACT_BYTES_MAX));
     }
 }

@@ -9,8 +9,10 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::frame::HEADER_BYTES;
-use crate::limits::{BATCH_ITEMS_MAX, LIMITS_IN_VERDICT_MAX, REPLY_FRAME_BYTES_MAX};
-use crate::wire::{DEMAND, PayloadError, Reader, once, put_tlv};
+use crate::limits::{
+    BATCH_ITEMS_MAX, LIMITS_IN_VERDICT_MAX, METADATA_BYTES_MAX, REPLY_FRAME_BYTES_MAX,
+};
+use crate::wire::{DEMAND, PayloadError, Reader, once, put_tlv, text};
 
 macro_rules! verdicts {
     ($($code:literal $name:ident $wire:literal $http:literal $text:literal;)+) => {
@@ -202,6 +204,7 @@ impl Warnings {
 
 const TLV_TENANT: u8 = 1;
 const TLV_SCOPE: u8 = 2;
+const TLV_METADATA: u8 = 3;
 
 const FIXED_BYTES: usize = 13;
 const LIMIT_BYTES: usize = 33;
@@ -335,18 +338,20 @@ impl Verdict {
     }
 }
 
-/// What a `Validate` with the details flag is told of the key beside the verdict.
+/// What a `Validate` that asks for details or metadata is told of the key beside the verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Details<'a> {
     /// The key's tenant.
     pub tenant_id: Option<&'a str>,
     /// The scopes that the key grants.
     pub scopes: Vec<&'a str>,
+    /// The key's metadata: a JSON text of at most 16 KiB.
+    pub metadata: Option<&'a str>,
 }
 
 impl<'a> Details<'a> {
     fn decode(mut reader: Reader<'a>) -> Result<Self, PayloadError> {
-        let text = |value, field| {
+        let utf8 = |value, field| {
             str::from_utf8(value)
                 .map_err(|_| PayloadError::OutOfBounds { field, why: "it is UTF-8" })
         };
@@ -354,9 +359,14 @@ impl<'a> Details<'a> {
         while let Some((kind, value)) = reader.tlv()? {
             match kind {
                 TLV_TENANT => {
-                    once(&mut details.tenant_id, text(value, "tenant_id")?, "tenant_id")?;
+                    once(&mut details.tenant_id, utf8(value, "tenant_id")?, "tenant_id")?;
                 }
-                TLV_SCOPE => details.scopes.push(text(value, "scope")?),
+                TLV_SCOPE => details.scopes.push(utf8(value, "scope")?),
+                TLV_METADATA => {
+                    let why = "it is 1 to 16384 bytes of UTF-8";
+                    let value = text(value, METADATA_BYTES_MAX, "metadata", why)?;
+                    once(&mut details.metadata, value, "metadata")?;
+                }
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
             }
@@ -376,3 +386,11 @@ pub fn put_details<'a>(
         put_tlv(out, TLV_SCOPE, scope.as_bytes());
     }
 }
+
+/// Appends the key's metadata, a JSON text, behind a verdict and its details.
+pub fn put_metadata(json: &[u8], out: &mut BytesMut) {
+    put_tlv(out, TLV_METADATA, json);
+}
+
+// The length of a type-length-value is told in 16 bits.
+const _: () = assert!(METADATA_BYTES_MAX < u16::MAX as usize);

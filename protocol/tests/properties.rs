@@ -1,15 +1,18 @@
 //! What is written is read back the same, and no bytes make a reader panic.
 
+use std::net::IpAddr;
+
 use bytes::BytesMut;
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::hello::{Hello, HelloReply};
 use keygate_protocol::limits::{
     BATCH_ITEMS_MAX, COST_MAX, DATA_FRAME_BYTES_MAX, ENDPOINT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX,
-    ERROR_TEXT_BYTES_MAX, REPLY_FRAME_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
-    TOKEN_BYTES_MAX,
+    ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, METADATA_BYTES_MAX,
+    ORIGIN_BYTES_MAX, REPLY_FRAME_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
+    TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
 };
-use keygate_protocol::validate::ValidateWriter;
-use keygate_protocol::verdict::put_details;
+use keygate_protocol::validate::{Stated, ValidateWriter};
+use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Increment, IncrementOutcome, LimitName, LimitReport,
     PayloadError, Validate, ValidateFlags, Verdict, VerdictCode, Warnings, frame,
@@ -59,7 +62,67 @@ fn flags() -> impl Strategy<Value = Flags> {
 
 fn validate_flags() -> impl Strategy<Value = ValidateFlags> {
     let (peek, details) = (ValidateFlags::PEEK, ValidateFlags::DETAILS);
-    select(vec![ValidateFlags::NONE, peek, details, peek.with(details)])
+    let metadata = ValidateFlags::METADATA;
+    let all = peek.with(details).with(metadata);
+    select(vec![ValidateFlags::NONE, peek, details, metadata, peek.with(details), all])
+}
+
+/// What a request may state of itself, owned.
+#[derive(Debug, Clone)]
+struct Given {
+    address: Option<IpAddr>,
+    origin: Option<String>,
+    /// Environment, region, integration, API version.
+    names: [Option<String>; 4],
+    https: Option<bool>,
+    features: Vec<String>,
+    tenant: Option<String>,
+}
+
+fn given() -> impl Strategy<Value = Given> {
+    let name = || option::of(text(FACT_BYTES_MAX));
+    let names = [name(), name(), name(), name()];
+    let origin = option::of(text(ORIGIN_BYTES_MAX));
+    let features = vec(text(FACT_BYTES_MAX), 0..=FEATURES_DEMANDED_MAX);
+    let tenant = option::of(text(TENANT_BYTES_MAX));
+    (any::<Option<IpAddr>>(), origin, names, any::<Option<bool>>(), features, tenant).prop_map(
+        |(address, origin, names, https, features, tenant)| Given {
+            address,
+            origin,
+            names,
+            https,
+            features,
+            tenant,
+        },
+    )
+}
+
+impl Given {
+    fn write(&self, writer: &mut ValidateWriter<'_>) {
+        let [environment, region, integration, api_version] = &self.names;
+        self.features.iter().for_each(|feature| writer.feature(feature));
+        self.tenant.iter().for_each(|tenant| writer.tenant(tenant));
+        self.https.iter().for_each(|https| writer.https(*https));
+        api_version.iter().for_each(|version| writer.api_version(version));
+        integration.iter().for_each(|integration| writer.integration(integration));
+        region.iter().for_each(|region| writer.region(region));
+        environment.iter().for_each(|environment| writer.environment(environment));
+        self.origin.iter().for_each(|origin| writer.origin(origin));
+        self.address.iter().for_each(|address| writer.address(*address));
+    }
+
+    fn stated(&self) -> Stated<'_> {
+        let bytes = |name: usize| self.names[name].as_deref().map(str::as_bytes);
+        Stated {
+            address: self.address,
+            origin: self.origin.as_deref().map(str::as_bytes),
+            environment: bytes(0),
+            region: bytes(1),
+            integration: bytes(2),
+            api_version: bytes(3),
+            https: self.https,
+        }
+    }
 }
 
 fn written(write: impl FnOnce(&mut BytesMut)) -> BytesMut {
@@ -118,10 +181,12 @@ proptest! {
         token in vec(any::<u8>(), 0..=TOKEN_BYTES_MAX),
         all in vec(text(SCOPE_BYTES_MAX), 0..=SCOPES_DEMANDED_MAX / 2),
         any in vec(text(SCOPE_BYTES_MAX), 0..=SCOPES_DEMANDED_MAX / 2),
+        given in given(),
     ) {
         let payload = written(|out| {
             let mut writer = ValidateWriter::new(out, flags, cost, &token);
             all.iter().for_each(|scope| writer.scope_all(scope));
+            given.write(&mut writer);
             any.iter().for_each(|scope| writer.scope_any(scope));
         });
         let question = Validate::decode(&payload).expect("within bounds");
@@ -130,6 +195,9 @@ proptest! {
         prop_assert!(question.facts.scopes_all().eq(all.iter().map(String::as_bytes)));
         prop_assert!(question.facts.scopes_any().eq(any.iter().map(String::as_bytes)));
         prop_assert_eq!(question.facts.demands_scopes(), !(all.is_empty() && any.is_empty()));
+        prop_assert_eq!(question.facts.stated(), given.stated());
+        prop_assert_eq!(question.facts.tenant(), given.tenant.as_deref());
+        prop_assert!(question.facts.features().eq(given.features.iter().map(String::as_bytes)));
     }
 
     #[test]
@@ -148,16 +216,19 @@ proptest! {
         verdict in verdict(),
         tenant_id in option::of("\\PC{0,40}"),
         scopes in vec(text(SCOPE_BYTES_MAX), 0..10),
+        metadata in option::of(text(METADATA_BYTES_MAX)),
     ) {
         let payload = written(|out| {
             verdict.encode(out);
             if let Some(tenant_id) = &tenant_id {
                 put_details(tenant_id, scopes.iter().map(String::as_str), out);
             }
+            metadata.iter().for_each(|json| put_metadata(json.as_bytes(), out));
         });
         let (decoded, details) = Verdict::decode(&payload).expect("what was written");
         prop_assert_eq!(decoded, verdict);
         prop_assert_eq!(details.tenant_id, tenant_id.as_deref());
+        prop_assert_eq!(details.metadata, metadata.as_deref());
         prop_assert_eq!(details.scopes, if tenant_id.is_some() { scopes } else { Vec::new() });
     }
 
@@ -255,6 +326,8 @@ proptest! {
         let _ = ErrorReply::decode(&bytes);
         if let Ok(question) = Validate::decode(&bytes) {
             prop_assert!(question.facts.scopes_all().count() <= SCOPES_DEMANDED_MAX);
+            prop_assert!(question.facts.features().count() <= FEATURES_DEMANDED_MAX);
+            let _ = (question.facts.stated(), question.facts.tenant());
         }
         if let Ok(batch) = Batch::decode(&bytes) {
             prop_assert_eq!(batch.len(), batch.count());

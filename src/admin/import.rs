@@ -22,6 +22,8 @@ use crate::store::{CommitError, KeyWrite, Write, WriteError, plan};
 const LINES_MAX: usize = 1000;
 /// JSON of all problems of a report: it must fit a frame, whatever the records say.
 const LINES_BYTES_MAX: usize = 512 * 1024;
+/// Fields that were put right of which a report tells each.
+const PUT_RIGHT_LINES_MAX: usize = 100;
 /// What a problem repeats of a record: a field's name, a value.
 const WORDS_BYTES_MAX: usize = 256;
 
@@ -42,6 +44,8 @@ pub struct Import {
     line_bytes: usize,
     /// Keys with fields that are kept and not enforced.
     unenforced: u64,
+    /// Fields that were put right.
+    put_right: usize,
     _only_one: OwnedMutexGuard<()>,
 }
 
@@ -85,6 +89,7 @@ impl Import {
             report: ImportReport::default(),
             line_bytes: 0,
             unenforced: 0,
+            put_right: 0,
             _only_one: only_one,
         })
     }
@@ -119,7 +124,10 @@ impl Import {
                 break;
             }
             match self.read(raw, now) {
-                Ok(record) => units.push((self.seen, record)),
+                Ok((record, put_right)) => {
+                    self.put_right(record.id, put_right);
+                    units.push((self.seen, record));
+                }
                 Err(error) => self.problem(self.seen, error.field, error.reason),
             }
         }
@@ -129,7 +137,7 @@ impl Import {
         self.write(&units)
     }
 
-    fn read(&self, raw: &RawValue, now: Time) -> Result<KeyRecord, FieldError> {
+    fn read(&self, raw: &RawValue, now: Time) -> Result<(KeyRecord, Vec<String>), FieldError> {
         let whole = |reason| FieldError { field: None, reason };
         let bytes = raw.get().len();
         if bytes > RECORD_JSON_BYTES_MAX {
@@ -137,8 +145,9 @@ impl Import {
                 "it has {bytes} bytes, at most {RECORD_JSON_BYTES_MAX} are taken"
             )));
         }
-        let input: RecordInput =
+        let mut input: RecordInput =
             serde_json::from_str(raw.get()).map_err(|error| whole(error.to_string()))?;
+        let put_right = input.put_right(true, None);
         let mut record = input.import(self.admin.engine.pepper())?;
         self.caller
             .check_owns(&record)
@@ -150,7 +159,16 @@ impl Import {
         record.revision = record.revision.max(1);
         record.created_at = record.created_at.or(Some(now));
         record.updated_at = record.updated_at.or(record.created_at);
-        Ok(record)
+        Ok((record, put_right))
+    }
+
+    /// Says what of a record was put right. Only so many lines: they must fit the report, and of a
+    /// million alike nobody reads more.
+    fn put_right(&mut self, id: u64, lines: Vec<String>) {
+        let left = PUT_RIGHT_LINES_MAX.saturating_sub(self.put_right);
+        self.put_right += lines.len();
+        let of_key = lines.into_iter().take(left).map(|line| format!("key {id}: {line}"));
+        self.report.notices.extend(of_key);
     }
 
     /// Writes records in jobs as large as they may be; where one conflicts, its job is written
@@ -263,6 +281,10 @@ impl Import {
                 "{} keys have fields that this release keeps without enforcing them yet",
                 self.unenforced
             ));
+        }
+        if let Some(more) = self.put_right.checked_sub(PUT_RIGHT_LINES_MAX).filter(|more| *more > 0)
+        {
+            self.report.notices.push(format!("{more} more fields were put right likewise"));
         }
         let published = blocking(move || {
             self.publish_blocking();

@@ -26,12 +26,13 @@ impl Admin {
         if let Some(tenant) = caller.tenant() {
             input.set_if_absent("tenant_id", tenant);
         }
+        let mut notices = input.put_right(false, None);
         let (mut record, passed_over) = input.create(pepper)?;
         caller.check_owns(&record)?;
         let gate = self.gate().await;
         gate.rules.check(&record)?;
         self.check_tenant_takes_keys(&record)?;
-        let mut notices = notices(&record, &gate.rules);
+        notices.extend(self::notices(&record, &gate.rules));
         if !passed_over.is_empty() {
             notices.push(format!(
                 "keygate sets these itself, so they were left out: {}; `keygate import` keeps them",
@@ -95,10 +96,10 @@ impl Admin {
         request: wire::KeyUpdate,
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
-        let input = RecordInput::from_value(request.set)?;
+        let mut input = RecordInput::from_value(request.set)?;
         let expected = request.expected_revision;
         let moves_expiry = input.names("expires_at");
-        let mut renewed = false;
+        let (mut renewed, mut put_right) = (false, Vec::new());
         let gate = self.gate().await;
         let record = self
             .change(caller, id, |before, now| {
@@ -109,6 +110,7 @@ impl Admin {
                         before.revision
                     )));
                 }
+                put_right = input.put_right(false, Some(before));
                 let mut after = input.update(before, self.engine.pepper())?;
                 gate.rules.check(&after)?;
                 renewed = moves_expiry && after.renew(now);
@@ -117,6 +119,7 @@ impl Admin {
             .await?;
         tracing::info!(key = id, revision = record.revision, "a key was updated");
         let mut changed = self.changed(&record);
+        changed.notices.splice(0..0, put_right);
         if renewed {
             changed.notices.push("the key was EXPIRED and is ACTIVE again".to_owned());
         }

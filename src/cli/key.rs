@@ -1,9 +1,9 @@
 //! `keygate key …`: the life of a key.
 
+mod fields;
 mod life;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use keygate_protocol::admin::{KeyChanged, KeyList, KeyUpdate};
 use serde_json::{Map, Value};
@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use super::error::CliError;
 use super::output::{print, print_json, print_notices, record_text, table};
 use super::{Exit, Global, records};
-use crate::clock::{Clock, SystemClock};
-use crate::key::{Status, Time, id};
+use crate::key::{Status, id};
+use fields::{Fields, duration};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -58,36 +58,6 @@ pub(super) struct Get {
     #[arg(long)]
     deleted: bool,
 }
-
-/// Fields that creating and updating share.
-#[derive(Debug, clap::Args)]
-struct Fields {
-    /// A name for people
-    #[arg(long, value_name = "N")]
-    name: Option<String>,
-    /// The tenant that the key belongs to; "default" if none is named
-    #[arg(long, value_name = "T")]
-    tenant: Option<String>,
-    /// A scope to grant, such as leads:read, leads:* or *; an update replaces all there were
-    #[arg(long = "scope", value_name = "S")]
-    scopes: Vec<String>,
-    /// A tag; an update replaces all there were
-    #[arg(long = "tag", value_name = "T")]
-    tags: Vec<String>,
-    /// Requests a second; unlimited if not given
-    #[arg(long, value_name = "N")]
-    rps: Option<u32>,
-    /// Requests at once; as many as --rps if not given
-    #[arg(long, value_name = "N")]
-    burst: Option<u64>,
-    /// When the key ends: a duration such as 90d, or an RFC 3339 time
-    #[arg(long, value_name = "WHEN", value_parser = expiry)]
-    expires: Option<Time>,
-    /// What it is used for
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-}
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Create {
     #[command(flatten)]
@@ -162,7 +132,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
 fn create(args: &Create, global: &Global) -> Result<(), CliError> {
     let mut record = match &args.from {
         Some(path) => records::read_one(path)?,
-        None if args.fields.name.is_none() => {
+        None if !args.fields.has("name") => {
             return Err(CliError::Usage(
                 "a key needs a name: --name NAME, or a record with --from FILE".to_owned(),
             ));
@@ -251,46 +221,4 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
 fn print_changed(changed: &KeyChanged, global: &Global) -> Result<(), CliError> {
     print_notices(&changed.notices);
     if global.json { print_json(changed) } else { print(&record_text(&changed.key)) }
-}
-
-impl Fields {
-    fn put(&self, record: &mut Map<String, Value>) {
-        let mut set = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                record.insert(name.to_owned(), value);
-            }
-        };
-        let list = |items: &[String]| (!items.is_empty()).then(|| items.into());
-        set("name", self.name.as_deref().map(Value::from));
-        set("tenant_id", self.tenant.as_deref().map(Value::from));
-        set("scopes", list(&self.scopes));
-        set("tags", list(&self.tags));
-        set("requests_per_second", self.rps.map(Value::from));
-        set("burst", self.burst.map(Value::from));
-        set("expires_at", self.expires.map(|time| time.to_string().into()));
-        set("description", self.description.as_deref().map(Value::from));
-    }
-}
-
-/// A duration from now, or an instant.
-fn expiry(text: &str) -> Result<Time, String> {
-    if let Ok(time) = Time::parse(text) {
-        return Ok(time);
-    }
-    let after = duration(text).map_err(|_| {
-        "it is neither a duration such as 90d nor a time such as 2027-03-01T09:00:00Z".to_owned()
-    })?;
-    let after_us = i64::try_from(after.as_micros()).map_err(|_| "too far off".to_owned())?;
-    let at_us = SystemClock::default().now().wall_us.checked_add(after_us);
-    let at = Time::from_micros(at_us.ok_or_else(|| "too far off".to_owned())?);
-    // What RFC 3339 cannot write is not what was asked for.
-    Time::parse(&at.to_string()).ok().filter(|read| *read == at).ok_or("too far off".to_owned())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text)
-        .map_err(|_| "it is not a duration such as 90d, 24h or 10m".to_owned())
 }

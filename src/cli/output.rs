@@ -46,7 +46,14 @@ pub(super) fn verdict_json(verdict: &Validation) -> Value {
         "denied_by": verdict.denied_by.map(keygate_protocol::LimitName::name),
         "limits": verdict.limits.iter().map(limit_json).collect::<Vec<_>>(),
         "warnings": verdict.warnings.names().collect::<Vec<_>>(),
+        "metadata": verdict.metadata.as_deref().map(metadata_json),
     })
+}
+
+/// The metadata as JSON; as text where it is JSON that this reader does not take, such as a number
+/// beyond all bounds.
+fn metadata_json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
 fn limit_json(limit: &LimitReport) -> Value {
@@ -75,6 +82,9 @@ pub(super) fn verdict_text(verdict: &Validation) -> String {
     }
     if !verdict.scopes.is_empty() {
         lines.push(format!("  scopes  {}", verdict.scopes.join(" ")));
+    }
+    if let Some(metadata) = &verdict.metadata {
+        lines.push(format!("  metadata {metadata}"));
     }
     for limit in verdict.limits.iter() {
         let mut line = format!(

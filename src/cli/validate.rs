@@ -1,5 +1,9 @@
 //! `keygate validate`.
 
+use std::net::IpAddr;
+
+use keygate_protocol::VerdictCode;
+
 use super::error::CliError;
 use super::output::{print, print_json, verdict_json, verdict_text};
 use super::{Exit, Global, secret};
@@ -21,6 +25,86 @@ pub(super) struct Args {
     /// Judge without spending
     #[arg(long)]
     peek: bool,
+    /// Tell the key's metadata too
+    #[arg(long)]
+    metadata: bool,
+    #[command(flatten)]
+    facts: Facts,
+}
+
+/// What is stated of the request; a rule of the key that needs what is not stated denies.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What the request is, for the key's rules")]
+struct Facts {
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<IpAddr>,
+    /// The host that it comes from, or the value of its Origin header
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// The environment that it calls, such as production
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// The region that it calls
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// The integration that it comes from
+    #[arg(long, value_name = "NAME")]
+    integration: Option<String>,
+    /// The version of the API that it calls
+    #[arg(long, value_name = "V")]
+    api_version: Option<String>,
+    /// A feature that it asks for; all of them, if there are more
+    #[arg(long = "feature", value_name = "NAME")]
+    features: Vec<String>,
+    /// Whether it came by HTTPS; --https=false says that it did not
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_name = "true|false")]
+    https: Option<bool>,
+    /// The tenant whose key it must be: another's is NOT_FOUND
+    #[arg(long, value_name = "T")]
+    tenant: Option<String>,
+}
+
+impl Facts {
+    fn state<'a>(&'a self, mut request: ValidateRequest<'a>) -> ValidateRequest<'a> {
+        type State<'a> = fn(ValidateRequest<'a>, &'a str) -> ValidateRequest<'a>;
+        let texts: [(&Option<String>, State<'a>); 6] = [
+            (&self.origin, ValidateRequest::origin),
+            (&self.environment, ValidateRequest::environment),
+            (&self.region, ValidateRequest::region),
+            (&self.integration, ValidateRequest::integration),
+            (&self.api_version, ValidateRequest::api_version),
+            (&self.tenant, ValidateRequest::tenant),
+        ];
+        for (text, state) in texts {
+            if let Some(text) = text {
+                request = state(request, text);
+            }
+        }
+        if let Some(ip) = self.ip {
+            request = request.address(ip);
+        }
+        if let Some(https) = self.https {
+            request = request.https(https);
+        }
+        self.features.iter().fold(request, |request, feature| request.feature(feature))
+    }
+
+    /// The flag that states what the denying rule needs, if it was not given.
+    const fn missing(&self, code: VerdictCode) -> Option<&'static str> {
+        let (flag, given) = match code {
+            VerdictCode::HttpsRequired => ("--https", self.https.is_some()),
+            VerdictCode::EnvironmentNotAllowed => ("--environment", self.environment.is_some()),
+            VerdictCode::AddressNotAllowed => ("--ip", self.ip.is_some()),
+            VerdictCode::DomainNotAllowed => ("--origin", self.origin.is_some()),
+            VerdictCode::RegionNotAllowed => ("--region", self.region.is_some()),
+            VerdictCode::IntegrationNotAllowed => ("--integration", self.integration.is_some()),
+            VerdictCode::ApiVersionNotAllowed => ("--api-version", self.api_version.is_some()),
+            _ => return None,
+        };
+        if given { None } else { Some(flag) }
+    }
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
@@ -35,11 +119,18 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     if args.peek {
         request = request.peek();
     }
+    if args.metadata {
+        request = request.metadata();
+    }
+    request = args.facts.state(request);
     let verdict = global.with_data(async |client| Ok(client.validate(request).await?))?;
     if global.json {
         print_json(&verdict_json(&verdict))?;
     } else {
         print(&verdict_text(&verdict))?;
+        if let Some(flag) = args.facts.missing(verdict.code) {
+            eprintln!("the key has a rule for it, and the question did not state it: {flag}");
+        }
     }
     Ok(if verdict.is_valid() { Exit::Fine } else { Exit::Denied })
 }

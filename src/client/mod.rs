@@ -33,6 +33,7 @@ mod builder;
 mod connection;
 mod endpoint;
 mod error;
+mod facts;
 mod handshake;
 mod link;
 mod request;

@@ -1,12 +1,13 @@
 //! The questions and reports of the data plane, and their answers.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use keygate_protocol::limits::{
-    COST_MAX, ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
-    TOKEN_BYTES_MAX,
+    COST_MAX, ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX,
+    ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX,
 };
 use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::verdict::Limits;
@@ -15,13 +16,14 @@ use keygate_protocol::{
 };
 
 use super::error::Error;
+use super::facts::Facts;
 
 /// Bytes of a `Validate` before its token (SPEC §6.3).
 const VALIDATE_FIXED_BYTES: usize = 11;
 /// Bytes of an `Increment` before its facts (SPEC §6.4).
 const INCREMENT_FIXED_BYTES: usize = 18;
 /// Bytes before the value of a type-length-value.
-const TLV_BYTES: usize = 3;
+pub(super) const TLV_BYTES: usize = 3;
 const ID_BYTES: usize = 16;
 
 /// One item of the data plane: what it is, whether it is in its bounds, and how it is written.
@@ -37,16 +39,27 @@ pub(super) trait Item {
     fn write(&self, out: &mut BytesMut);
 }
 
-/// The question whether a token may do something now. Demands nothing and costs 1 unless told.
+/// The question whether a token may do something now. Demands and states nothing and costs 1 unless
+/// told.
+///
+/// What a key's rules need and the request does not state denies: state what is known, and nothing
+/// that a stranger could have made up (SPEC §6.3, "Facts and rules").
 ///
 /// ```
 /// use keygate::client::ValidateRequest;
-/// let request = ValidateRequest::new("kg_live_…").scope("leads:read").cost(5);
+/// let request = ValidateRequest::new("kg_live_…")
+///     .scope("leads:read")
+///     .cost(5)
+///     .address([203, 0, 113, 7])
+///     .origin("https://app.example.com")
+///     .environment("production");
 /// ```
 #[derive(Clone)]
 pub struct ValidateRequest<'a> {
     token: &'a [u8],
     scopes: Vec<(Demand, &'a str)>,
+    features: Vec<&'a str>,
+    facts: Facts<'a>,
     cost: u64,
     flags: ValidateFlags,
 }
@@ -64,7 +77,14 @@ impl<'a> ValidateRequest<'a> {
     pub fn new<T: AsRef<[u8]> + ?Sized>(token: &'a T) -> Self {
         let token = token.as_ref();
         let token = &token[..token.len().min(TOKEN_BYTES_MAX + 1)];
-        Self { token, scopes: Vec::new(), cost: 1, flags: ValidateFlags::NONE }
+        Self {
+            token,
+            scopes: Vec::new(),
+            features: Vec::new(),
+            facts: Facts::default(),
+            cost: 1,
+            flags: ValidateFlags::NONE,
+        }
     }
 
     /// Demands this scope, and every other that is demanded so. 1 to 128 bytes, at most 64 scopes
@@ -79,6 +99,74 @@ impl<'a> ValidateRequest<'a> {
     #[must_use]
     pub fn any_scope(mut self, scope: &'a str) -> Self {
         self.scopes.push((Demand::Any, scope));
+        self
+    }
+
+    /// Asks for a feature, which a key with a list of features must list. 1 to 64 bytes, at most 64
+    /// in one request.
+    #[must_use]
+    pub fn feature(mut self, feature: &'a str) -> Self {
+        self.features.push(feature);
+        self
+    }
+
+    /// States the client's address: that of its connection, or what a proxy says which may be
+    /// trusted; never what the client itself wrote into a header.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.facts.address = Some(address.into());
+        self
+    }
+
+    /// States the host that the request comes from, or the value of its `Origin` header. A stranger
+    /// may have written it: one that is empty or longer than 512 bytes could match nothing, and is
+    /// not stated.
+    #[must_use]
+    pub fn origin(mut self, origin: &'a str) -> Self {
+        self.facts.origin = Some(origin).filter(|it| (1..=ORIGIN_BYTES_MAX).contains(&it.len()));
+        self
+    }
+
+    /// States the environment that is called, such as `production`. 1 to 64 bytes, as the names
+    /// below.
+    #[must_use]
+    pub const fn environment(mut self, environment: &'a str) -> Self {
+        self.facts.environment = Some(environment);
+        self
+    }
+
+    /// States the region that is called.
+    #[must_use]
+    pub const fn region(mut self, region: &'a str) -> Self {
+        self.facts.region = Some(region);
+        self
+    }
+
+    /// States the integration that calls.
+    #[must_use]
+    pub const fn integration(mut self, integration: &'a str) -> Self {
+        self.facts.integration = Some(integration);
+        self
+    }
+
+    /// States the version of the API that is called.
+    #[must_use]
+    pub const fn api_version(mut self, version: &'a str) -> Self {
+        self.facts.api_version = Some(version);
+        self
+    }
+
+    /// States whether the request came by HTTPS, all the way from the client.
+    #[must_use]
+    pub const fn https(mut self, https: bool) -> Self {
+        self.facts.https = Some(https);
+        self
+    }
+
+    /// Binds the question to a tenant: a key of another one is `NOT_FOUND`.
+    #[must_use]
+    pub const fn tenant(mut self, tenant: &'a str) -> Self {
+        self.facts.tenant = Some(tenant);
         self
     }
 
@@ -102,6 +190,13 @@ impl<'a> ValidateRequest<'a> {
         self.flags = self.flags.with(ValidateFlags::DETAILS);
         self
     }
+
+    /// Wants to know the key's metadata too. Not in a batch.
+    #[must_use]
+    pub const fn metadata(mut self) -> Self {
+        self.flags = self.flags.with(ValidateFlags::METADATA);
+        self
+    }
 }
 
 /// The token is not shown.
@@ -111,6 +206,8 @@ impl fmt::Debug for ValidateRequest<'_> {
         f.debug_struct("ValidateRequest")
             .field("scopes_all", &of(Demand::All).map(|(_, scope)| scope).collect::<Vec<_>>())
             .field("scopes_any", &of(Demand::Any).map(|(_, scope)| scope).collect::<Vec<_>>())
+            .field("features", &self.features)
+            .field("facts", &self.facts)
             .field("cost", &self.cost)
             .field("flags", &self.flags)
             .finish_non_exhaustive()
@@ -133,25 +230,35 @@ impl Item for ValidateRequest<'_> {
         if !self.scopes.iter().all(|(_, scope)| scope_fits(scope)) {
             return bound("a demanded scope", "it is 1 to 128 bytes");
         }
-        if in_batch && self.flags.has(ValidateFlags::DETAILS) {
-            return bound("flags", "details are not told in a batch");
+        if self.features.len() > FEATURES_DEMANDED_MAX {
+            return bound("features", "at most 64 in one request");
         }
-        Ok(())
+        if !self.features.iter().all(|one| !one.is_empty() && one.len() <= FACT_BYTES_MAX) {
+            return bound("a feature", "it is 1 to 64 bytes");
+        }
+        if in_batch && self.flags.asks_for_more() {
+            return bound("flags", "details and metadata are not told in a batch");
+        }
+        self.facts.check()
     }
 
     fn bytes_max(&self) -> usize {
         let scopes: usize = self.scopes.iter().map(|(_, scope)| TLV_BYTES + scope.len()).sum();
-        VALIDATE_FIXED_BYTES + self.token.len() + scopes
+        let features: usize = self.features.iter().map(|one| TLV_BYTES + one.len()).sum();
+        VALIDATE_FIXED_BYTES + self.token.len() + scopes + features + self.facts.bytes_max()
     }
 
     fn write(&self, out: &mut BytesMut) {
         let mut writer = ValidateWriter::new(out, self.flags, self.cost, self.token);
+        // Facts first: the daemon then need not look further for them.
+        self.facts.write(&mut writer);
         for (demand, scope) in &self.scopes {
             match demand {
                 Demand::All => writer.scope_all(scope),
                 Demand::Any => writer.scope_any(scope),
             }
         }
+        self.features.iter().for_each(|feature| writer.feature(feature));
     }
 }
 
@@ -173,6 +280,9 @@ pub struct Validation {
     pub tenant_id: Option<String>,
     /// The scopes that the key grants, if [`ValidateRequest::details`] were asked for.
     pub scopes: Vec<String>,
+    /// The key's metadata, a JSON text, if [`ValidateRequest::metadata`] was asked for and the key
+    /// has any.
+    pub metadata: Option<String>,
 }
 
 impl Validation {
@@ -201,6 +311,7 @@ impl Validation {
             limits: verdict.limits,
             tenant_id: details.tenant_id.map(str::to_owned),
             scopes: details.scopes.into_iter().map(str::to_owned).collect(),
+            metadata: details.metadata.map(str::to_owned),
         })
     }
 }

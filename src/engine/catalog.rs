@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::entry::{Cell, Entry, due_seconds};
+use super::entry::{Cell, Entry, Marks, due_seconds};
 use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
@@ -30,6 +31,19 @@ pub struct Loaded {
     deleted: bool,
     tenant: Box<str>,
     policy: Policy,
+    metadata: Option<Arc<Metadata>>,
+}
+
+/// The metadata of a key: a JSON text, for answers.
+#[derive(Debug)]
+pub struct Metadata(Box<[u8]>);
+
+impl Metadata {
+    /// The text, as the record has it.
+    #[must_use]
+    pub const fn json(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Loaded {
@@ -71,6 +85,8 @@ impl Loaded {
             deleted: record.deleted_at.is_some(),
             tenant: record.tenant_id.into(),
             policy: Policy { withheld: allowance.is_none(), ..Policy::compile(record) },
+            metadata: (!record.metadata_json.is_empty())
+                .then(|| Arc::new(Metadata(record.metadata_json.into()))),
         })
     }
 
@@ -159,6 +175,9 @@ pub(super) struct Catalog {
     previous: HashMap<TokenHash, Previous>,
     /// The same the other way round.
     previous_of: HashMap<u32, TokenHash>,
+    /// Metadata by slot, of the keys that have any: beside the entries, which no decision reads it
+    /// from.
+    metadata: HashMap<u32, Arc<Metadata>>,
     /// Keys whose token may have any shape, because its digest was imported.
     foreign: usize,
     live: usize,
@@ -215,8 +234,13 @@ impl Catalog {
         self.slot_of(id).map(|slot| self.entries.get(slot))
     }
 
-    pub(super) fn policy(&self, entry: &Entry) -> &std::sync::Arc<Policy> {
+    pub(super) fn policy(&self, entry: &Entry) -> &Arc<Policy> {
         self.policies.get(entry.policy)
+    }
+
+    /// The metadata of a key, found by its id: for the few questions that ask for it.
+    pub(super) fn metadata(&self, entry: &Entry) -> Option<Arc<Metadata>> {
+        self.metadata.get(&self.slot_of(entry.id)?).map(Arc::clone)
     }
 
     fn hash_id(&self, id: u64) -> u64 {
@@ -248,23 +272,28 @@ impl Catalog {
             cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns);
             self.unlink(slot);
         }
-        let previous = key.previous;
+        let Loaded { previous, metadata, .. } = key;
         let entry = Entry {
             token: key.token,
             id: key.id,
             expires_us: key.expires_us,
             limits: key.limits,
+            marks: Marks::default()
+                .with_if(Marks::FOREIGN, key.foreign)
+                .with_if(Marks::RULED, key.policy.access.is_some())
+                .with_if(Marks::DELETED, key.deleted),
             policy: self.policies.take(key.policy),
             tenant: self.tenants.take(&key.tenant, key.deleted),
             rotation_due_s: key.rotation_due_s,
             status: key.status,
-            foreign: key.foreign,
-            deleted: key.deleted,
             dirty: AtomicBool::new(dirty),
             cell: parking_lot::Mutex::new(cell),
         };
         let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;
         self.link(slot, previous);
+        if let Some(metadata) = metadata.filter(|_| !key.deleted) {
+            self.metadata.insert(slot, metadata);
+        }
         Ok(())
     }
 
@@ -307,18 +336,18 @@ impl Catalog {
         let Self { by_token, by_id, entries, policies, uses, id_hasher, token_hasher, .. } = self;
         let entry = entries.get(slot);
         let policy = policies.get(entry.policy);
-        uses.add(policy, entry.deleted);
+        uses.add(policy, entry.deleted());
         by_id.insert(id_hasher.hash_one(entry.id), slot, |slot| {
             id_hasher.hash_one(entries.get(slot).id)
         });
-        if entry.deleted || policy.withheld {
+        if entry.deleted() || policy.withheld {
             return;
         }
         by_token.insert(token_hasher.hash(&entry.token), slot, |slot| {
             token_hasher.hash(&entries.get(slot).token)
         });
         self.live += 1;
-        self.foreign += usize::from(entry.foreign);
+        self.foreign += usize::from(entry.marks.has(Marks::FOREIGN));
         if let Some((token, ends_us)) = previous {
             self.previous.insert(token, Previous { slot, ends_us });
             self.previous_of.insert(slot, token);
@@ -332,16 +361,17 @@ impl Catalog {
             id_hasher.hash_one(entries.get(slot).id)
         });
         let policy = self.policies.get(entry.policy);
-        self.uses.remove(policy, entry.deleted);
-        let live = !entry.deleted && !policy.withheld;
+        self.uses.remove(policy, entry.deleted());
+        let live = !entry.deleted() && !policy.withheld;
         self.policies.release(entry.policy);
-        self.tenants.release(entry.tenant, entry.deleted);
+        self.tenants.release(entry.tenant, entry.deleted());
+        self.metadata.remove(&slot);
         if live {
             by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
                 token_hasher.hash(&entries.get(slot).token)
             });
             self.live -= 1;
-            self.foreign -= usize::from(entry.foreign);
+            self.foreign -= usize::from(entry.marks.has(Marks::FOREIGN));
             if let Some(token) = self.previous_of.remove(&slot) {
                 self.previous.remove(&token);
             }

@@ -22,10 +22,7 @@ pub(super) struct Entry {
     /// Seconds since 1970 from which on the key's rotation is overdue; see [`due_seconds`].
     pub(super) rotation_due_s: u32,
     pub(super) status: Status,
-    /// Counted among the keys whose tokens may have another shape than ours.
-    pub(super) foreign: bool,
-    /// Not to be found by its token; only its figures are kept.
-    pub(super) deleted: bool,
+    pub(super) marks: Marks,
     /// Whether the figures have moved since they were last handed to the store. Read and written
     /// under the cell's lock; it stands outside it because there it takes one byte and not eight.
     pub(super) dirty: AtomicBool,
@@ -35,6 +32,28 @@ pub(super) struct Entry {
 
 // Two cache lines, fetched as a pair by the adjacent-line prefetcher.
 const _: () = assert!(size_of::<Entry>() == 128);
+
+/// What is so of a key or is not, in one byte: the two cache lines have no room for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    /// Counted among the keys whose tokens may have another shape than ours.
+    pub(super) const FOREIGN: Self = Self(1);
+    /// Its policy has rules beside the scopes: most have none, and are spared the look.
+    pub(super) const RULED: Self = Self(2);
+    /// Not to be found by its token; only its figures are kept.
+    pub(super) const DELETED: Self = Self(4);
+
+    /// With this mark, if it is so.
+    pub(super) const fn with_if(self, mark: Self, so: bool) -> Self {
+        if so { Self(self.0 | mark.0) } else { self }
+    }
+
+    pub(super) const fn has(self, mark: Self) -> bool {
+        self.0 & mark.0 != 0
+    }
+}
 
 /// What a decision changes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +75,11 @@ pub(super) fn due_seconds(due_us: Option<i64>) -> u32 {
 }
 
 impl Entry {
+    /// Whether it is not to be found by its token.
+    pub(super) const fn deleted(&self) -> bool {
+        self.marks.has(Marks::DELETED)
+    }
+
     /// Whether the key was to be rotated before this instant.
     pub(super) fn rotation_overdue(&self, now_us: i64) -> bool {
         self.rotation_due_s != u32::MAX && now_us >= i64::from(self.rotation_due_s) * 1_000_000

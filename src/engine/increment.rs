@@ -23,7 +23,7 @@ impl Engine {
         let catalog = self.read();
         let bound = catalog.tenants.bound(tenant);
         let known = catalog.by_id(report.key_id).is_some_and(|entry| {
-            !entry.deleted && catalog.tenants.state_for(entry.tenant, bound).is_some()
+            !entry.deleted() && catalog.tenants.state_for(entry.tenant, bound).is_some()
         });
         if !known {
             return IncrementOutcome::NotFound;

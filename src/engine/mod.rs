@@ -2,9 +2,11 @@
 //!
 //! Everything a decision needs is in memory and reached in two cache misses: a bucket of the
 //! fingerprint index, then the key's own 128-byte entry. Nothing here knows a socket, a disk or a
-//! clock. [`validate`] reads like the order of checks in the specification; [`catalog`] is where
-//! keys stand; [`increment`] counts reports; [`tenants`] stand above keys; [`usage`] hands figures to whoever stores them.
+//! clock. [`validate`] reads like the order of checks in the specification, [`access`] those about
+//! where a request comes from; [`catalog`] is where keys stand, [`tenants`] what stands above them;
+//! [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
 
+mod access;
 pub mod catalog;
 mod entry;
 mod increment;
@@ -26,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
-pub use catalog::{CatalogError, Loaded};
+pub use catalog::{CatalogError, Loaded, Metadata};
 pub use tenants::{NamedTenant, TenantView};
 pub use uses::Count;
 pub use validate::{Answer, BATCH};

@@ -1,3 +1,4 @@
+mod access;
 mod life;
 
 use std::sync::Arc;

@@ -8,8 +8,9 @@ use arrayvec::ArrayVec;
 use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
 
 use super::Engine;
-use super::catalog::{Catalog, Previous};
-use super::entry::{Cell, Entry};
+use super::access::check_access;
+use super::catalog::{Catalog, Metadata, Previous};
+use super::entry::{Cell, Entry, Marks};
 use super::tenants::Bound;
 use crate::clock::Now;
 use crate::key::token::Shape;
@@ -28,6 +29,8 @@ pub struct Answer {
     pub policy: Option<Arc<Policy>>,
     /// The key's tenant, likewise.
     pub tenant: Option<Arc<str>>,
+    /// The key's metadata, if it was asked for, and the key is known and has any.
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 impl Engine {
@@ -98,21 +101,28 @@ impl Engine {
         let found = catalog.find(token).and_then(|(entry, previous)| {
             Some((entry, previous, catalog.tenants.state_for(entry.tenant, bound)?))
         });
-        let Some((entry, previous, tenant)) = found else {
+        let own = |tenant: u32| {
+            question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(tenant))
+        };
+        let Some((entry, previous, tenant)) = found.filter(|(entry, ..)| own(entry.tenant)) else {
             return Answer::plain(Verdict::unknown(VerdictCode::NotFound));
         };
         let policy = catalog.policy(entry);
         let denial = check_tenant(tenant)
             .or_else(|| check_state(entry, previous, now))
             .or_else(|| self.check_rotation(entry, now))
+            .or_else(|| check_rules(entry, policy, question))
             .or_else(|| check_scopes(policy, question))
             .map(|code| Verdict::of(code, entry.id));
         let verdict = denial.unwrap_or_else(|| self.spend(entry, question, now));
-        let wants_details = question.flags.has(ValidateFlags::DETAILS);
+        let flags = question.flags;
         Answer {
             verdict: Verdict { warnings: self.warnings(entry, previous, now), ..verdict },
-            policy: wants_details.then(|| Arc::clone(policy)),
-            tenant: wants_details.then(|| Arc::clone(catalog.tenants.name(entry.tenant))),
+            policy: flags.has(ValidateFlags::DETAILS).then(|| Arc::clone(policy)),
+            tenant: flags
+                .has(ValidateFlags::DETAILS)
+                .then(|| Arc::clone(catalog.tenants.name(entry.tenant))),
+            metadata: flags.has(ValidateFlags::METADATA).then(|| catalog.metadata(entry)).flatten(),
         }
     }
 
@@ -175,7 +185,7 @@ impl Cell {
 
 impl Answer {
     const fn plain(verdict: Verdict) -> Self {
-        Self { verdict, policy: None, tenant: None }
+        Self { verdict, policy: None, tenant: None, metadata: None }
     }
 }
 
@@ -203,6 +213,16 @@ fn check_state(entry: &Entry, previous: Option<Previous>, now: Now) -> Option<Ve
                 .then_some(VerdictCode::RotatedOut)
         },
     )
+}
+
+/// 5 to 7: transport, then where the request comes from and what it is for. Most keys have no such
+/// rule, which their entry says.
+fn check_rules(entry: &Entry, policy: &Policy, question: &Validate<'_>) -> Option<VerdictCode> {
+    // The entry is at hand and the policy may not be.
+    if !entry.marks.has(Marks::RULED) {
+        return None;
+    }
+    policy.access.as_deref().and_then(|access| check_access(access, &question.facts))
 }
 
 /// 8: scopes, all of one set and any of the other.

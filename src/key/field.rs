@@ -4,12 +4,15 @@
 //! strict in kind and bound; writing is the source system's own spelling, so that what came in
 //! goes out the same.
 
+use std::marker::PhantomData;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::digest::{self, Pepper, SealedHash};
-use super::{ReasonCode, Status, Time, id, scope};
+use super::form::Form;
+use super::{ReasonCode, Status, Time, id};
 
 /// Reads and writes one kind of field. `read` is never given `null`: that is the default.
 pub(super) trait Codec<T> {
@@ -113,16 +116,33 @@ impl<const COUNT: usize, const MAX: usize> Codec<Vec<String>> for TextList<COUNT
     }
 }
 
-/// Granted scopes.
-pub(super) struct ScopeList<const COUNT: usize>;
+/// A list of at most `COUNT` texts of one form.
+pub(super) struct ListOf<F, const COUNT: usize>(PhantomData<F>);
 
-impl<const COUNT: usize> Codec<Vec<String>> for ScopeList<COUNT> {
+impl<F: Form, const COUNT: usize> Codec<Vec<String>> for ListOf<F, COUNT> {
     fn read(value: &Value, _: &Pepper) -> Result<Vec<String>, String> {
-        list::<COUNT>(value, scope::check)
+        list::<COUNT>(value, F::check)
     }
 
     fn write(field: &Vec<String>, _: &Pepper) -> Value {
         field.as_slice().into()
+    }
+}
+
+/// A text of one form and at most `MAX` bytes; the empty text is none.
+pub(super) struct TextOf<F, const MAX: usize>(PhantomData<F>);
+
+impl<F: Form, const MAX: usize> Codec<String> for TextOf<F, MAX> {
+    fn read(value: &Value, _: &Pepper) -> Result<String, String> {
+        let text = bounded(text(value)?, MAX)?;
+        if !text.is_empty() {
+            F::check(text)?;
+        }
+        Ok(text.to_owned())
+    }
+
+    fn write(field: &String, _: &Pepper) -> Value {
+        field.as_str().into()
     }
 }
 
@@ -241,6 +261,52 @@ impl Codec<Option<f64>> for Float {
     }
 }
 
+/// A share: 0 to 1.
+pub(super) struct Share;
+
+impl Codec<Option<f64>> for Share {
+    fn read(value: &Value, _: &Pepper) -> Result<Option<f64>, String> {
+        let share = value.as_f64().filter(|share| (0.0..=1.0).contains(share));
+        share.map(Some).ok_or_else(|| match percent(value) {
+            Some(share) => format!("it is a share from 0 to 1: {value} percent is {share}"),
+            None => format!("it is a share from 0 to 1, not {value}"),
+        })
+    }
+
+    fn write(field: &Option<f64>, _: &Pepper) -> Value {
+        (*field).into()
+    }
+}
+
+/// The share that a percentage is, if the number can only be one: above 1 and up to 100.
+pub(super) fn percent(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| *number > 1.0 && *number <= 100.0).map(|number| number / 100.0)
+}
+
+/// Money for one request: at most nine decimals, because it is summed in units of 10^-9.
+pub(super) struct Money;
+
+/// The most that one request may cost: its units of 10^-9 are whole in a double, and the sum of
+/// nine billion such requests fits an int64 of whole money.
+const COST_MAX: f64 = 1_000_000.0;
+
+impl Codec<Option<f64>> for Money {
+    fn read(value: &Value, _: &Pepper) -> Result<Option<f64>, String> {
+        let cost = value.as_f64().filter(|cost| (0.0..=COST_MAX).contains(cost));
+        let cost =
+            cost.ok_or_else(|| format!("it is a number from 0 to {COST_MAX}, not {value}"))?;
+        // The nearest double to a whole number of units is what was written, or it had more digits.
+        if ((cost * 1e9).round() / 1e9).to_bits() != cost.to_bits() {
+            return Err(format!("it has at most nine decimals, and {value} has more"));
+        }
+        Ok(Some(cost))
+    }
+
+    fn write(field: &Option<f64>, _: &Pepper) -> Value {
+        (*field).into()
+    }
+}
+
 /// Bytes in base64 that hold JSON, at most `MAX` of them.
 pub(super) struct JsonBytes<const MAX: usize>;
 
@@ -255,7 +321,11 @@ impl<const MAX: usize> Codec<Vec<u8>> for JsonBytes<MAX> {
         if bytes.len() > MAX {
             return Err(format!("it has {} bytes, at most {MAX} are taken", bytes.len()));
         }
-        if !bytes.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err() {
+        // JSON is UTF-8 (RFC 8259 §8.1), also where the parser passes over a string.
+        let json = str::from_utf8(&bytes).is_ok_and(|text| {
+            text.is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+        });
+        if !json {
             return Err("the bytes are not JSON".to_owned());
         }
         Ok(bytes)

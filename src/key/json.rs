@@ -5,6 +5,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::digest::Pepper;
+use super::field::percent;
+use super::form::RESTRICTED;
 use super::record::{Class, KeyRecord, TENANT_DEFAULT};
 
 /// Why a record was refused: the field, where one is at fault, and what mends it.
@@ -73,6 +75,35 @@ impl RecordInput {
     #[must_use]
     pub fn names(&self, name: &str) -> bool {
         self.0.iter().any(|(given, _)| canonical(given) == name)
+    }
+
+    /// Puts right, on the way in, what can only be meant one way, and says so in a line for each: a
+    /// threshold of an import that is a percentage, and a `restricted` record that is not encrypted.
+    /// `before` is the record that an update changes.
+    pub fn put_right(&mut self, on_import: bool, before: Option<&KeyRecord>) -> Vec<String> {
+        let mut notices = Vec::new();
+        for (given, value) in &mut self.0 {
+            let threshold =
+                ["quota_alert_threshold", "error_alert_threshold"].contains(&&*canonical(given));
+            if let Some(share) = percent(value).filter(|_| on_import && threshold) {
+                notices.push(format!("{given}: {value} was taken as a percentage: {share}"));
+                *value = share.into();
+            }
+        }
+        let given = |name| self.0.iter().find(|(given, _)| canonical(given) == name);
+        let restricted = match given("data_classification") {
+            Some((_, class)) => class == RESTRICTED,
+            None => before.is_some_and(|record| record.data_classification == RESTRICTED),
+        };
+        let encrypted = match given("encrypted") {
+            Some((_, encrypted)) => encrypted == true,
+            None => before.is_some_and(|record| record.encrypted),
+        };
+        if restricted && !encrypted {
+            // `complete` sets it.
+            notices.push("data_classification is restricted, so encrypted was set".to_owned());
+        }
+        notices
     }
 
     /// A record to import: every field is carried over. The id and the hash must be there.
@@ -169,6 +200,7 @@ impl KeyRecord {
         if self.tenant_id.is_empty() {
             TENANT_DEFAULT.clone_into(&mut self.tenant_id);
         }
+        self.encrypted |= self.data_classification == RESTRICTED;
         if self.burst.is_some() && self.requests_per_second.is_none() {
             return Err(FieldError::of("burst", "it needs requests_per_second beside it"));
         }
@@ -286,6 +318,40 @@ mod tests {
             (json!({"tenant_id": "a/b"}), "tenant_id", "not a name"),
             (json!({"burst": 1}), "burst", "requests_per_second"),
             (json!({"cost_per_request": -1}), "cost_per_request", "a number from 0"),
+            (json!({"cost_per_request": 0.000_000_000_1}), "cost_per_request", "nine decimals"),
+            (json!({"cost_per_request": 1_000_001}), "cost_per_request", "to 1000000"),
+            (
+                json!({"allowed_ips": ["::1", "10.0.0.1/8"]}),
+                "allowed_ips",
+                "entry 2: \"10.0.0.1/8\"",
+            ),
+            (
+                json!({"allowed_domains": ["a.example:80"]}),
+                "allowed_domains",
+                "entry 1: \"a.example",
+            ),
+            (json!({"allowed_environments": [" prod"]}), "allowed_environments", "entry 1"),
+            (json!({"api_version": "v1 "}), "api_version", "not a name"),
+            (json!({"supported_features": [""]}), "supported_features", "entry 1"),
+            (json!({"approved_integrations": ["a", "\n"]}), "approved_integrations", "entry 2"),
+            (json!({"data_residency": "eu,,us"}), "data_residency", "entry 2"),
+            (
+                json!({"allowed_signature_algorithms": ["ed25519", "md5"]}),
+                "allowed_signature_algorithms",
+                "entry 2: \"md5\" is none of rsa-pss-sha512",
+            ),
+            (
+                json!({"client_certificate_hash": "ab:cd"}),
+                "client_certificate_hash",
+                "without colons",
+            ),
+            (json!({"alert_emails": ["oncall"]}), "alert_emails", "entry 1"),
+            (json!({"webhook_url": "http://x.example"}), "webhook_url", "https://"),
+            (json!({"documentation_url": "docs"}), "documentation_url", "https://"),
+            (json!({"quota_alert_threshold": 101}), "quota_alert_threshold", "0 to 1, not 101"),
+            (json!({"error_alert_threshold": -0.1}), "error_alert_threshold", "0 to 1, not -0.1"),
+            (json!({"data_classification": "secret"}), "data_classification", "none of public"),
+            (json!({"rotation_frequency_days": 36_501}), "rotation_frequency_days", "36500"),
         ] {
             let error = input(record.clone()).create(&pepper()).map(drop);
             let error = error.and_then(|()| input(record.clone()).import(&pepper()).map(drop));
@@ -296,6 +362,60 @@ mod tests {
         let twice: RecordInput = serde_json::from_str(r#"{"name":"a","name":"b"}"#).expect("JSON");
         assert!(twice.create(&pepper()).is_err());
         assert!(input(json!({"id": "1"})).import(&pepper()).is_err(), "no hash");
+    }
+
+    #[test]
+    fn what_can_only_be_meant_one_way_is_put_right_with_a_notice() {
+        let hash = "00".repeat(32);
+        let given = json!({
+            "id": "7", "keyHash": hash, "quotaAlertThreshold": 80, "error_alert_threshold": 1,
+            "data_classification": "restricted",
+        });
+        let mut record = input(given);
+        let notices = record.put_right(true, None);
+        assert_eq!(
+            notices,
+            [
+                "quotaAlertThreshold: 80 was taken as a percentage: 0.8",
+                "data_classification is restricted, so encrypted was set",
+            ]
+        );
+        let record = record.import(&pepper()).expect("a record");
+        let thresholds = (record.quota_alert_threshold, record.error_alert_threshold);
+        assert_eq!((thresholds, record.encrypted), ((Some(0.8), Some(1.0)), true));
+
+        // Elsewhere there is somebody to ask.
+        let percentage = json!({"quota_alert_threshold": 80});
+        let mut created = input(percentage);
+        assert!(created.put_right(false, None).is_empty());
+        let refused = created.create(&pepper()).map(drop).expect_err("a percentage");
+        assert!(refused.reason.contains("80 percent is 0.8"), "{refused}");
+
+        for (change, notices, encrypted) in [
+            (json!({"encrypted": false}), 1, true),
+            (json!({"name": "x"}), 0, true),
+            (json!({"encrypted": false, "data_classification": "public"}), 0, false),
+            (json!({"data_classification": null}), 0, true),
+        ] {
+            let mut update = input(change.clone());
+            assert_eq!(update.put_right(false, Some(&record)).len(), notices, "{change}");
+            let after = update.update(&record, &pepper()).expect("a change");
+            assert_eq!(after.encrypted, encrypted, "{change}");
+        }
+    }
+
+    #[test]
+    fn money_has_nine_decimals_and_no_more() {
+        for good in ["0", "0.0005", "0.000000001", "0.1", "999999.999999999", "1000000", "2.675"] {
+            let record: RecordInput =
+                serde_json::from_str(&format!("{{\"cost_per_request\":{good}}}")).expect("JSON");
+            assert!(record.create(&pepper()).is_ok(), "{good}");
+        }
+        for bad in ["0.0000000001", "1.0000000001", "0.12345678901", "1e-12"] {
+            let record: RecordInput =
+                serde_json::from_str(&format!("{{\"cost_per_request\":{bad}}}")).expect("JSON");
+            assert!(record.create(&pepper()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -4,13 +4,20 @@
 //! the source system's spelling of it; [`token`] and [`digest`] are what a holder sends and what
 //! is kept of it; [`status`], [`reason`] and [`life`] are what may become of a key; [`tenant`] is the
 //! record above keys; [`rules`] is what the configuration says of keys; [`policy`] is what a key
-//! compiles to when it is loaded.
+//! compiles to when it is loaded, and [`access`] the rules in it about where a request comes from:
+//! [`address`], [`domain`], [`names`].
 
+pub mod access;
+pub mod address;
+mod contact;
 pub mod digest;
+pub mod domain;
 mod field;
+mod form;
 pub mod id;
 pub mod json;
 pub mod life;
+pub mod names;
 pub mod policy;
 pub mod reason;
 pub mod record;
@@ -22,6 +29,7 @@ pub mod time;
 pub mod token;
 pub mod view;
 
+pub use access::Access;
 pub use digest::{Digest, Pepper, SealedHash, TokenHash};
 pub use json::{FieldError, RecordInput};
 pub use policy::Policy;

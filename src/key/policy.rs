@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::access::Access;
 use super::record::KeyView;
 use super::scope::Scopes;
 
@@ -18,6 +19,8 @@ pub struct Policy {
     pub compliance_standards: Box<[Box<str>]>,
     /// Its tier was not there: the limits are not known, so its token is not to be found.
     pub withheld: bool,
+    /// The rules about where a request comes from and what it is for; none for most keys.
+    pub access: Option<Box<Access>>,
 }
 
 impl Policy {
@@ -31,6 +34,7 @@ impl Policy {
             billing_tier: record.billing_tier.into(),
             compliance_standards: profiles.into_iter().map(Into::into).collect(),
             withheld: false,
+            access: Access::compile(record).map(Box::new),
         }
     }
 }

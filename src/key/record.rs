@@ -9,13 +9,18 @@
 //! all that were there, under the schema that added it, so that the bytes of an older record are
 //! the beginning of a newer one's.
 
+use keygate_protocol::limits::METADATA_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::digest::{Digest, Pepper, SealedHash};
 use super::field::{
-    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, NumberTo, ReasonName,
-    ScopeList, StatusName, Text, TextList,
+    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, ListOf, Money, Name, Number, NumberTo,
+    ReasonName, Share, StatusName, Text, TextList, TextOf,
+};
+use super::form::{
+    Algorithm, Block, Classification, Domain, Fingerprint, Mail, Page, Scope, Stated, StatedList,
+    Webhook,
 };
 use super::life::ROTATION_DAYS_MAX;
 use super::reason::REASON_BYTES_MAX;
@@ -180,16 +185,16 @@ record! {
         Set name: String => Text<256>;
         Derived key_hash: Option<SealedHash> => Hash;
         Derived key_prefix: String => Text<64>;
-        Set scopes: Vec<String> => ScopeList<256>;
-        Later allowed_ips: Vec<String> => TextList<1024, 64>;
-        Later allowed_domains: Vec<String> => TextList<1024, 255>;
-        Later allowed_environments: Vec<String> => TextList<64, 64>;
+        Set scopes: Vec<String> => ListOf<Scope, 256>;
+        Set allowed_ips: Vec<String> => ListOf<Block, 1024>;
+        Set allowed_domains: Vec<String> => ListOf<Domain, 1024>;
+        Set allowed_environments: Vec<String> => ListOf<Stated, 64>;
         Set is_test_key: bool => Flag;
         Set requests_per_second: Option<u32> => Number;
         Later requests_per_day: Option<u32> => Number;
         Later concurrent_requests: Option<u32> => Number;
         Later monthly_request_quota: Option<u64> => Int64;
-        Later cost_per_request: Option<f64> => Float;
+        Later cost_per_request: Option<f64> => Money;
         Set billing_tier: String => Text<64>;
         Derived total_requests: u64 => Int64;
         Derived total_errors: u64 => Int64;
@@ -209,18 +214,18 @@ record! {
         Derived last_security_review_at: Option<Time> => Instant;
         Later requires_client_secret: bool => Flag;
         Later client_secret_hash: Option<SealedHash> => Hash;
-        Later enforce_https: bool => Flag;
+        Set enforce_https: bool => Flag;
         Later enforce_signing: bool => Flag;
-        Later allowed_signature_algorithms: Vec<String> => TextList<16, 64>;
+        Later allowed_signature_algorithms: Vec<String> => ListOf<Algorithm, 16>;
         Later enforce_mutual_tls: bool => Flag;
-        Later client_certificate_hash: String => Text<64>;
+        Later client_certificate_hash: String => TextOf<Fingerprint, 64>;
         Later require_request_signing: bool => Flag;
         Set description: String => Text<4096>;
-        Set metadata_json: Vec<u8> => JsonBytes<{ 16 * 1024 }>;
+        Set metadata_json: Vec<u8> => JsonBytes<METADATA_BYTES_MAX>;
         Set tags: Vec<String> => TextList<64, 64>;
-        Later api_version: String => Text<64>;
-        Later supported_features: Vec<String> => TextList<256, 64>;
-        Set documentation_url: String => Text<2048>;
+        Set api_version: String => TextOf<Stated, 64>;
+        Set supported_features: Vec<String> => ListOf<Stated, 256>;
+        Set documentation_url: String => TextOf<Page, 2048>;
         Set support_contact: String => Text<320>;
         Later log_all_requests: bool => Flag;
         Derived last_rotation_reason: String => Text<REASON_BYTES_MAX>;
@@ -228,17 +233,17 @@ record! {
         Set rotation_frequency_days: Option<u32> => NumberTo<ROTATION_DAYS_MAX>;
         Set compliance_standards: Vec<String> => TextList<32, 64>;
         Later requires_audit_logging: bool => Flag;
-        Later data_residency: String => Text<256>;
-        Later approved_integrations: Vec<String> => TextList<256, 64>;
-        Later alert_emails: Vec<String> => TextList<32, 320>;
-        Later webhook_url: String => Text<2048>;
+        Set data_residency: String => TextOf<StatedList, 256>;
+        Set approved_integrations: Vec<String> => ListOf<Stated, 256>;
+        Later alert_emails: Vec<String> => ListOf<Mail, 32>;
+        Later webhook_url: String => TextOf<Webhook, 2048>;
         Later alert_on_quota_threshold: bool => Flag;
-        Later quota_alert_threshold: Option<f64> => Float;
+        Later quota_alert_threshold: Option<f64> => Share;
         Later alert_on_error_spike: bool => Flag;
-        Later error_alert_threshold: Option<f64> => Float;
+        Later error_alert_threshold: Option<f64> => Share;
         Later monitoring_integrations: Vec<String> => TextList<32, 64>;
         Later encrypted: bool => Flag;
-        Later data_classification: String => Text<32>;
+        Later data_classification: String => TextOf<Classification, 32>;
 
         // The hierarchy that the source system places every key under.
         Set organization_id: String => Name;

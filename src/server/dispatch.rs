@@ -9,7 +9,7 @@ use keygate_protocol::hello::{Hello, HelloReply, VERSION};
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Frame, Header, Increment, IncrementOutcome, Opcode, PayloadError,
-    Validate, ValidateFlags, frame, opcode, verdict,
+    Validate, frame, opcode, verdict,
 };
 
 use crate::clock::Now;
@@ -155,9 +155,8 @@ impl Dispatcher<'_> {
             Ok(question) => {
                 waiting.questions.push(question);
                 waiting.correlations.push(frame.header.correlation);
-                // Details may be 32 KiB each: they must not pile up beyond what may wait.
-                let large = question.flags.has(ValidateFlags::DETAILS);
-                if large || waiting.questions.is_full() {
+                // Details and metadata may be 49 KiB: they must not pile up beyond what may wait.
+                if question.flags.asks_for_more() || waiting.questions.is_full() {
                     self.decide(waiting, now, out);
                 }
             }
@@ -185,10 +184,10 @@ impl Dispatcher<'_> {
         let checked = Batch::decode(frame.payload).and_then(|items| {
             for item in items.clone() {
                 let question = Validate::decode(item)?;
-                if question.flags.has(ValidateFlags::DETAILS) {
+                if question.flags.asks_for_more() {
                     return Err(PayloadError::OutOfBounds {
                         field: "flags",
-                        why: "a batch answers no details; send single requests",
+                        why: "a batch answers no details and no metadata; send single requests",
                     });
                 }
             }
@@ -267,6 +266,9 @@ fn put_answer(answer: &Answer, out: &mut BytesMut) {
     answer.verdict.encode(out);
     if let (Some(tenant), Some(policy)) = (&answer.tenant, &answer.policy) {
         verdict::put_details(tenant, policy.scopes.iter(), out);
+    }
+    if let Some(metadata) = &answer.metadata {
+        verdict::put_metadata(metadata.json(), out);
     }
 }
 

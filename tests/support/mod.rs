@@ -31,6 +31,16 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_keygate");
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// The token of the example record.
 pub(crate) const EXAMPLE_TOKEN: &str = "lk_live_9f8e7d6c5b4a39281706f5e4d3c2b1a0";
+/// What a request states that meets the example's rules.
+pub(crate) const EXAMPLE_FACTS: &[&str] = &[
+    "--ip=203.0.113.7",
+    "--origin=https://app.example.com",
+    "--environment=production",
+    "--region=eu-west-1",
+    "--integration=salesforce",
+    "--api-version=v1",
+    "--https",
+];
 
 /// What the example record names, as a configuration gives it.
 pub(crate) const EXAMPLE_NAMES: &str = "
@@ -177,9 +187,9 @@ impl Home {
         verdict
     }
 
-    /// The code of the verdict on a token.
+    /// The code of the verdict on a token, for a request that the example record would take.
     pub(crate) fn code(&self, token: &str) -> String {
-        text(&self.verdict(token, &[])["code"])
+        text(&self.verdict(token, EXAMPLE_FACTS)["code"])
     }
 
     /// Makes a key; its id and its token.
@@ -190,11 +200,12 @@ impl Home {
         (text(&created["key"]["id"]), text(&created["token"]))
     }
 
-    /// Imports records that must all be taken.
-    pub(crate) fn import(&self, records: &[Value]) {
+    /// Imports records that must all be taken; the report.
+    pub(crate) fn import(&self, records: &[Value]) -> Value {
         let file = self.file("import.json", &json!({ "api_keys": records }).to_string());
         let report = self.json([OsStr::new("import"), file.as_os_str()]);
         assert_eq!(report["imported"], records.len(), "{report}");
+        report
     }
 
     /// A raw connection to the data socket.

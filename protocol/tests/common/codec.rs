@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::hello::{Hello, HelloReply};
 use keygate_protocol::validate::ValidateWriter;
-use keygate_protocol::verdict::put_details;
+use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
     ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport, PayloadError,
     Validate, ValidateFlags, Verdict, VerdictCode, Warnings, admin,
@@ -69,7 +69,7 @@ pub(crate) fn decode(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "Increment" => increment(payload)?,
         "IncrementReply" => json!({"outcome": outcome_name(IncrementOutcome::decode(payload)?)}),
         "ValidateBatch" => items(payload, |item| match validate(item)? {
-            fields if fields["details"] == true => {
+            fields if fields["details"] == true || fields["metadata"] == true => {
                 Err(Fault::of("DETAILS_IN_BATCH", ErrorCode::BadPayload))
             }
             fields => Ok(fields),
@@ -105,7 +105,32 @@ fn validate(payload: &[u8]) -> Result<Value, Fault> {
         Ok(token) => fields["token"] = token.into(),
         Err(_) => fields["token_hex"] = to_hex(question.token).into(),
     }
+    let metadata = question.flags.has(ValidateFlags::METADATA);
+    put(&mut fields, "metadata", metadata.then_some(true));
+    let stated = question.facts.stated();
+    put(&mut fields, "address", stated.address.map(|address| address.to_string()));
+    let names = [
+        ("origin", stated.origin),
+        ("environment", stated.environment),
+        ("region", stated.region),
+        ("integration", stated.integration),
+        ("api_version", stated.api_version),
+        ("tenant", question.facts.tenant().map(str::as_bytes)),
+    ];
+    for (name, value) in names {
+        put(&mut fields, name, value.map(|value| str::from_utf8(value).expect("decode checked")));
+    }
+    put(&mut fields, "https", stated.https);
+    let features = scopes(&mut question.facts.features());
+    put(&mut fields, "features", (!features.is_empty()).then_some(features));
     Ok(fields)
+}
+
+/// Members that came after the first vectors are left out where there is nothing to say.
+fn put(fields: &mut Value, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        fields[name] = value.into();
+    }
 }
 
 fn verdict(payload: &[u8]) -> Result<Value, Fault> {
@@ -123,7 +148,7 @@ fn verdict(payload: &[u8]) -> Result<Value, Fault> {
             })
         })
         .collect();
-    Ok(json!({
+    let mut fields = json!({
         "code": verdict.code.name(),
         "denied_by": verdict.denied_by.map(LimitName::name),
         "warnings": verdict.warnings.names().collect::<Vec<_>>(),
@@ -131,7 +156,9 @@ fn verdict(payload: &[u8]) -> Result<Value, Fault> {
         "limits": limits,
         "tenant_id": details.tenant_id,
         "scopes": details.scopes,
-    }))
+    });
+    put(&mut fields, "metadata", details.metadata);
+    Ok(fields)
 }
 
 fn increment(payload: &[u8]) -> Result<Value, Fault> {
@@ -252,7 +279,12 @@ pub(crate) fn encode(kind: &str, fields: &Value, out: &mut BytesMut) {
 
 fn put_validate(fields: &Value, out: &mut BytesMut) {
     let mut flags = ValidateFlags::NONE;
-    for (name, flag) in [("peek", ValidateFlags::PEEK), ("details", ValidateFlags::DETAILS)] {
+    let known = [
+        ("peek", ValidateFlags::PEEK),
+        ("details", ValidateFlags::DETAILS),
+        ("metadata", ValidateFlags::METADATA),
+    ];
+    for (name, flag) in known {
         if fields[name] == true {
             flags = flags.with(flag);
         }
@@ -262,11 +294,36 @@ fn put_validate(fields: &Value, out: &mut BytesMut) {
         None => from_hex(text(&fields["token_hex"])),
     };
     let mut writer = ValidateWriter::new(out, flags, number(&fields["cost"]), &token);
+    if let Some(address) = fields["address"].as_str() {
+        writer.address(address.parse().expect("an address"));
+    }
+    type Put = fn(&mut ValidateWriter<'_>, &str);
+    let names: [(&str, Put); 5] = [
+        ("origin", |writer, value| writer.origin(value)),
+        ("environment", |writer, value| writer.environment(value)),
+        ("region", |writer, value| writer.region(value)),
+        ("integration", |writer, value| writer.integration(value)),
+        ("api_version", |writer, value| writer.api_version(value)),
+    ];
+    for (name, put) in names {
+        if let Some(value) = fields[name].as_str() {
+            put(&mut writer, value);
+        }
+    }
+    if let Some(https) = fields["https"].as_bool() {
+        writer.https(https);
+    }
     for scope in list(&fields["scopes_all"]) {
         writer.scope_all(text(scope));
     }
     for scope in list(&fields["scopes_any"]) {
         writer.scope_any(text(scope));
+    }
+    for feature in fields["features"].as_array().into_iter().flatten() {
+        writer.feature(text(feature));
+    }
+    if let Some(tenant) = fields["tenant"].as_str() {
+        writer.tenant(tenant);
     }
 }
 
@@ -295,6 +352,9 @@ fn put_verdict(fields: &Value, out: &mut BytesMut) {
     verdict.encode(out);
     if let Some(tenant_id) = fields["tenant_id"].as_str() {
         put_details(tenant_id, list(&fields["scopes"]).iter().map(text), out);
+    }
+    if let Some(metadata) = fields["metadata"].as_str() {
+        put_metadata(metadata.as_bytes(), out);
     }
 }
 

@@ -45,6 +45,8 @@ fn questions_reports_and_pings_are_answered() {
     with_daemon(usual, |endpoint| {
         let mut client = Client::connect(endpoint).expect("it listens");
         assert!(client.validate(&ValidateRequest::new("valid")).expect("an answer").is_valid());
+        let stated = ValidateRequest::new("valid").address([10, 0, 0, 1]).https(true).metadata();
+        assert_eq!(client.validate(&stated).expect("an answer").metadata, None, "it tells none");
         let outcome = client.increment(&Report::new(7)).expect("an answer");
         assert_eq!(outcome, IncrementOutcome::Counted);
         client.increment_detached(&Report::new(7)).expect("it is written");

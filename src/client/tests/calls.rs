@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use keygate_protocol::batch::BatchWriter;
-use keygate_protocol::verdict::put_details;
+use keygate_protocol::validate::Stated;
+use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
     ErrorCode, Flags, Increment, IncrementOutcome, LimitName, Opcode, Validate, ValidateFlags,
     Verdict, VerdictCode, opcode,
@@ -110,6 +111,71 @@ async fn a_question_travels_whole_and_its_answer_comes_back_whole() {
     assert!(answer.is_valid());
     assert_eq!(answer.tenant_id.as_deref(), Some("acme"));
     assert_eq!(answer.scopes, ["leads:read", "admin:all"]);
+}
+
+#[tokio::test]
+async fn facts_travel_whole_and_metadata_comes_back() {
+    let daemon = FakeDaemon::start();
+    let client = builder(&daemon).build();
+    let question = ValidateRequest::new("kg_live_x")
+        .feature("bulk-import")
+        .feature("export")
+        .address([203, 0, 113, 7])
+        .origin("https://bücher.example")
+        .environment("production")
+        .region("eu-west-1")
+        .integration("salesforce")
+        .api_version("v1")
+        .https(true)
+        .tenant("acme")
+        .metadata();
+    let server = async {
+        let mut peer = daemon.accept().await;
+        let asked = peer.asked().await.expect("a question");
+        let request = Validate::decode(&asked.payload).expect("it is readable");
+        assert_eq!(request.flags, ValidateFlags::METADATA);
+        let expected = Stated {
+            address: Some([203, 0, 113, 7].into()),
+            origin: Some("https://bücher.example".as_bytes()),
+            environment: Some(b"production"),
+            region: Some(b"eu-west-1"),
+            integration: Some(b"salesforce"),
+            api_version: Some(b"v1"),
+            https: Some(true),
+        };
+        assert_eq!(request.facts.stated(), expected);
+        assert_eq!(request.facts.tenant(), Some("acme"));
+        let features: [&[u8]; 2] = [b"bulk-import", b"export"];
+        assert_eq!(request.facts.features().collect::<Vec<_>>(), features);
+        peer.answer(&asked, |out| {
+            Verdict::of(VerdictCode::Valid, 9).encode(out);
+            put_metadata(br#"{"owner":"growth"}"#, out);
+        })
+        .await;
+    };
+    let (answer, ()) = tokio::join!(client.validate(question), server);
+    let answer = answer.expect("the daemon answers");
+    assert_eq!(answer.metadata.as_deref(), Some(r#"{"owner":"growth"}"#));
+    assert_eq!((answer.tenant_id, answer.scopes), (None, Vec::new()));
+}
+
+#[tokio::test]
+async fn an_origin_that_could_match_nothing_is_not_stated() {
+    let daemon = FakeDaemon::start();
+    let client = builder(&daemon).build();
+    let long = "o".repeat(513);
+    for origin in ["", &long] {
+        let question = client.validate(ValidateRequest::new("valid").origin(origin));
+        let server = async {
+            let mut peer = daemon.accept().await;
+            let asked = peer.asked().await.expect("a question");
+            let request = Validate::decode(&asked.payload).expect("it is readable");
+            assert_eq!(request.facts.stated().origin, None);
+            peer.answer_as_usual(&asked).await;
+        };
+        let (answer, ()) = tokio::join!(question, server);
+        assert!(answer.expect("an answer").is_valid());
+    }
 }
 
 #[tokio::test]
@@ -318,20 +384,31 @@ async fn what_the_daemon_would_refuse_is_refused_here() {
     let daemon = FakeDaemon::start();
     let client = builder(&daemon).build();
     let long_scope = "s".repeat(129);
+    let long_name = "n".repeat(65);
     let many = (0..65).fold(ValidateRequest::new("t"), |request, _| request.scope("a:b"));
+    let features = (0..65).fold(ValidateRequest::new("t"), |request, _| request.feature("a"));
     for (request, why) in [
         (ValidateRequest::new("t").cost((1 << 32) + 1), "cost"),
         (ValidateRequest::new("t").scope(""), "scope"),
         (ValidateRequest::new("t").any_scope(&long_scope), "scope"),
         (many, "64"),
+        (ValidateRequest::new("t").feature(""), "feature"),
+        (ValidateRequest::new("t").feature(&long_name), "feature"),
+        (features, "64"),
+        (ValidateRequest::new("t").environment(&long_name), "environment"),
+        (ValidateRequest::new("t").region(""), "region"),
+        (ValidateRequest::new("t").integration(&long_name), "integration"),
+        (ValidateRequest::new("t").api_version(""), "api_version"),
+        (ValidateRequest::new("t").tenant(&long_name), "tenant"),
     ] {
         let error = client.validate(request).await.expect_err(why);
         assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains(why), "{error}");
         assert!(!error.may_have_been_executed());
     }
-    let details = [ValidateRequest::new("t").details()];
-    let error = client.validate_batch(&details).await.expect_err("not in a batch");
-    assert!(error.to_string().contains("batch"), "{error}");
+    for request in [ValidateRequest::new("t").details(), ValidateRequest::new("t").metadata()] {
+        let error = client.validate_batch(&[request]).await.expect_err("not in a batch");
+        assert!(error.to_string().contains("batch"), "{error}");
+    }
     for report in [Report::new(1).count(0), Report::new(1).status(99), Report::new(1).status(1000)]
     {
         let error = client.increment(report).await.expect_err("it is out of bounds");
