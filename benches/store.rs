@@ -1,11 +1,12 @@
 //! The store: durable commits, single and grouped, beside a bare write and fdatasync.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use keygate::key::{KeyRecord, Pepper};
-use keygate::store::{Committer, CommitterOptions, KeyWrite, Keys, SledOptions, SledStore, Write};
+use keygate::store::{
+    Committer, CommitterOptions, KeyWrite, Keys, StoreEngine, StoreOptions, Write, open,
+};
 
 /// Writers of the grouped commit.
 const WRITERS: u64 = 64;
@@ -20,8 +21,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = SledStore::open(&dir.path().join("data"), &SledOptions::default());
-        let keys = Keys::open(Arc::new(store.expect("a store"))).expect("its keys");
+        let store = open(StoreEngine::Sled, &dir.path().join("data"), &StoreOptions::default());
+        let keys = Keys::open(store.expect("a store")).expect("its keys");
         let committer = Committer::start(&keys, &CommitterOptions::default()).expect("a thread");
         Self { committer, pepper: Pepper::new(&[1; 32]), next: 1, _dir: dir }
     }

@@ -23,8 +23,7 @@ use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
 use crate::store::{
-    CommitError, Committer, CommitterOptions, Keys, SledOptions, SledStore, Store, StoreError,
-    Write,
+    self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
 };
 use crate::usage::UsageRow;
 
@@ -85,8 +84,8 @@ impl Daemon {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         raise_descriptor_limit(&config.limits);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let options = SledOptions { cache_bytes: config.store.cache_bytes };
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.data_dir, &options)?);
+        let options = StoreOptions { cache_bytes: config.store.cache_bytes };
+        let store = store::open(config.store.engine, &config.data_dir, &options)?;
         let listeners = Listeners::open(&config)?;
         let keys = Keys::open(store)?;
         let options = CommitterOptions {
