@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedMutexGuard;
 
 use super::keys::notices;
-use super::{Admin, AdminError, RECORD_JSON_BYTES_MAX, blocking};
+use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, blocking};
 use crate::key::{FieldError, KeyRecord, RecordInput, Time};
 use crate::store::{CommitError, KeyWrite, Write, WriteError, plan};
 
@@ -28,6 +28,7 @@ const WORDS_BYTES_MAX: usize = 256;
 /// An import that is under way. Must be ended by [`Import::finish`] or [`Import::roll_back`].
 pub struct Import {
     admin: Arc<Admin>,
+    caller: Caller,
     number: u64,
     skip_bad: bool,
     /// Records seen so far.
@@ -47,7 +48,11 @@ impl Import {
     ///
     /// # Errors
     /// `BUSY` while another is under way; `READ_ONLY`, `STORAGE`.
-    pub async fn begin(admin: Arc<Admin>, skip_bad: bool) -> Result<Self, AdminError> {
+    pub async fn begin(
+        admin: Arc<Admin>,
+        caller: Caller,
+        skip_bad: bool,
+    ) -> Result<Self, AdminError> {
         let only_one = Arc::clone(&admin.importing).try_lock_owned().map_err(|_| {
             AdminError::new(ErrorCode::Busy, "another import is under way; wait for its end")
         })?;
@@ -65,6 +70,7 @@ impl Import {
         admin.commit(vec![Write::BeginImport { number }]).await?;
         Ok(Self {
             admin,
+            caller,
             number,
             skip_bad,
             seen: 0,
@@ -127,6 +133,9 @@ impl Import {
         let input: RecordInput =
             serde_json::from_str(raw.get()).map_err(|error| whole(error.to_string()))?;
         let mut record = input.import(self.admin.engine.pepper())?;
+        self.caller
+            .check_owns(&record)
+            .map_err(|error| FieldError { field: None, reason: error.message })?;
         record.import = self.number;
         record.foreign_token = true;
         record.previous_foreign_token = record.previous_key_hash.is_some();

@@ -2,7 +2,7 @@
 
 use keygate_protocol::admin as wire;
 
-use super::{Admin, AdminError, RECORD_JSON_BYTES_MAX, random};
+use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
 use crate::key::{KeyRecord, RecordInput, Status, Time, id};
 use crate::store::{KeyWrite, Write};
 
@@ -16,9 +16,18 @@ impl Admin {
     ///
     /// # Errors
     /// `INVALID` for a field, `READ_ONLY` or `STORAGE` for the store.
-    pub async fn create(&self, request: wire::KeyCreate) -> Result<wire::KeyCreated, AdminError> {
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        request: wire::KeyCreate,
+    ) -> Result<wire::KeyCreated, AdminError> {
         let pepper = self.engine.pepper();
-        let (mut record, passed_over) = RecordInput::from_value(request.record)?.create(pepper)?;
+        let mut input = RecordInput::from_value(request.record)?;
+        if let Some(tenant) = caller.tenant() {
+            input.set_if_absent("tenant_id", tenant);
+        }
+        let (mut record, passed_over) = input.create(pepper)?;
+        caller.check_owns(&record)?;
         let mut notices = notices(&record);
         if !passed_over.is_empty() {
             notices.push(format!(
@@ -65,8 +74,12 @@ impl Admin {
     ///
     /// # Errors
     /// `NOT_FOUND`, `INVALID` for what is no id.
-    pub async fn get(&self, request: wire::KeyRef) -> Result<serde_json::Value, AdminError> {
-        let record = self.record(key_id(&request.id)?).await?;
+    pub async fn get(
+        &self,
+        caller: &Caller,
+        request: wire::KeyRef,
+    ) -> Result<serde_json::Value, AdminError> {
+        let record = self.record(caller, key_id(&request.id)?).await?;
         Ok(self.json(&record))
     }
 
@@ -74,12 +87,16 @@ impl Admin {
     ///
     /// # Errors
     /// `NOT_FOUND`; `INVALID` for a field; `CONFLICT` for another revision than expected.
-    pub async fn update(&self, request: wire::KeyUpdate) -> Result<wire::KeyChanged, AdminError> {
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        request: wire::KeyUpdate,
+    ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
         let input = RecordInput::from_value(request.set)?;
         let expected = request.expected_revision;
         let record = self
-            .change(id, |before| {
+            .change(caller, id, |before| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(format!(
                         "key {id} has revision {}, not {expected}: somebody changed it meanwhile; \
@@ -98,7 +115,11 @@ impl Admin {
     ///
     /// # Errors
     /// `NOT_FOUND`; `CONFLICT` for a revoked key; `INVALID` for too long a reason.
-    pub async fn rotate(&self, request: wire::KeyRotate) -> Result<wire::KeyRotated, AdminError> {
+    pub async fn rotate(
+        &self,
+        caller: &Caller,
+        request: wire::KeyRotate,
+    ) -> Result<wire::KeyRotated, AdminError> {
         let id = key_id(&request.id)?;
         let reason = reason(request.reason)?;
         let grace_ms = request.grace_ms.unwrap_or(self.rotation_grace_ms);
@@ -109,7 +130,7 @@ impl Admin {
         let ends_us = now.micros_up().saturating_add(grace_us).min(latest_us);
         let mut token = None;
         let record = self
-            .change(id, |before| {
+            .change(caller, id, |before| {
                 before.status.may_become(Status::Active).map_err(|_| {
                     AdminError::conflict(format!("key {id} is REVOKED, which is final"))
                 })?;
@@ -136,6 +157,7 @@ impl Admin {
     /// `NOT_FOUND`; `INVALID` for what is no status; `CONFLICT` for one that may not follow.
     pub async fn set_status(
         &self,
+        caller: &Caller,
         request: wire::KeySetStatus,
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
@@ -143,7 +165,7 @@ impl Admin {
             .map_err(|error| AdminError::invalid(error.to_string()))?;
         let reason = reason(request.reason)?;
         let record = self
-            .change(id, |before| {
+            .change(caller, id, |before| {
                 before
                     .status
                     .may_become(status)
@@ -159,22 +181,26 @@ impl Admin {
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub async fn delete(&self, request: wire::KeyDelete) -> Result<wire::KeyChanged, AdminError> {
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        request: wire::KeyDelete,
+    ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
         if request.purge {
-            return self.purge(id).await;
+            return self.purge(caller, id).await;
         }
         let now = self.time();
         let record = self
-            .change(id, |before| Ok(KeyRecord { deleted_at: Some(now), ..before.clone() }))
+            .change(caller, id, |before| Ok(KeyRecord { deleted_at: Some(now), ..before.clone() }))
             .await?;
         tracing::info!(key = id, "a key was deleted");
         Ok(self.changed(&record))
     }
 
-    async fn purge(&self, id: u64) -> Result<wire::KeyChanged, AdminError> {
+    async fn purge(&self, caller: &Caller, id: u64) -> Result<wire::KeyChanged, AdminError> {
         let _lock = self.lock(id).await;
-        let record = self.stored(id).await?.ok_or_else(|| AdminError::not_found(id))?;
+        let record = self.stored(caller, id).await?.ok_or_else(|| AdminError::not_found(id))?;
         let last = self.json(&record);
         let write = KeyWrite::Remove { id, revision: record.revision };
         self.commit(vec![Write::Key(write)]).await?;
@@ -186,14 +212,16 @@ impl Admin {
     /// Reads, changes, writes and publishes one record, under its lock.
     async fn change(
         &self,
+        caller: &Caller,
         id: u64,
         change: impl FnOnce(&KeyRecord) -> Result<KeyRecord, AdminError>,
     ) -> Result<KeyRecord, AdminError> {
         let _lock = self.lock(id).await;
-        let before = self.record(id).await?;
+        let before = self.record(caller, id).await?;
         let mut after = change(&before)?;
         after.revision = before.revision + 1;
         after.updated_at = Some(self.time());
+        caller.check_owns(&after)?;
         check_size(&after, self)?;
         let write =
             KeyWrite::Replace { before_revision: before.revision, after: Box::new(after.clone()) };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use keygate_protocol::admin as wire;
 
-use super::{Admin, AdminError, blocking};
+use super::{Admin, AdminError, Caller, blocking};
 use crate::admin::keys::key_id;
 use crate::admin::usage::json;
 use crate::engine::Engine;
@@ -24,7 +24,11 @@ impl Admin {
     ///
     /// # Errors
     /// `INVALID` for a filter.
-    pub async fn list(&self, request: wire::KeyList) -> Result<Vec<wire::KeyPage>, AdminError> {
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        request: wire::KeyList,
+    ) -> Result<Vec<wire::KeyPage>, AdminError> {
         let limit = request.limit.unwrap_or(LIMIT_DEFAULT);
         if !(1..=wire::LIST_PAGE_MAX).contains(&limit) {
             return Err(AdminError::invalid(format!(
@@ -35,9 +39,13 @@ impl Admin {
         let status = request.status.as_deref().map(Status::parse).transpose();
         let status = status.map_err(|error| AdminError::invalid(error.to_string()))?;
         let after = request.after.as_deref().map(key_id).transpose()?;
+        if request.tenant_id.as_deref().is_some_and(|tenant| !caller.sees(tenant)) {
+            return Ok(vec![wire::KeyPage::default()]);
+        }
+        let tenant = request.tenant_id.or_else(|| caller.tenant().map(str::to_owned));
         let read = move |keys: &Keys| {
             let filter = Filter {
-                tenant: request.tenant_id.as_deref(),
+                tenant: tenant.as_deref(),
                 status,
                 tag: request.tag.as_deref(),
                 deleted: request.deleted,
@@ -57,10 +65,15 @@ impl Admin {
     /// `STORAGE`.
     pub async fn export(
         &self,
+        caller: &Caller,
         after: Option<u64>,
     ) -> Result<(Vec<wire::KeyPage>, Option<u64>), AdminError> {
-        let filter = Filter { deleted: true, ..Filter::default() };
-        self.page(move |keys| keys.page(&filter, after, EXPORT_PAGE)).await
+        let tenant = caller.tenant().map(str::to_owned);
+        let read = move |keys: &Keys| {
+            let filter = Filter { tenant: tenant.as_deref(), deleted: true, ..Filter::default() };
+            keys.page(&filter, after, EXPORT_PAGE)
+        };
+        self.page(read).await
     }
 
     /// Reads a page and cuts it into frames, both where it delays nobody; a large page takes a

@@ -4,6 +4,7 @@
 //! under a lock of that key; so what was answered survives, and the next call obeys it. Nothing
 //! here knows a socket or a frame.
 
+mod caller;
 mod error;
 mod import;
 mod keys;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keygate_protocol::admin as wire;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 
+pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
 
@@ -129,11 +131,12 @@ impl Admin {
         self.lock_of(id).lock().await
     }
 
-    /// The stored record of a key, deleted or not.
-    async fn stored(&self, id: u64) -> Result<Option<KeyRecord>, AdminError> {
+    /// The stored record of a key that the caller may see, deleted or not.
+    async fn stored(&self, caller: &Caller, id: u64) -> Result<Option<KeyRecord>, AdminError> {
         let keys = self.keys.clone();
         let record = blocking(move || keys.get(id)).await.ok_or_else(AdminError::stopping)??;
-        Ok(record.filter(|record| self.is_there(record)))
+        let seen = |record: &KeyRecord| self.is_there(record) && caller.sees(&record.tenant_id);
+        Ok(record.filter(seen))
     }
 
     /// Whether a stored record is more than a part of an import that may yet be rolled back: to
@@ -142,9 +145,9 @@ impl Admin {
         record.import == 0 || record.import != self.pending_import.load(Ordering::Acquire)
     }
 
-    /// The stored record of a key that is not deleted.
-    async fn record(&self, id: u64) -> Result<KeyRecord, AdminError> {
-        let record = self.stored(id).await?;
+    /// The stored record of a key that the caller may see and that is not deleted.
+    async fn record(&self, caller: &Caller, id: u64) -> Result<KeyRecord, AdminError> {
+        let record = self.stored(caller, id).await?;
         record.filter(|record| record.deleted_at.is_none()).ok_or_else(|| AdminError::not_found(id))
     }
 

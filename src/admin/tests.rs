@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keygate_protocol::ErrorCode;
-use keygate_protocol::admin::{ImportChunk, KeyDelete, KeyList, KeyRef, KeySetStatus};
+use keygate_protocol::admin::{
+    ImportChunk, KeyCreate, KeyDelete, KeyList, KeyRef, KeySetStatus, KeyUpdate,
+};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Admin, AdminError, Import};
+use super::{Admin, AdminError, Caller, Import};
 use crate::clock::ManualClock;
 use crate::engine::{Engine, EngineLimits};
 use crate::key::Pepper;
 use crate::key::token::Prefixes;
 use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
+
+const ALL: Caller = Caller::unbound();
 
 fn admin() -> Arc<Admin> {
     let keys = Keys::open(Arc::new(MemoryStore::new())).expect("a store");
@@ -49,19 +53,19 @@ fn code<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
 #[tokio::test]
 async fn keys_of_an_import_are_not_there_until_it_is_whole() {
     let admin = admin();
-    let import = Import::begin(Arc::clone(&admin), false).await.expect("begun");
+    let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     let import = import.take(records([record(1), record(2)])).await.expect("taken");
     let revoke = KeySetStatus { id: "1".to_owned(), status: "REVOKED".to_owned(), reason: None };
     let purge = KeyDelete { id: "1".to_owned(), purge: true };
-    assert_eq!(code(admin.get(of(1)).await), Some(ErrorCode::NotFound));
-    assert_eq!(code(admin.set_status(revoke.clone()).await), Some(ErrorCode::NotFound));
-    assert_eq!(code(admin.delete(purge).await), Some(ErrorCode::NotFound));
-    assert!(admin.list(KeyList::default()).await.expect("a list")[0].keys.is_empty());
-    assert!(admin.export(None).await.expect("an export").0[0].keys.is_empty());
+    assert_eq!(code(admin.get(&ALL, of(1)).await), Some(ErrorCode::NotFound));
+    assert_eq!(code(admin.set_status(&ALL, revoke.clone()).await), Some(ErrorCode::NotFound));
+    assert_eq!(code(admin.delete(&ALL, purge).await), Some(ErrorCode::NotFound));
+    assert!(admin.list(&ALL, KeyList::default()).await.expect("a list")[0].keys.is_empty());
+    assert!(admin.export(&ALL, None).await.expect("an export").0[0].keys.is_empty());
     assert_eq!(admin.engine.key_count(), 0, "nothing above has shown it to decisions");
     assert_eq!(import.finish().await.expect("whole").imported, 2);
-    assert_eq!(code(admin.set_status(revoke).await), None);
-    assert_eq!(admin.list(KeyList::default()).await.expect("a list")[0].keys.len(), 2);
+    assert_eq!(code(admin.set_status(&ALL, revoke).await), None);
+    assert_eq!(admin.list(&ALL, KeyList::default()).await.expect("a list")[0].keys.len(), 2);
     assert_eq!(admin.engine.key_count(), 2);
 }
 
@@ -69,10 +73,10 @@ async fn keys_of_an_import_are_not_there_until_it_is_whole() {
 async fn an_import_that_was_left_behind_does_not_stop_the_next() {
     let admin = admin();
     // Its roll-back failed because the store was busy, so its mark and its rows are still there.
-    let import = Import::begin(Arc::clone(&admin), false).await.expect("begun");
+    let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     drop(import.take(records([record(1)])).await.expect("taken"));
     assert_ne!(admin.pending_import.load(Ordering::Acquire), 0);
-    let import = Import::begin(Arc::clone(&admin), false).await.expect("begun");
+    let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     let import = import.take(records([record(1), record(2)])).await.expect("taken");
     let report = import.finish().await.expect("whole");
     assert_eq!((report.imported, report.problems), (2, vec![]));
@@ -81,7 +85,7 @@ async fn an_import_that_was_left_behind_does_not_stop_the_next() {
 #[tokio::test]
 async fn a_report_fits_a_frame_whatever_the_records_say() {
     let admin = admin();
-    let import = Import::begin(Arc::clone(&admin), true).await.expect("begun");
+    let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");
     let bad = (0..2000).map(|n| json!({ format!("{n}{}", "\u{1}".repeat(300)): n }));
     let import = import.take(records(bad)).await.expect("taken");
     let report = import.finish().await.expect("a report");
@@ -89,4 +93,36 @@ async fn a_report_fits_a_frame_whatever_the_records_say() {
     assert!(report.problems.len() > 100);
     let bytes = serde_json::to_vec(&report).expect("JSON").len();
     assert!(bytes < 600_000, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
+    let admin = admin();
+    let (ours, theirs) = (Caller::of_tenant("ours"), Caller::of_tenant("theirs"));
+    let create = |record| KeyCreate { record };
+    let made = admin.create(&ours, create(json!({"name": "a"}))).await.expect("made");
+    assert_eq!(made.key["tenant_id"], "ours", "it is its own tenant's if nothing else is said");
+    let id = made.key["id"].as_str().expect("an id").to_owned();
+    let key = || KeyRef { id: id.clone() };
+    assert_eq!(code(admin.get(&theirs, key()).await), Some(ErrorCode::NotFound));
+    assert_eq!(code(admin.usage(&theirs, key()).await), Some(ErrorCode::NotFound));
+    let purge = KeyDelete { id: id.clone(), purge: true };
+    assert_eq!(code(admin.delete(&theirs, purge).await), Some(ErrorCode::NotFound));
+    assert!(admin.list(&theirs, KeyList::default()).await.expect("a list")[0].keys.is_empty());
+    assert!(admin.export(&theirs, None).await.expect("an export").0[0].keys.is_empty());
+    let of_ours = KeyList { tenant_id: Some("ours".to_owned()), ..KeyList::default() };
+    assert!(admin.list(&theirs, of_ours).await.expect("a list")[0].keys.is_empty());
+
+    let foreign = create(json!({"name": "b", "tenantId": "theirs"}));
+    assert_eq!(code(admin.create(&ours, foreign).await), Some(ErrorCode::Invalid));
+    let set = json!({"tenant_id": "theirs"});
+    let away = KeyUpdate { id: id.clone(), set, expected_revision: None };
+    assert_eq!(code(admin.update(&ours, away).await), Some(ErrorCode::Invalid));
+    assert_eq!(admin.get(&ours, key()).await.expect("still there")["tenant_id"], "ours");
+    assert_eq!(admin.export(&ours, None).await.expect("an export").0[0].keys.len(), 1);
+
+    let import = Import::begin(Arc::clone(&admin), ours, false).await.expect("begun");
+    let import = import.take(records([record(1)])).await.expect("taken");
+    let report = import.finish().await.expect("a report");
+    assert_eq!((report.imported, report.problems.len()), (0, 1), "it is the default tenant's");
 }

@@ -3,7 +3,7 @@
 use keygate_protocol::admin as wire;
 use serde_json::Value;
 
-use super::{Admin, AdminError};
+use super::{Admin, AdminError, Caller};
 use crate::admin::keys::key_id;
 use crate::engine::Engine;
 use crate::key::{KeyRecord, Time};
@@ -24,8 +24,12 @@ impl Admin {
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub async fn usage(&self, request: wire::KeyRef) -> Result<wire::KeyUsage, AdminError> {
-        let record = self.record(key_id(&request.id)?).await?;
+    pub async fn usage(
+        &self,
+        caller: &Caller,
+        request: wire::KeyRef,
+    ) -> Result<wire::KeyUsage, AdminError> {
+        let record = self.record(caller, key_id(&request.id)?).await?;
         let row = self.engine.usage(record.id);
         let totals = Totals::of(&record, &row);
         let reported = row.reported.unwrap_or_default();

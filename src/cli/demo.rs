@@ -10,7 +10,7 @@ use super::Global;
 use super::error::CliError;
 use super::output::print;
 use super::secret::TOKEN_ENV;
-use crate::admin::Admin;
+use crate::admin::{Admin, Caller};
 use crate::config::Config;
 
 /// The tenant of the demonstration's key.
@@ -48,7 +48,7 @@ pub(super) async fn make_key(admin: &Admin) -> Result<DemoKey, CliError> {
         "requests_per_second": 10,
     });
     let created = admin
-        .create(KeyCreate { record })
+        .create(&Caller::unbound(), KeyCreate { record })
         .await
         .map_err(|error| CliError::Usage(format!("the demonstration's key: {error}")))?;
     let id = created.key["id"].as_str().unwrap_or_default().to_owned();

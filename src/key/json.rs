@@ -62,6 +62,13 @@ impl RecordInput {
         }
     }
 
+    /// Gives a field a text unless it is named already, in whatever spelling.
+    pub fn set_if_absent(&mut self, name: &'static str, text: &str) {
+        if !self.0.iter().any(|(given, _)| canonical(given) == name) {
+            self.0.push((name.to_owned(), text.into()));
+        }
+    }
+
     /// A record to import: every field is carried over. The id and the hash must be there.
     ///
     /// # Errors

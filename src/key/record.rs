@@ -4,6 +4,10 @@
 //! its type, and its codec with the field's bound. `derived` fields are keygate's to set; only an
 //! import carries them over. `set` and `later` fields are the writer's; a `later` field is kept,
 //! returned and exported, and this release does not enforce it yet, which a notice says on write.
+//!
+//! The order of the fields is the order of their bytes on disk. A field that is added stands behind
+//! all that were there, under the schema that added it, so that the bytes of an older record are
+//! the beginning of a newer one's.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -37,7 +41,10 @@ pub struct FieldSpec {
 }
 
 macro_rules! record {
-    ($($class:ident $name:ident: $type:ty => $codec:ty;)+) => {
+    (
+        schema 1 { $($class:ident $name:ident: $type:ty => $codec:ty;)+ }
+        schema 2 { $($class_2:ident $name_2:ident: $type_2:ty => $codec_2:ty;)+ }
+    ) => {
         /// Everything that is kept of a key: 63 fields of the source system, its place in the
         /// hierarchy, and keygate's own bookkeeping. On disk inside an envelope (`store/`).
         #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -50,6 +57,7 @@ macro_rules! record {
             pub previous_foreign_token: bool,
             /// The import that brought the record, while it may still be rolled back; 0 for none.
             pub import: u64,
+            $(pub $name_2: $type_2,)+
         }
 
         /// A record as it lies in its bytes: texts are borrowed, so that reading one to compile
@@ -62,6 +70,14 @@ macro_rules! record {
             pub foreign_token: bool,
             pub previous_foreign_token: bool,
             pub import: u64,
+            $(#[serde(borrow = "'a")]
+            pub $name_2: <$type_2 as Stored>::View<'a>,)+
+        }
+
+        /// What schema 2 added to a record, for the bytes of its defaults.
+        #[derive(Debug, Default, Serialize)]
+        pub struct AddedBySchema2 {
+            $($name_2: $type_2,)+
         }
 
         impl KeyRecord {
@@ -73,12 +89,15 @@ macro_rules! record {
                     foreign_token: self.foreign_token,
                     previous_foreign_token: self.previous_foreign_token,
                     import: self.import,
+                    $($name_2: self.$name_2.view(),)+
                 }
             }
 
             /// Every field, in the order of the source system.
-            pub const FIELDS: &[FieldSpec] =
-                &[$(FieldSpec { name: stringify!($name), class: Class::$class },)+];
+            pub const FIELDS: &[FieldSpec] = &[
+                $(FieldSpec { name: stringify!($name), class: Class::$class },)+
+                $(FieldSpec { name: stringify!($name_2), class: Class::$class_2 },)+
+            ];
 
             /// Sets a field from its JSON; `null` is its default. `None` when there is no such
             /// field.
@@ -89,13 +108,12 @@ macro_rules! record {
                 pepper: &Pepper,
             ) -> Option<Result<(), String>> {
                 match name {
-                    $(stringify!($name) => Some(if value.is_null() {
-                        self.$name = Default::default();
-                        Ok(())
-                    } else {
-                        <$codec as Codec<$type>>::read(value, pepper)
-                            .map(|field| self.$name = field)
-                    }),)+
+                    $(stringify!($name) => {
+                        Some(read::<_, $codec>(&mut self.$name, value, pepper))
+                    })+
+                    $(stringify!($name_2) => {
+                        Some(read::<_, $codec_2>(&mut self.$name_2, value, pepper))
+                    })+
                     _ => None,
                 }
             }
@@ -108,6 +126,10 @@ macro_rules! record {
                     stringify!($name).to_owned(),
                     <$codec as Codec<$type>>::write(&self.$name, pepper),
                 );)+
+                $(members.insert(
+                    stringify!($name_2).to_owned(),
+                    <$codec_2 as Codec<$type_2>>::write(&self.$name_2, pepper),
+                );)+
                 Value::Object(members)
             }
 
@@ -119,90 +141,111 @@ macro_rules! record {
                 $(if Class::$class == Class::Later && self.$name != unset.$name {
                     names.push(stringify!($name));
                 })+
+                $(if Class::$class_2 == Class::Later && self.$name_2 != unset.$name_2 {
+                    names.push(stringify!($name_2));
+                })+
                 names
             }
         }
     };
 }
 
+/// Reads one field; `null` is its default.
+fn read<T: Default, C: Codec<T>>(
+    field: &mut T,
+    value: &Value,
+    pepper: &Pepper,
+) -> Result<(), String> {
+    *field = if value.is_null() { T::default() } else { C::read(value, pepper)? };
+    Ok(())
+}
+
 record! {
-    Derived id: u64 => Id;
-    Set name: String => Text<256>;
-    Derived key_hash: Option<SealedHash> => Hash;
-    Derived key_prefix: String => Text<64>;
-    Set scopes: Vec<String> => ScopeList<256>;
-    Later allowed_ips: Vec<String> => TextList<1024, 64>;
-    Later allowed_domains: Vec<String> => TextList<1024, 255>;
-    Later allowed_environments: Vec<String> => TextList<64, 64>;
-    Set is_test_key: bool => Flag;
-    Set requests_per_second: Option<u32> => Number;
-    Later requests_per_day: Option<u32> => Number;
-    Later concurrent_requests: Option<u32> => Number;
-    Later monthly_request_quota: Option<u64> => Int64;
-    Later cost_per_request: Option<f64> => Float;
-    Later billing_tier: String => Text<64>;
-    Derived total_requests: u64 => Int64;
-    Derived total_errors: u64 => Int64;
-    Derived last_used_at: Option<Time> => Instant;
-    Derived average_response_time: Option<f64> => Float;
-    Derived endpoint_usage_json: Vec<u8> => JsonBytes<{ 128 * 1024 }>;
-    Derived error_rates_json: Vec<u8> => JsonBytes<{ 16 * 1024 }>;
-    Derived recent_errors: Vec<u8> => JsonBytes<{ 64 * 1024 }>;
-    Derived successful_requests_count: u64 => Number;
-    Derived success_rate: Option<f64> => Float;
-    Set status: Status => StatusName;
-    Derived created_at: Option<Time> => Instant;
-    Derived updated_at: Option<Time> => Instant;
-    Set expires_at: Option<Time> => Instant;
-    Derived deleted_at: Option<Time> => Instant;
-    Derived last_rotated_at: Option<Time> => Instant;
-    Derived last_security_review_at: Option<Time> => Instant;
-    Later requires_client_secret: bool => Flag;
-    Later client_secret_hash: Option<SealedHash> => Hash;
-    Later enforce_https: bool => Flag;
-    Later enforce_signing: bool => Flag;
-    Later allowed_signature_algorithms: Vec<String> => TextList<16, 64>;
-    Later enforce_mutual_tls: bool => Flag;
-    Later client_certificate_hash: String => Text<64>;
-    Later require_request_signing: bool => Flag;
-    Set description: String => Text<4096>;
-    Set metadata_json: Vec<u8> => JsonBytes<{ 16 * 1024 }>;
-    Set tags: Vec<String> => TextList<64, 64>;
-    Later api_version: String => Text<64>;
-    Later supported_features: Vec<String> => TextList<256, 64>;
-    Set documentation_url: String => Text<2048>;
-    Set support_contact: String => Text<320>;
-    Later log_all_requests: bool => Flag;
-    Derived last_rotation_reason: String => Text<256>;
-    Derived last_rotation_date: Option<Time> => Instant;
-    Later rotation_frequency_days: Option<u32> => Number;
-    Later compliance_standards: Vec<String> => TextList<32, 64>;
-    Later requires_audit_logging: bool => Flag;
-    Later data_residency: String => Text<256>;
-    Later approved_integrations: Vec<String> => TextList<256, 64>;
-    Later alert_emails: Vec<String> => TextList<32, 320>;
-    Later webhook_url: String => Text<2048>;
-    Later alert_on_quota_threshold: bool => Flag;
-    Later quota_alert_threshold: Option<f64> => Float;
-    Later alert_on_error_spike: bool => Flag;
-    Later error_alert_threshold: Option<f64> => Float;
-    Later monitoring_integrations: Vec<String> => TextList<32, 64>;
-    Later encrypted: bool => Flag;
-    Later data_classification: String => Text<32>;
+    schema 1 {
+        Derived id: u64 => Id;
+        Set name: String => Text<256>;
+        Derived key_hash: Option<SealedHash> => Hash;
+        Derived key_prefix: String => Text<64>;
+        Set scopes: Vec<String> => ScopeList<256>;
+        Later allowed_ips: Vec<String> => TextList<1024, 64>;
+        Later allowed_domains: Vec<String> => TextList<1024, 255>;
+        Later allowed_environments: Vec<String> => TextList<64, 64>;
+        Set is_test_key: bool => Flag;
+        Set requests_per_second: Option<u32> => Number;
+        Later requests_per_day: Option<u32> => Number;
+        Later concurrent_requests: Option<u32> => Number;
+        Later monthly_request_quota: Option<u64> => Int64;
+        Later cost_per_request: Option<f64> => Float;
+        Later billing_tier: String => Text<64>;
+        Derived total_requests: u64 => Int64;
+        Derived total_errors: u64 => Int64;
+        Derived last_used_at: Option<Time> => Instant;
+        Derived average_response_time: Option<f64> => Float;
+        Derived endpoint_usage_json: Vec<u8> => JsonBytes<{ 128 * 1024 }>;
+        Derived error_rates_json: Vec<u8> => JsonBytes<{ 16 * 1024 }>;
+        Derived recent_errors: Vec<u8> => JsonBytes<{ 64 * 1024 }>;
+        Derived successful_requests_count: u64 => Number;
+        Derived success_rate: Option<f64> => Float;
+        Set status: Status => StatusName;
+        Derived created_at: Option<Time> => Instant;
+        Derived updated_at: Option<Time> => Instant;
+        Set expires_at: Option<Time> => Instant;
+        Derived deleted_at: Option<Time> => Instant;
+        Derived last_rotated_at: Option<Time> => Instant;
+        Derived last_security_review_at: Option<Time> => Instant;
+        Later requires_client_secret: bool => Flag;
+        Later client_secret_hash: Option<SealedHash> => Hash;
+        Later enforce_https: bool => Flag;
+        Later enforce_signing: bool => Flag;
+        Later allowed_signature_algorithms: Vec<String> => TextList<16, 64>;
+        Later enforce_mutual_tls: bool => Flag;
+        Later client_certificate_hash: String => Text<64>;
+        Later require_request_signing: bool => Flag;
+        Set description: String => Text<4096>;
+        Set metadata_json: Vec<u8> => JsonBytes<{ 16 * 1024 }>;
+        Set tags: Vec<String> => TextList<64, 64>;
+        Later api_version: String => Text<64>;
+        Later supported_features: Vec<String> => TextList<256, 64>;
+        Set documentation_url: String => Text<2048>;
+        Set support_contact: String => Text<320>;
+        Later log_all_requests: bool => Flag;
+        Derived last_rotation_reason: String => Text<256>;
+        Derived last_rotation_date: Option<Time> => Instant;
+        Later rotation_frequency_days: Option<u32> => Number;
+        Later compliance_standards: Vec<String> => TextList<32, 64>;
+        Later requires_audit_logging: bool => Flag;
+        Later data_residency: String => Text<256>;
+        Later approved_integrations: Vec<String> => TextList<256, 64>;
+        Later alert_emails: Vec<String> => TextList<32, 320>;
+        Later webhook_url: String => Text<2048>;
+        Later alert_on_quota_threshold: bool => Flag;
+        Later quota_alert_threshold: Option<f64> => Float;
+        Later alert_on_error_spike: bool => Flag;
+        Later error_alert_threshold: Option<f64> => Float;
+        Later monitoring_integrations: Vec<String> => TextList<32, 64>;
+        Later encrypted: bool => Flag;
+        Later data_classification: String => Text<32>;
 
-    // The hierarchy that the source system places every key under.
-    Set organization_id: String => Name;
-    Set tenant_id: String => Name;
-    Set workspace_id: String => Name;
-    Set account_id: String => Name;
+        // The hierarchy that the source system places every key under.
+        Set organization_id: String => Name;
+        Set tenant_id: String => Name;
+        Set workspace_id: String => Name;
+        Set account_id: String => Name;
 
-    // keygate's additions to the source record.
-    Set burst: Option<u64> => Number;
-    Later max_uses: Option<u64> => Int64;
-    Derived revision: u64 => Number;
-    Derived status_reason: String => Text<256>;
-    Derived previous_key_hash: Option<SealedHash> => Hash;
-    Derived previous_key_ends_at: Option<Time> => Instant;
+        // keygate's additions to the source record.
+        Set burst: Option<u64> => Number;
+        Later max_uses: Option<u64> => Int64;
+        Derived revision: u64 => Number;
+        Derived status_reason: String => Text<256>;
+        Derived previous_key_hash: Option<SealedHash> => Hash;
+        Derived previous_key_ends_at: Option<Time> => Instant;
+    }
+    schema 2 {
+        // Of the life of a key.
+        Derived request_id: String => Text<64>;
+        Derived status_reason_code: String => Text<32>;
+        Derived status_changed_at: Option<Time> => Instant;
+    }
 }
 
 /// The tenant of a key that names none.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::dispatch::{Dispatcher, Go, hello, put_error};
-use crate::admin::{Admin, AdminError, Import};
+use crate::admin::{Admin, AdminError, Caller, Import};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::Engine;
@@ -50,6 +50,7 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     let mut connection = Connection {
         stream,
         shared,
+        caller: Caller::unbound(),
         input: BytesMut::new(),
         output: BytesMut::new(),
         imports: HashMap::new(),
@@ -74,6 +75,8 @@ struct Request {
 struct Connection {
     stream: UnixStream,
     shared: Arc<Shared>,
+    /// What the peer may see.
+    caller: Caller,
     input: BytesMut,
     output: BytesMut,
     /// Imports that have begun and not ended, by their correlation.
@@ -186,25 +189,28 @@ impl Connection {
     async fn answer(&mut self, opcode: Opcode, request: &Request) -> Result<(), AdminError> {
         let shared = Arc::clone(&self.shared);
         let admin = &shared.admin;
+        let caller = &self.caller.clone();
         let payload = &request.payload;
         match opcode {
             Opcode::KeyCreate => {
-                let mut created = admin.create(parse(payload)?).await?;
+                let mut created = admin.create(caller, parse(payload)?).await?;
                 self.put(request, &created);
                 created.token.zeroize();
             }
-            Opcode::KeyGet => self.put(request, &admin.get(parse(payload)?).await?),
-            Opcode::KeyUpdate => self.put(request, &admin.update(parse(payload)?).await?),
+            Opcode::KeyGet => self.put(request, &admin.get(caller, parse(payload)?).await?),
+            Opcode::KeyUpdate => self.put(request, &admin.update(caller, parse(payload)?).await?),
             Opcode::KeyRotate => {
-                let mut rotated = admin.rotate(parse(payload)?).await?;
+                let mut rotated = admin.rotate(caller, parse(payload)?).await?;
                 self.put(request, &rotated);
                 rotated.token.zeroize();
             }
-            Opcode::KeySetStatus => self.put(request, &admin.set_status(parse(payload)?).await?),
-            Opcode::KeyDelete => self.put(request, &admin.delete(parse(payload)?).await?),
-            Opcode::KeyUsage => self.put(request, &admin.usage(parse(payload)?).await?),
+            Opcode::KeySetStatus => {
+                self.put(request, &admin.set_status(caller, parse(payload)?).await?);
+            }
+            Opcode::KeyDelete => self.put(request, &admin.delete(caller, parse(payload)?).await?),
+            Opcode::KeyUsage => self.put(request, &admin.usage(caller, parse(payload)?).await?),
             Opcode::KeyList => {
-                let frames = admin.list(parse(payload)?).await?;
+                let frames = admin.list(caller, parse(payload)?).await?;
                 let last = frames.len().saturating_sub(1);
                 for (at, page) in frames.iter().enumerate() {
                     self.put_more(request.header, page, at < last);
@@ -237,7 +243,7 @@ impl Connection {
         let admin = Arc::clone(&self.shared.admin);
         let mut after = None;
         loop {
-            let (frames, next) = match admin.export(after).await {
+            let (frames, next) = match admin.export(&self.caller, after).await {
                 Ok(page) => page,
                 Err(error) => {
                     self.error(header, error.code, &error.message);
@@ -268,7 +274,7 @@ impl Connection {
             Some(Stream::Refused) => Ok(Stream::Refused),
             Some(Stream::Taking(import)) => take(import, &request.payload).await,
             None if self.imports.len() < STREAMS_MAX => {
-                begin(Arc::clone(&self.shared.admin), request).await
+                begin(Arc::clone(&self.shared.admin), self.caller.clone(), request).await
             }
             None => {
                 let message = "too many imports are begun on this connection".to_owned();
@@ -337,9 +343,9 @@ impl Connection {
     }
 }
 
-async fn begin(admin: Arc<Admin>, first: &Request) -> Result<Stream, AdminError> {
+async fn begin(admin: Arc<Admin>, caller: Caller, first: &Request) -> Result<Stream, AdminError> {
     let chunk: ImportChunk = parse(&first.payload)?;
-    let import = Import::begin(admin, chunk.skip_bad).await?;
+    let import = Import::begin(admin, caller, chunk.skip_bad).await?;
     import.take(chunk).await.map(Stream::Taking)
 }
 

@@ -139,16 +139,36 @@ pub fn check(bytes: &[u8], known_schema: u16) -> Result<Sealed<'_>, EnvelopeErro
 }
 
 impl<'a> Sealed<'a> {
+    /// The payload as it lies there.
+    #[must_use]
+    pub const fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
     /// Decodes the payload; what the type borrows, it borrows from the bytes.
     ///
     /// # Errors
     /// [`EnvelopeError::Payload`], [`EnvelopeError::Trailing`].
     pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, EnvelopeError> {
-        let (value, read) = bincode::serde::borrow_decode_from_slice(self.payload, config())
-            .map_err(|error| EnvelopeError::Payload { reason: error.to_string() })?;
-        let left = self.payload.len().saturating_sub(read);
-        if left > 0 { Err(EnvelopeError::Trailing { left }) } else { Ok(value) }
+        decode(self.payload)
     }
+}
+
+/// Decodes a payload as its type's newest schema; see [`Sealed::decode`].
+///
+/// # Errors
+/// [`EnvelopeError::Payload`], [`EnvelopeError::Trailing`].
+pub(super) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, EnvelopeError> {
+    let (value, read) = bincode::serde::borrow_decode_from_slice(payload, config())
+        .map_err(|error| EnvelopeError::Payload { reason: error.to_string() })?;
+    let left = payload.len().saturating_sub(read);
+    if left > 0 { Err(EnvelopeError::Trailing { left }) } else { Ok(value) }
+}
+
+/// The bytes of a payload without its envelope.
+pub(super) fn payload_of<T: Serialize>(value: &T) -> Result<Vec<u8>, EnvelopeError> {
+    bincode::serde::encode_to_vec(value, config())
+        .map_err(|error| EnvelopeError::Payload { reason: error.to_string() })
 }
 
 /// Checks an envelope and decodes its payload as the type of the newest schema.

@@ -163,7 +163,8 @@ impl Keys {
         mut read: impl FnMut(u64, Result<KeyView<'_>, StoreError>) -> T + Send,
         each: impl FnMut(Vec<T>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let decode = move |id, bytes: &[u8]| read(id, plan::stored_view(id, bytes));
+        let decode =
+            move |id, bytes: &[u8]| plan::with_stored_view(id, bytes, |view| read(id, view));
         sweep::for_each_chunk(&*self.store, &[layout::RECORD], decode, each)
     }
 

@@ -4,11 +4,13 @@
 //! Checks see what the plan has gathered so far, so two jobs of one group that claim the same id
 //! conflict just as two that come one after the other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::envelope::{self, EnvelopeError};
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
+use crate::key::record::AddedBySchema2;
 use crate::key::{KeyRecord, KeyView};
 
 /// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
@@ -16,7 +18,7 @@ const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
 
 /// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
 /// schema is read by [`read_record`] and written in the newest.
-pub const RECORD_SCHEMA: u16 = 1;
+pub const RECORD_SCHEMA: u16 = 2;
 
 /// What the store itself keeps, as plain numbers outside an envelope: they must be readable by
 /// every keygate, older or newer.
@@ -66,9 +68,18 @@ fn weight(unit: &[Write]) -> (usize, usize) {
 /// # Errors
 /// See [`EnvelopeError`].
 pub(super) fn read_record(bytes: &[u8]) -> Result<KeyRecord, EnvelopeError> {
+    envelope::decode(&newest_payload(bytes)?)
+}
+
+/// The payload of a record as the newest schema has it. Every schema appends to the one before, so
+/// an older record is brought up by the bytes of what it lacks.
+pub(super) fn newest_payload(bytes: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeError> {
     let sealed = envelope::check(bytes, RECORD_SCHEMA)?;
-    // The first change of the record adds its old type and an arm here.
-    sealed.decode()
+    let mut payload = Cow::Borrowed(sealed.payload());
+    if sealed.schema < 2 {
+        payload.to_mut().extend(envelope::payload_of(&AddedBySchema2::default())?);
+    }
+    Ok(payload)
 }
 
 /// One atomic batch in the making.
@@ -300,15 +311,23 @@ pub(super) fn stored_record(id: u64, bytes: &[u8]) -> Result<KeyRecord, StoreErr
     Err(StoreError::corrupt(format!("the row of key {id} holds key {}", record.id)))
 }
 
-/// [`stored_record`], without a copy of what the record says.
-pub(super) fn stored_view(id: u64, bytes: &[u8]) -> Result<KeyView<'_>, StoreError> {
-    let view: KeyView<'_> = envelope::check(bytes, RECORD_SCHEMA)
-        .and_then(|sealed| sealed.decode())
-        .map_err(|error| from_envelope(&format!("key {id}"), error))?;
-    if view.id == id {
-        return Ok(view);
-    }
-    Err(StoreError::corrupt(format!("the row of key {id} holds key {}", view.id)))
+/// What `read` makes of [`stored_record`], without a copy of what the record says.
+pub(super) fn with_stored_view<T>(
+    id: u64,
+    bytes: &[u8],
+    read: impl FnOnce(Result<KeyView<'_>, StoreError>) -> T,
+) -> T {
+    let failed = |error| from_envelope(&format!("key {id}"), error);
+    let payload = match newest_payload(bytes) {
+        Ok(payload) => payload,
+        Err(error) => return read(Err(failed(error))),
+    };
+    read(envelope::decode(&payload).map_err(failed).and_then(|view: KeyView<'_>| {
+        if view.id == id {
+            return Ok(view);
+        }
+        Err(StoreError::corrupt(format!("the row of key {id} holds key {}", view.id)))
+    }))
 }
 
 /// What is wrong with a row that was read.

@@ -5,15 +5,19 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::super::envelope;
-use super::super::plan::{RECORD_SCHEMA, read_record, stored_view};
-use super::{pepper, record};
+use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
+use super::super::{StoreError, envelope};
+use super::{
+    Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Store, Write, index_rows, layout,
+    pepper, record, rows_of,
+};
 use crate::key::digest::hex;
-use crate::key::{KeyRecord, Status, Time};
+use crate::key::{KeyRecord, KeyView, Status, Time};
 
-/// A record that sets a field of every type.
-fn golden() -> KeyRecord {
+/// A record of schema 1 that sets a field of every type.
+fn golden_1() -> KeyRecord {
     KeyRecord {
         status: Status::Deprecated,
         scopes: vec!["leads:read".to_owned(), "billing:*".to_owned()],
@@ -30,20 +34,80 @@ fn golden() -> KeyRecord {
     }
 }
 
-#[test]
-fn golden_records_are_read() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join(format!("src/store/golden/record_{RECORD_SCHEMA}.hex"));
-    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden()).expect("sealed"));
-    if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
-        fs::write(&path, format!("{written}\n")).expect("written");
+/// The same, with all that schema 2 added.
+fn golden_2() -> KeyRecord {
+    KeyRecord {
+        request_id: "0f1e2d3c".to_owned(),
+        status_reason_code: "superseded".to_owned(),
+        status_changed_at: Some(Time::from_micros(1_800_000_000_000_000)),
+        ..golden_1()
     }
-    let text = fs::read_to_string(&path).expect("the golden file");
-    assert_eq!(text.trim(), written, "the record's bytes have changed: raise RECORD_SCHEMA");
-    let bytes: Vec<u8> = text.trim().as_bytes().chunks(2).map(byte).collect();
-    assert_eq!(read_record(&bytes), Ok(golden()));
-    let view = stored_view(golden().id, &bytes).expect("readable");
-    assert_eq!(view, golden().view(), "borrowed, it is the same");
+}
+
+fn path(schema: u16) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/store/golden/record_{schema}.hex"))
+}
+
+fn bytes_of(schema: u16) -> Vec<u8> {
+    let text = fs::read_to_string(path(schema)).expect("the golden file");
+    text.trim().as_bytes().chunks(2).map(byte).collect()
+}
+
+#[test]
+fn records_of_every_schema_are_read() {
+    assert_eq!(RECORD_SCHEMA, 2, "a new schema has a golden file, and a case here");
+    for (schema, golden) in [(1, golden_1()), (2, golden_2())] {
+        let bytes = bytes_of(schema);
+        assert_eq!(read_record(&bytes), Ok(golden.clone()), "schema {schema}");
+        let payload = newest_payload(&bytes).expect("an envelope");
+        let view: KeyView<'_> = envelope::decode(&payload).expect("readable");
+        assert_eq!(view, golden.view(), "schema {schema}, borrowed");
+    }
+}
+
+#[test]
+fn the_newest_schema_is_written_as_its_golden_file_has_it() {
+    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden_2()).expect("sealed"));
+    if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
+        fs::write(path(RECORD_SCHEMA), format!("{written}\n")).expect("written");
+    }
+    let kept = fs::read_to_string(path(RECORD_SCHEMA)).expect("the golden file");
+    assert_eq!(kept.trim(), written, "the record's bytes have changed: raise RECORD_SCHEMA");
+}
+
+/// A store that an older keygate wrote is opened, read, and written in the newest schema; one of a
+/// newer keygate is refused, and not touched.
+#[test]
+fn an_older_store_is_upgraded_and_a_newer_one_refused() {
+    let store = Arc::new(MemoryStore::new());
+    let (old, format) = (golden_1(), layout::meta(FORMAT.0));
+    let of_keygate = |schema: u16| [&schema.to_le_bytes()[..], b"9.9.9"].concat();
+    let mut rows = index_rows(&old).expect("indexable");
+    rows.insert(layout::record(old.id), bytes_of(1));
+    rows.insert(format.clone(), of_keygate(1));
+    let put = |(key, value)| Op::Put { key, value };
+    store.apply(&rows.into_iter().map(put).collect::<Vec<_>>()).expect("applied");
+
+    let keys = Keys::open(Arc::<MemoryStore>::clone(&store)).expect("an older store is opened");
+    assert_eq!(keys.get(old.id).expect("readable"), Some(old.clone()));
+    let committer = Committer::start(&keys, &CommitterOptions::default()).expect("a thread");
+    let after = KeyRecord { revision: old.revision + 1, ..golden_2() };
+    let replace =
+        KeyWrite::Replace { before_revision: old.revision, after: Box::new(after.clone()) };
+    committer.commit(vec![Write::Key(replace)], true).expect("committed");
+    let row = store.get(&layout::record(old.id)).expect("readable").expect("there");
+    assert_eq!(envelope::check(&row, RECORD_SCHEMA).map(|sealed| sealed.schema), Ok(RECORD_SCHEMA));
+    assert_eq!(keys.get(old.id).expect("readable"), Some(after));
+    assert!(store.get(&format).expect("readable").is_some_and(|row| row[..2] == [2, 0]));
+    drop((keys, committer));
+
+    let newer = Op::Put { key: format, value: of_keygate(RECORD_SCHEMA + 1) };
+    store.apply(&[newer]).expect("applied");
+    let before = rows_of(store.as_ref());
+    let refused = Keys::open(Arc::<MemoryStore>::clone(&store)).map(drop).expect_err("newer");
+    assert!(matches!(refused, StoreError::NewerSchema { .. }), "{refused}");
+    assert!(refused.to_string().contains("9.9.9"), "it names who can read it: {refused}");
+    assert_eq!(rows_of(store.as_ref()), before);
 }
 
 fn byte(digits: &[u8]) -> u8 {
