@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::flush::{Flusher, IdBounds, USAGE_SCHEMA};
+use super::flush::{Flusher, IdBounds};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::worker::{Accepted, Workers};
@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError, Limits};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
+use crate::store::rows::USAGE_SCHEMA;
 use crate::store::{
     self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
 };

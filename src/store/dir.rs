@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::StoreError;
 
@@ -14,13 +15,13 @@ pub(super) const LOCK_FILE: &str = "LOCK";
 /// Bytes read of a lock file to name its holder: a process id and a line feed.
 const HOLDER_BYTES_MAX: u64 = 32;
 
-/// A data directory that is ours until this is dropped. The system drops the lock with the
-/// process, however that ends.
-#[derive(Debug)]
+/// A data directory that is ours until this and every clone of it is dropped. The system drops the
+/// lock with the process, however that ends.
+#[derive(Debug, Clone)]
 pub(crate) struct DataDir {
     path: PathBuf,
     /// Held for its lock.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl DataDir {
@@ -50,7 +51,7 @@ impl DataDir {
         }
         // The lock is what counts; on a full disk the daemon must start without its name in it.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
     }
 
     /// The directory.

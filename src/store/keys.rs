@@ -350,7 +350,7 @@ fn read_row<T: DeserializeOwned>(
 
 /// The schema of the records, and the version of the keygate that wrote this. Outside an envelope:
 /// every keygate must be able to read it.
-fn read_format(bytes: &[u8]) -> Result<(u16, String), StoreError> {
+pub(super) fn read_format(bytes: &[u8]) -> Result<(u16, String), StoreError> {
     let (schema, version) = bytes
         .split_first_chunk()
         .ok_or_else(|| StoreError::corrupt("the format of the data is not stated"))?;

@@ -17,7 +17,9 @@
 
 mod caught;
 pub mod committer;
+pub mod copy;
 mod dir;
+mod draft;
 mod engine;
 pub mod envelope;
 mod error;
@@ -28,20 +30,25 @@ pub mod memory;
 mod overflow;
 pub mod plan;
 mod redb;
+pub mod rows;
 mod sled;
 #[cfg(test)]
 mod suite;
 mod swap;
 mod sweep;
+pub mod tap;
+pub mod verify;
 pub mod write;
 
 use std::ops::ControlFlow;
 
 pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Job, SubmitError};
+pub use draft::Draft;
 pub use engine::{StoreEngine, StoreOptions, found_in, open, open_existing};
 pub use error::StoreError;
 pub use keys::{Filter, Keys, Page};
 pub use memory::MemoryStore;
+pub use swap::{Compacted, compact};
 pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
 
 /// Most operations of one [`Store::apply`]. Measured on sled: batches of 1,000 counters held

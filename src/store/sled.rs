@@ -36,7 +36,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,10 @@ pub(super) const FILE: &str = "db";
 
 /// How often the watch looks for an error inside sled.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a closed database is waited for, and how often: 5 seconds in all.
+const CLOSE_WAIT: Duration = Duration::from_millis(5);
+const CLOSE_WAITS_MAX: u32 = 1000;
 
 /// sled's limits for a page that stays in the log: a quarter of a segment, 512 KiB by default.
 const PAGE_BYTES_MAX: usize = 512 * 1024 / 4 - 64;
@@ -239,6 +243,18 @@ impl SledStore {
         self.guarded("write", |db| db.apply_batch(batch))
     }
 
+    /// sled's I/O threads may have the log in their hands for a moment after the database is
+    /// dropped. Until they let go of its lock, the files are in use, and so is the directory.
+    fn wait_for_its_threads(&self) {
+        for _ in 0..CLOSE_WAITS_MAX {
+            // The lock is of the open file, so that of our own handle waits for sled's.
+            if !matches!(self.log.try_lock(), Err(TryLockError::WouldBlock)) {
+                return;
+            }
+            thread::sleep(CLOSE_WAIT);
+        }
+    }
+
     /// Makes the files in `blobs/` durable. There are none as a rule: one empty directory is read.
     fn sync_blobs(&self) -> Result<(), StoreError> {
         let mut blobs = self.blobs.lock();
@@ -339,6 +355,7 @@ impl Drop for SledStore {
                 drop(db);
                 Ok(())
             });
+            self.wait_for_its_threads();
         } else {
             // The drop would write once more; see the head of this file. Nor is the thread waited
             // for: it may hang where the writer hung.

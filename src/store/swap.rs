@@ -15,14 +15,56 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::copy::{Walked, compare, copy_all};
 use super::dir::{self, DataDir, LOCK_FILE, sync_path};
-use super::engine::StoreEngine;
+use super::engine::{StoreEngine, StoreOptions, claim_existing, open_claimed};
 
 const PART: &str = "swap.part";
 const DONE: &str = "swap.done";
 
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    /// Whose data it is.
+    pub engine: StoreEngine,
+    /// What was copied.
+    pub copied: Walked,
+    /// Bytes on disk before.
+    pub bytes_before: u64,
+    /// Bytes on disk after.
+    pub bytes_after: u64,
+}
+
+/// Writes all rows of a data directory that nobody uses into a new store, shows that it holds the
+/// same, and lets it take the old one's place. `each` hears of every chunk, first as it is copied
+/// and then as it is compared.
+///
+/// # Errors
+/// [`StoreError::InUse`], [`StoreError::NoData`], [`StoreError::CopyDiffers`], and those of the
+/// engine. The data is then what it was.
+pub fn compact(
+    dir: &Path,
+    options: &StoreOptions,
+    mut each: impl FnMut(Walked),
+) -> Result<Compacted, StoreError> {
+    let (engine, claimed) = claim_existing(dir)?;
+    let old = open_claimed(engine, claimed.clone(), options)?;
+    let bytes_before = old.bytes_on_disk()?;
+    let part = part_of(&claimed);
+    let new = open_claimed(engine, DataDir::claim(&part)?, options)?;
+    let copied = copy_all(&*old, &*new, &mut each)?;
+    // Closed and opened again: what is compared is what a start would find.
+    drop(new);
+    let new = open_claimed(engine, DataDir::claim(&part)?, options)?;
+    compare(&*old, &*new, &part, &mut each)?;
+    drop((old, new));
+    commit(&claimed)?;
+    let new = open_claimed(engine, claimed, options)?;
+    Ok(Compacted { engine, copied, bytes_before, bytes_after: new.bytes_on_disk()? })
+}
+
 /// Where the new store is made.
-pub(super) fn part_of(dir: &DataDir) -> PathBuf {
+fn part_of(dir: &DataDir) -> PathBuf {
     dir.path().join(PART)
 }
 
@@ -35,7 +77,7 @@ pub(super) fn is_begun(dir: &Path) -> bool {
 ///
 /// # Errors
 /// [`StoreError::Io`]. After one, either store may be the data, whole; the next open settles which.
-pub(super) fn commit(dir: &DataDir) -> Result<(), StoreError> {
+fn commit(dir: &DataDir) -> Result<(), StoreError> {
     let (part, done) = (part_of(dir), dir.path().join(DONE));
     dir::sync_tree(&part)?;
     rename(&part, &done)?;

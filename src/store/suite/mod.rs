@@ -1,6 +1,7 @@
 //! One suite over every implementation of the store: what holds for one holds for all.
 //!
-//! [`rows`] asks the seam itself, [`typed`] what is built on it; [`disk`] what only files can show,
+//! [`rows`] asks the seam itself, [`typed`] what is built on it, [`verify`] what is found wrong with
+//! it; [`disk`] what only files can show, [`moves`] how data goes from one directory to another,
 //! [`golden`] what earlier keygates wrote; [`faults`] and [`crashes`] need
 //! failures on request and so the store in memory, which keeps the same contract.
 
@@ -8,8 +9,10 @@ mod crashes;
 mod disk;
 mod faults;
 mod golden;
+mod moves;
 mod rows;
 mod typed;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
