@@ -6,6 +6,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::backup::{
+    Backup, BackupFrame, BackupRow, PepperFrom, Progress, VerifyFrame, VerifyProblem, VerifyReport,
+};
+
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;
 
@@ -238,7 +242,7 @@ pub struct KeyUsage {
     pub recent_errors: Vec<RecentError>,
 }
 
-/// A request without members: `Export`, `Stats`, `Health`.
+/// A request without members: `Export`, `Stats`, `Health`, `Verify`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoFields {}

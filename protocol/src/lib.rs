@@ -8,6 +8,7 @@
 //! [`verdict`] and [`error`] (the two tables), [`admin`] (the JSON of the admin socket).
 
 pub mod admin;
+mod backup;
 pub mod batch;
 pub mod error;
 pub mod frame;

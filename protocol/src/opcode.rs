@@ -81,6 +81,10 @@ opcodes! {
     Stats = 0x4A, admin;
     /// Whether the daemon can do its work.
     Health = 0x4B, admin;
+    /// The whole store, streamed out as it is at the stream's end.
+    Backup = 0x61, admin;
+    /// Every row judged; progress streamed out, then the report.
+    Verify = 0x62, admin;
 }
 
 impl Opcode {

@@ -13,6 +13,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use tokio::sync::{Mutex, MutexGuard, oneshot};
 pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
+pub use whole::{EachFrame, Source, verify_report};
 
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
@@ -50,6 +52,10 @@ pub struct Admin {
     pending_import: AtomicU64,
     rotation_grace_ms: u64,
     started: Now,
+    /// What a backup is of; absent where the store lives in memory.
+    source: Option<Source>,
+    /// Held by a backup or a verification: one at a time.
+    whole: Mutex<()>,
 }
 
 impl Admin {
@@ -74,7 +80,15 @@ impl Admin {
             pending_import: AtomicU64::new(0),
             rotation_grace_ms,
             started,
+            source: None,
+            whole: Mutex::default(),
         }
+    }
+
+    /// The same, over a store on disk, which can be backed up.
+    #[must_use]
+    pub fn with_source(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// Figures of the daemon; the server adds its own.

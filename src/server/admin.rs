@@ -1,17 +1,19 @@
 //! One admin connection: a request at a time, JSON in the same frames.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use keygate_protocol::admin::{ImportChunk, NoFields};
+use keygate_protocol::admin::{Backup, ImportChunk, NoFields};
 use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
@@ -160,6 +162,7 @@ impl Connection {
                 Go::On
             }
             Opcode::Export => self.export(request).await,
+            Opcode::Backup | Opcode::Verify => self.whole_store(opcode, request).await,
             opcode => {
                 let answered = self.answer(opcode, request).await;
                 let Err(error) = answered else { return Go::On };
@@ -265,6 +268,57 @@ impl Connection {
         }
     }
 
+    /// What concerns every tenant. Its frames are made on a thread that may wait for the disk, one
+    /// ahead of the reader, who sets the pace.
+    async fn whole_store(&mut self, opcode: Opcode, request: &Request) -> Go {
+        let header = request.header;
+        let backup = match opcode {
+            Opcode::Backup if request.payload.is_empty() => Ok(Some(Backup::default())),
+            Opcode::Backup => parse(&request.payload).map(Some),
+            _ => parse_none(&request.payload).map(|_| None),
+        };
+        let backup = match backup {
+            Ok(backup) => backup,
+            Err(error) => {
+                self.error(header, error.code, &error.message);
+                return Go::On;
+            }
+        };
+        let (admin, caller) = (Arc::clone(&self.shared.admin), self.caller.clone());
+        let (frames, mut made) = mpsc::channel(1);
+        let work = tokio::task::spawn_blocking(move || {
+            let mut each = |json, more| match frames.blocking_send((json, more)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            };
+            match backup {
+                Some(backup) => admin.backup(&caller, backup, &mut each),
+                None => admin.verify(&caller, &mut each),
+            }
+        });
+        let stop = self.shared.stop.clone();
+        loop {
+            // A stop waits for no walk over everything; it changes nothing that could be torn.
+            let Some(frame) = stop.run_until_cancelled(made.recv()).await else {
+                self.error(header, ErrorCode::Stopping, "keygate is stopping; this is not whole");
+                return Go::Close;
+            };
+            let Some((json, more)) = frame else { break };
+            self.put_json(header, &json, more);
+            if self.flush().await.is_err() {
+                return Go::Close;
+            }
+        }
+        match work.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.error(header, error.code, &error.message),
+            Err(_) => {
+                self.error(header, ErrorCode::Internal, "it failed inside; the log says where");
+            }
+        }
+        Go::On
+    }
+
     /// Takes one frame of an import. Its stream is answered once: after its last frame, or as soon
     /// as something is wrong; the rest is then passed over. Other requests may stand in between.
     async fn import(&mut self, request: &Request) {
@@ -313,16 +367,20 @@ impl Connection {
     }
 
     fn put_more(&mut self, header: Header, body: &impl Serialize, more: bool) {
-        let opcode = header.opcode | keygate_protocol::opcode::REPLY;
-        let flags = if more { Flags::MORE } else { Flags::NONE };
         // It may hold a token: what is made here is wiped, and has room so that it seldom moves.
         let mut json = Zeroizing::new(Vec::with_capacity(BODY_BYTES));
         // Replies are plain data: maps with text keys and finite numbers.
         if serde_json::to_writer(&mut *json, body).is_err() {
             json.clear();
         }
+        self.put_json(header, &json, more);
+    }
+
+    fn put_json(&mut self, header: Header, json: &[u8], more: bool) {
+        let opcode = header.opcode | keygate_protocol::opcode::REPLY;
+        let flags = if more { Flags::MORE } else { Flags::NONE };
         frame::encode(&mut self.output, opcode, flags, header.correlation, |out| {
-            out.extend_from_slice(&json);
+            out.extend_from_slice(json);
         });
     }
 

@@ -16,7 +16,7 @@ use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::worker::{Accepted, Workers};
 use super::{admin, connection};
-use crate::admin::Admin;
+use crate::admin::{Admin, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits};
 use crate::engine::{CatalogError, Engine, EngineLimits};
@@ -70,6 +70,7 @@ pub struct Daemon {
     committer: Arc<Committer>,
     flusher: Flusher,
     unreadable: u64,
+    source: Source,
 }
 
 impl Daemon {
@@ -116,7 +117,10 @@ impl Daemon {
             IdBounds { window_us, ids_max: limits.increment_ids_max },
         )?;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
-        Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable })
+        let own = pepper::path(&config.data_dir)?;
+        let own = own.starts_with(&config.data_dir).then_some(own);
+        let source = Source { engine: config.store.engine, pepper: own };
+        Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable, source })
     }
 
     /// Where the data and the admin socket stand: those that systemd passed, or those made here.
@@ -128,13 +132,14 @@ impl Daemon {
     /// The operations of the admin socket, for a caller in this process.
     #[must_use]
     pub fn admin(&self) -> Arc<Admin> {
-        Arc::new(Admin::new(
+        let admin = Admin::new(
             Arc::clone(&self.engine),
             self.keys.clone(),
             Arc::clone(&self.committer),
             Arc::clone(&self.clock),
             self.config.keys.rotation_grace_ms,
-        ))
+        );
+        Arc::new(admin.with_source(self.source.clone()))
     }
 
     /// Serves until `stop` is cancelled; then stops accepting, answers what was read, flushes.

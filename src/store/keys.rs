@@ -3,13 +3,16 @@
 //! Reads are here and may come from any thread that can wait for a disk; writes go through the
 //! [`super::committer::Committer`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::copy::{Rows, Walked};
 use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
+use super::verify::{self, Report, Writers};
 use super::write::{Fact, KeyWrite, Write, WriteError};
-use super::{OPS_MAX, Op, Store, StoreError, envelope, layout, sweep};
+use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout, sweep};
 use crate::key::{KeyRecord, KeyView, Status};
 
 /// Rows of an index read at a time by a page.
@@ -272,6 +275,26 @@ impl Keys {
         commit(job)?;
         commit(vec![Write::FinishImport { number: import }])?;
         Ok(removed)
+    }
+
+    /// The next rows of a walk over everything; none at the end.
+    ///
+    /// # Errors
+    /// As [`Store::scan_each`].
+    pub fn next_chunk(&self, rows: &mut Rows) -> Result<Vec<Row>, StoreError> {
+        rows.next_chunk(self.store.as_ref())
+    }
+
+    /// Judges every row; see [`verify::verify`].
+    ///
+    /// # Errors
+    /// As [`verify::verify`].
+    pub fn verify(
+        &self,
+        writers: &dyn Writers,
+        each: impl FnMut(Walked) -> ControlFlow<()>,
+    ) -> Result<Report, StoreError> {
+        verify::verify(self.store.as_ref(), writers, each)
     }
 
     /// The bytes below. Only the committer, and nothing else once it runs, writes to it.

@@ -175,8 +175,8 @@ pub fn verify(
     // Every row that a record must have was found, and there are no others.
     let report = &verifier.report;
     let agree = report.is_clean() && report.index_rows == verifier.index_rows_owed;
-    let quiet = writers.batches() == before;
-    if !(agree && quiet) && !verifier.pass(&mut each, Verifier::second)? {
+    let settled = agree && writers.batches() == before;
+    if !settled && !verifier.pass(&mut each, Verifier::second)? {
         return Ok(verifier.report);
     }
     verifier.whole()?;

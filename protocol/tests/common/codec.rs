@@ -178,10 +178,13 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
-        "Export" | "Stats" | "Health" => {
+        "Export" | "Stats" | "Health" | "Verify" => {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
         "StatsReply" => through::<admin::Stats>(payload),
+        "Backup" => through::<admin::Backup>(payload),
+        "BackupReply" => through::<admin::BackupFrame>(payload),
+        "VerifyReply" => through::<admin::VerifyFrame>(payload),
         "HealthReply" => through::<admin::Health>(payload),
         _ => panic!("no such kind: {kind}"),
     };
