@@ -1,19 +1,19 @@
 //! One admin connection: a request at a time, JSON in the same frames.
 
+mod whole;
+
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use keygate_protocol::admin::{Backup, ImportChunk, NoFields};
+use keygate_protocol::admin::{ImportChunk, NoFields};
 use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
@@ -266,57 +266,6 @@ impl Connection {
             }
             after = next;
         }
-    }
-
-    /// What concerns every tenant. Its frames are made on a thread that may wait for the disk, one
-    /// ahead of the reader, who sets the pace.
-    async fn whole_store(&mut self, opcode: Opcode, request: &Request) -> Go {
-        let header = request.header;
-        let backup = match opcode {
-            Opcode::Backup if request.payload.is_empty() => Ok(Some(Backup::default())),
-            Opcode::Backup => parse(&request.payload).map(Some),
-            _ => parse_none(&request.payload).map(|_| None),
-        };
-        let backup = match backup {
-            Ok(backup) => backup,
-            Err(error) => {
-                self.error(header, error.code, &error.message);
-                return Go::On;
-            }
-        };
-        let (admin, caller) = (Arc::clone(&self.shared.admin), self.caller.clone());
-        let (frames, mut made) = mpsc::channel(1);
-        let work = tokio::task::spawn_blocking(move || {
-            let mut each = |json, more| match frames.blocking_send((json, more)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            };
-            match backup {
-                Some(backup) => admin.backup(&caller, backup, &mut each),
-                None => admin.verify(&caller, &mut each),
-            }
-        });
-        let stop = self.shared.stop.clone();
-        loop {
-            // A stop waits for no walk over everything; it changes nothing that could be torn.
-            let Some(frame) = stop.run_until_cancelled(made.recv()).await else {
-                self.error(header, ErrorCode::Stopping, "keygate is stopping; this is not whole");
-                return Go::Close;
-            };
-            let Some((json, more)) = frame else { break };
-            self.put_json(header, &json, more);
-            if self.flush().await.is_err() {
-                return Go::Close;
-            }
-        }
-        match work.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.error(header, error.code, &error.message),
-            Err(_) => {
-                self.error(header, ErrorCode::Internal, "it failed inside; the log says where");
-            }
-        }
-        Go::On
     }
 
     /// Takes one frame of an import. Its stream is answered once: after its last frame, or as soon

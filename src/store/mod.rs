@@ -47,6 +47,7 @@ pub use draft::Draft;
 pub use engine::{StoreEngine, StoreOptions, found_in, open, open_existing};
 pub use error::StoreError;
 pub use keys::{Filter, Keys, Page};
+use latch::Latch;
 pub use memory::MemoryStore;
 pub use swap::{Compacted, compact};
 pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
@@ -198,6 +199,13 @@ fn check_batch(ops: &[Op]) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Whether there is anything to write. Refuses what no batch may be, and all once the latch is shut.
+fn admits(latch: &Latch, ops: &[Op]) -> Result<bool, StoreError> {
+    check_batch(ops)?;
+    latch.check()?;
+    Ok(!ops.is_empty())
 }
 
 /// The first key after every key that begins with `prefix`; `None` where there is none.

@@ -32,7 +32,7 @@ use redb::{Database, Durability, Error, ReadOnlyTable, ReadableDatabase, TableDe
 use super::caught::caught;
 use super::dir::DataDir;
 use super::latch::Latch;
-use super::{EachRow, Op, Store, StoreError, check_batch, scan_range};
+use super::{EachRow, Op, Store, StoreError, admits, scan_range};
 
 /// The file of everything.
 pub(super) const FILE: &str = "keys.redb";
@@ -160,9 +160,7 @@ impl Store for RedbStore {
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
-        check_batch(ops)?;
-        self.latch.check()?;
-        if ops.is_empty() {
+        if !admits(&self.latch, ops)? {
             return Ok(());
         }
         self.latch.guard(self.write(ops))

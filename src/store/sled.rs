@@ -51,9 +51,7 @@ use super::caught::caught;
 use super::dir::{DataDir, sync_path};
 use super::latch::Latch;
 use super::overflow::{self, Head};
-use super::{
-    EachRow, KEY_BYTES_MAX, Op, RESERVED_PREFIX, Store, StoreError, check_batch, scan_range,
-};
+use super::{EachRow, KEY_BYTES_MAX, Op, RESERVED_PREFIX, Store, StoreError, admits, scan_range};
 
 /// The log.
 pub(super) const FILE: &str = "db";
@@ -316,9 +314,7 @@ impl Store for SledStore {
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
-        check_batch(ops)?;
-        self.latch.check()?;
-        if ops.is_empty() {
+        if !admits(&self.latch, ops)? {
             return Ok(());
         }
         let long =
