@@ -35,7 +35,8 @@ impl Bench {
             let writes = (0..50).flat_map(|_| bench.insert()).collect();
             bench.committer.commit(writes, false).expect("a commit");
         }
-        bench.committer.commit(bench.insert(), true).expect("a commit");
+        let last = bench.insert();
+        bench.committer.commit(last, true).expect("a commit");
         bench
     }
 
