@@ -104,7 +104,7 @@ fn look_at_data(
     match report {
         Ok(report) => (Some(report), on_disk),
         Err(error) => {
-            let mend = "see the message; `keygate verify` asks for nothing else";
+            let mend = "mend what it says, then `keygate verify`";
             found.push(Finding::wrong("data", error.to_string(), mend));
             (None, on_disk)
         }

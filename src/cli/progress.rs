@@ -16,20 +16,25 @@ impl Rows {
         if !std::io::stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} rows {eta}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self(ProgressBar::new(0).with_style(style).with_message(doing))
+        // Until somebody knows how many there are.
+        let style = ProgressStyle::with_template("{msg} {pos} rows {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        Self(ProgressBar::no_length().with_style(style).with_message(doing))
     }
 
     /// As the daemon tells it.
     pub(super) fn at(&self, progress: &Progress) {
+        if self.0.length().is_none() {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} rows {eta}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.0.set_style(style);
+        }
         self.0.set_length(progress.rows_estimate);
         self.0.set_position(progress.rows);
     }
 
     /// As it is seen here, where nobody knows how many there are.
     pub(super) fn walked(&self, walked: Walked) {
-        self.0.set_length(self.0.length().unwrap_or(0).max(walked.rows));
         self.0.set_position(walked.rows);
     }
 }

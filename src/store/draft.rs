@@ -26,10 +26,18 @@ impl Draft {
     /// [`StoreError::Exists`]; [`StoreError::InUse`] while another process makes the same one;
     /// [`StoreError::Io`].
     pub fn begin(target: &Path, over_empty: bool) -> Result<Self, StoreError> {
+        // So that `.` has a name too. A path that ends in `..` is refused: it is there.
+        let target = std::path::absolute(target)
+            .map_err(|error| StoreError::io("look at", target, error))?;
+        let target = target.as_path();
         let may_be_made = match target.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
             Err(error) => return Err(StoreError::io("look at", target, error)),
-            Ok(_) => over_empty && target.read_dir().is_ok_and(|mut names| names.next().is_none()),
+            Ok(_) => {
+                over_empty
+                    && target.file_name().is_some()
+                    && target.read_dir().is_ok_and(|mut names| names.next().is_none())
+            }
         };
         if !may_be_made {
             return Err(StoreError::Exists { dir: target.to_owned() });

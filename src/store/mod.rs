@@ -23,6 +23,7 @@ mod draft;
 mod engine;
 pub mod envelope;
 mod error;
+mod held_file;
 pub mod keys;
 mod latch;
 pub mod layout;

@@ -12,8 +12,9 @@
 //!   `UNSYNCED_BYTES_MAX` makes durable what came before it, which a crash may then keep.
 //! * **It panics** on some states that it takes to be impossible, in builds for tests on more of
 //!   them. Every call is caught; the panic becomes an error and trips the latch.
-//! * **After a failed write it refuses further ones** (`PreviousIo`), as our latch does; and dropping
-//!   it would write once more, so a latched database is leaked, not dropped.
+//! * **After a failed write it refuses reads too**, of pages that are not in its cache. So the file is
+//!   ours (`held_file.rs`): redb does not hear of the failure, our latch does, and whoever asked for
+//!   the write. Dropping the database would write once more: a latched one is leaked.
 //! * **After a crash, opening walks the whole file**, to find which pages are in use: about two
 //!   seconds for a million keys. After a clean stop it does not.
 //! * Its checksums find torn pages of the last commit when it is opened after a crash. What a disk
@@ -23,14 +24,21 @@
 //!
 //! `keys.redb` everything, in one table · `LOCK` ours.
 
+use std::fs::OpenOptions;
+use std::io;
 use std::ops::{Bound, ControlFlow};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use redb::{Database, Durability, Error, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use redb::{
+    Database, Durability, Error, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition,
+};
 
 use super::caught::caught;
 use super::dir::DataDir;
+use super::held_file::HeldFile;
 use super::latch::Latch;
 use super::{EachRow, Op, Store, StoreError, admits, scan_range};
 
@@ -48,6 +56,7 @@ pub(super) struct RedbStore {
     /// `None` only while this is dropped.
     db: Option<Database>,
     path: PathBuf,
+    file: Arc<HeldFile>,
     /// Bytes applied since the last sync. One thread writes, so what stands here is exact for it.
     unsynced: AtomicUsize,
     latch: Latch,
@@ -63,8 +72,14 @@ impl RedbStore {
     pub(super) fn open(dir: DataDir, cache_bytes: u64) -> Result<Self, StoreError> {
         let path = dir.path().join(FILE);
         let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
-        let db = caught("open the data", || {
-            let opened = Database::builder().set_cache_size(cache_bytes).create(&path);
+        let latch = Latch::default();
+        let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).to_owned();
+        let handle = options.open(&path).map_err(|error| StoreError::io("open", &path, error))?;
+        let file = Arc::new(HeldFile::new(handle, path.clone(), latch.clone()));
+        let opened = caught("open the data", || {
+            let backend = Backend(Arc::clone(&file));
+            let mut builder = Database::builder();
+            let opened = builder.set_cache_size(cache_bytes).create_with_backend(backend);
             let db = opened.map_err(|error| from_redb("open", &path, error))?;
             // A read finds no table where nothing was ever written.
             let made = || -> Result<(), Error> {
@@ -76,10 +91,11 @@ impl RedbStore {
                 made().map_err(|error| from_redb("write", &path, error))?;
             }
             Ok(db)
-        })?;
+        });
+        let db = file.guard(opened)?;
         dir.settle(is_ours)?;
         let unsynced = AtomicUsize::new(0);
-        Ok(Self { db: Some(db), path, unsynced, latch: Latch::default(), _dir: dir })
+        Ok(Self { db: Some(db), path, file, unsynced, latch, _dir: dir })
     }
 
     /// Runs one call of redb's. A panic in it becomes an error and trips the latch.
@@ -99,11 +115,12 @@ impl RedbStore {
 
     /// Makes durable what was applied.
     fn persist(&self) -> Result<(), StoreError> {
-        self.guarded("sync", |db| {
+        let synced = self.guarded("sync", |db| {
             let mut write = db.begin_write()?;
             write.set_durability(Durability::Immediate)?;
             Ok(write.commit()?)
-        })?;
+        });
+        self.file.guard(synced)?;
         self.unsynced.store(0, Relaxed);
         Ok(())
     }
@@ -113,7 +130,7 @@ impl RedbStore {
         if self.unsynced.load(Relaxed) > UNSYNCED_BYTES_MAX {
             self.persist()?;
         }
-        self.guarded("write", |db| {
+        let written = self.guarded("write", |db| {
             let mut write = db.begin_write()?;
             write.set_durability(Durability::None)?;
             {
@@ -130,7 +147,8 @@ impl RedbStore {
                 }
             }
             Ok(write.commit()?)
-        })?;
+        });
+        self.file.guard(written)?;
         // At least one, so that a sync after it is one.
         self.unsynced.fetch_add(bytes.max(1), Relaxed);
         Ok(())
@@ -194,6 +212,35 @@ impl Drop for RedbStore {
             // The drop would write once more.
             std::mem::forget(db);
         }
+    }
+}
+
+/// The file as redb asks for it. It takes no lock of its own: the directory's is ours.
+#[derive(Debug)]
+struct Backend(Arc<HeldFile>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data);
+        Ok(())
     }
 }
 

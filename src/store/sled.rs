@@ -12,6 +12,8 @@
 //!   of the failure. `flush_async` is not used: it can deadlock (#1308).
 //! * **An I/O error stays.** A failed write of the log sets an error inside sled that fails every
 //!   later write and flush until the process ends. Our latch says the same, with the cause.
+//!   Reads of pages that are not in its cache fail too: what a latched sled still shows is what it
+//!   has in memory. (With redb all of it can be read; see `held_file.rs`.)
 //! * **A flush may miss that error and wait for ever**: one of the two places that set it does not
 //!   wake who waits (`Log::exit_reservation`). A thread of ours looks for the error four times a
 //!   second; it trips the latch and calls `flush()` once more, which does wake them.

@@ -14,10 +14,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
 use super::copy::{Walked, compare, copy_all};
 use super::dir::{self, DataDir, LOCK_FILE, sync_path};
 use super::engine::{StoreEngine, StoreOptions, claim_existing, open_claimed};
+use super::{Store, StoreError};
 
 const PART: &str = "swap.part";
 const DONE: &str = "swap.done";
@@ -50,17 +50,32 @@ pub fn compact(
     let (engine, claimed) = claim_existing(dir)?;
     let old = open_claimed(engine, claimed.clone(), options)?;
     let bytes_before = old.bytes_on_disk()?;
-    let part = part_of(&claimed);
-    let new = open_claimed(engine, DataDir::claim(&part)?, options)?;
-    let copied = copy_all(&*old, &*new, &mut each)?;
-    // Closed and opened again: what is compared is what a start would find.
-    drop(new);
-    let new = open_claimed(engine, DataDir::claim(&part)?, options)?;
-    compare(&*old, &*new, &part, &mut each)?;
-    drop((old, new));
+    let copied = copy_beside(&*old, engine, &claimed, options, &mut each).inspect_err(|_| {
+        // Not left for the next start, on a disk that may be full.
+        let _ = remove(&part_of(&claimed));
+    })?;
+    drop(old);
     commit(&claimed)?;
     let new = open_claimed(engine, claimed, options)?;
     Ok(Compacted { engine, copied, bytes_before, bytes_after: new.bytes_on_disk()? })
+}
+
+/// Makes the new store and shows that it holds what the old one does.
+fn copy_beside(
+    old: &dyn Store,
+    engine: StoreEngine,
+    dir: &DataDir,
+    options: &StoreOptions,
+    each: &mut impl FnMut(Walked),
+) -> Result<Walked, StoreError> {
+    let part = part_of(dir);
+    let new = open_claimed(engine, DataDir::claim(&part)?, options)?;
+    let copied = copy_all(old, &*new, &mut *each)?;
+    // Closed and opened again: what is compared is what a start would find.
+    drop(new);
+    let new = open_claimed(engine, DataDir::claim(&part)?, options)?;
+    compare(old, &*new, &part, each)?;
+    Ok(copied)
 }
 
 /// Where the new store is made.
@@ -92,7 +107,11 @@ fn commit(dir: &DataDir) -> Result<(), StoreError> {
 pub(super) fn settle(dir: &DataDir) -> Result<(), StoreError> {
     remove(&part_of(dir))?;
     let done = dir.path().join(DONE);
-    if is_begun(dir.path()) { finish(dir, &done) } else { Ok(()) }
+    if !is_begun(dir.path()) {
+        return Ok(());
+    }
+    tracing::warn!("a compaction was cut short when it was whole; its store takes its place");
+    finish(dir, &done)
 }
 
 /// Moves a store that is the data to its place. Cut short anywhere, it goes on where it was.
