@@ -360,7 +360,16 @@ impl Shared {
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
         let mut taps = self.taps.lock();
         let applied = self.store.apply(ops);
-        taps.record(ops, applied.is_ok());
+        // Refused, it has not touched a row.
+        let refused = matches!(
+            applied,
+            Err(StoreError::Latched { .. }
+                | StoreError::BatchTooLarge { .. }
+                | StoreError::RowSize { .. })
+        );
+        if !refused {
+            taps.record(ops, applied.is_ok());
+        }
         applied
     }
 
