@@ -25,11 +25,11 @@
 //!    nothing of the daemon.
 //! 9. [`cli`]: one file per command.
 //!
-//! Beside them stand [`config`], parsed once, and [`clock`], the only file of the daemon that reads
-//! time.
+//! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, and
+//! [`clock`], the only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → engine → {limit, usage, key}; server, admin,
-//! engine and client → `keygate_protocol`; admin and server → store through its trait.
+//! engine and client → `keygate_protocol`; admin and server → store through its trait; config → key.
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;

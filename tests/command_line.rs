@@ -489,9 +489,8 @@ fn no_secret_reaches_a_log_or_standard_error() {
     assert!(log.contains("a key was created"), "the log was looked at: {log}");
 }
 
-#[test]
-fn the_demonstration_prints_three_commands_that_work_and_leaves_nothing() {
-    let home = Home::new();
+/// The demonstration, and what it has printed.
+fn demonstrate(home: &Home) -> (Daemon, Vec<String>) {
     std::fs::create_dir(home.path("scratch")).expect("a directory");
     // No socket of this home: the demonstration makes its own.
     let mut command = Command::new(support::BINARY);
@@ -509,6 +508,13 @@ fn the_demonstration_prints_three_commands_that_work_and_leaves_nothing() {
             break;
         }
     }
+    (daemon, greeting)
+}
+
+#[test]
+fn the_demonstration_prints_three_commands_that_work_and_leaves_nothing() {
+    let home = Home::new();
+    let (mut daemon, greeting) = demonstrate(&home);
     let commands: Vec<_> = greeting.iter().filter(|line| line.contains(support::BINARY)).collect();
     assert_eq!(commands.len(), 3, "{greeting:#?}");
     for (line, words) in commands.iter().zip(["VALID", "counted", "reported requests      1"]) {
@@ -523,4 +529,14 @@ fn the_demonstration_prints_three_commands_that_work_and_leaves_nothing() {
     let left: Vec<_> = std::fs::read_dir(home.path("scratch")).expect("listed").collect();
     assert!(left.is_empty(), "{left:?}");
     assert!(!home.data().exists(), "it has a directory of its own");
+}
+
+#[test]
+fn the_demonstration_ends_with_its_terminal() {
+    let home = Home::new();
+    let (mut daemon, _) = demonstrate(&home);
+    daemon.signal(Signal::HUP);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    let left: Vec<_> = std::fs::read_dir(home.path("scratch")).expect("listed").collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -108,7 +108,12 @@ fn change(client: &mut Client, key: &mut Held, way: u64) -> bool {
         }
         0 | 1 => {
             let status = "REVOKED".to_owned();
-            let set = acknowledged(client.set_status(&KeySetStatus { id, status, reason: None }));
+            let set = acknowledged(client.set_status(&KeySetStatus {
+                id,
+                status,
+                reason_code: None,
+                reason: None,
+            }));
             key.becomes(VerdictCode::Revoked, set.is_some());
             set.is_some()
         }

@@ -35,7 +35,7 @@ const ARROWS: &[Row] = &[
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
     Row { module: "store",  may: &["usage", "key"], protocol: false, pure: false },
-    Row { module: "config", may: &["store::StoreEngine"], protocol: true, pure: false },
+    Row { module: "config", may: &["key", "store::StoreEngine"], protocol: true, pure: false },
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "usage",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "key",    may: &["clock::Now"], protocol: true, pure: true },

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use keygate::config::Config;
-use keygate::key::KeyRecord;
+use keygate::config::change::LIVE;
+use keygate::config::{BOUNDS, Config};
 use keygate::key::record::Class;
+use keygate::key::{KeyRecord, Pepper, RecordInput};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -58,7 +59,7 @@ fn every_setting_is_listed_with_its_default() {
     assert_eq!(format!("{listed:?}"), format!("{:?}", Config::default()));
 
     // What is not listed would have its default too, so the names are counted.
-    let source = read("src/config.rs");
+    let source = read("src/config/mod.rs");
     let fields = source.lines().filter_map(|line| line.strip_prefix("    pub "));
     let fields = fields.filter_map(|line| line.strip_suffix(',')?.split_once(": "));
     let sections = ["limits", "store", "keys"];
@@ -69,6 +70,60 @@ fn every_setting_is_listed_with_its_default() {
         assert!(listed, "README's table lacks {name}");
     }
     assert_eq!(settings.len(), names.len());
+}
+
+/// README's blocks of TOML.
+fn toml_blocks(readme: &str) -> impl Iterator<Item = &str> {
+    readme.split("```toml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0))
+}
+
+#[test]
+fn the_configurations_are_good_and_one_takes_the_example_record() {
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("keygate.toml");
+    let readme = read("README.md");
+    let read_as_config = |block: &str| {
+        fs::write(&file, block).expect("written");
+        Config::from_file(&file).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let configs: Vec<Config> = toml_blocks(&readme).map(read_as_config).collect();
+    let example: serde_json::Value =
+        serde_json::from_str(&read("tests/data/api_key.example.json")).expect("JSON");
+    let input = RecordInput::from_value(example["api_keys"][0].clone()).expect("a record");
+    let record = input.import(&Pepper::new(&[1; 32])).expect("a good one");
+    let takes = |config: &Config| config.rules().check(&record).is_ok();
+    assert!(configs.len() > 1 && configs.iter().any(takes));
+    assert!(!takes(&Config::default()), "without them it is refused");
+}
+
+#[test]
+fn what_a_reload_applies_is_listed_and_nothing_else() {
+    let section = section(&read("README.md"), "### Reload");
+    let line = section.lines().find(|line| line.starts_with("- Applied while")).expect("a line");
+    let listed = quoted(line);
+    assert_eq!(listed, LIVE.iter().map(|name| (*name).to_owned()).collect());
+}
+
+/// A number as README writes it: `1,048,576`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let commas = |(at, digit): (usize, char)| {
+        let comma = at > 0 && (digits.len() - at).is_multiple_of(3);
+        comma.then_some(',').into_iter().chain([digit])
+    };
+    digits.chars().enumerate().flat_map(commas).collect()
+}
+
+#[test]
+fn every_number_is_listed_with_its_unit_and_its_bounds() {
+    let section = section(&read("README.md"), "## Configuration");
+    for bound in BOUNDS {
+        let begin = format!("| `{}` |", bound.name);
+        let row = section.lines().find(|line| line.starts_with(&begin)).expect(bound.name);
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let range = format!("{} to {}", grouped(bound.min), grouped(bound.max));
+        assert_eq!((cells[3], cells[4]), (bound.unit, range.as_str()), "{}", bound.name);
+    }
 }
 
 /// The names that clap lists under "Commands:".

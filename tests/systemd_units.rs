@@ -58,6 +58,14 @@ fn a_mistake_in_a_unit_is_noticed() {
     }
 }
 
+/// A reload that was refused must fail where the operator sees it.
+#[test]
+fn a_reload_is_a_command_whose_exit_code_counts() {
+    let text = fs::read_to_string(units().join("keygate.service")).expect("the unit can be read");
+    let reload = text.lines().find_map(|line| line.strip_prefix("ExecReload="));
+    assert_eq!(reload, Some("/usr/bin/keygate reload"));
+}
+
 /// Two sockets, two rights: what the daemon relies on when it inherits them.
 #[test]
 fn each_socket_has_its_name_and_its_mode() {

@@ -19,6 +19,9 @@ pub const LIST_PAGE_MAX: u32 = 1000;
 pub struct KeyRef {
     /// The key's id, in decimal.
     pub id: String,
+    /// Answer for a deleted key too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 /// `KeyCreate`.
@@ -112,6 +115,9 @@ pub struct KeyRotated {
     pub token: String,
     /// When the old token ends, RFC 3339.
     pub old_token_ends_at: String,
+    /// What the operator should know of this key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }
 
 /// `KeySetStatus`.
@@ -122,7 +128,11 @@ pub struct KeySetStatus {
     pub id: String,
     /// The new status, such as `SUSPENDED` or `STATUS_SUSPENDED`.
     pub status: String,
-    /// Why, for the record.
+    /// Why, for programs: `key_compromise`, `superseded`, `affiliation_changed`,
+    /// `privilege_withdrawn`, or `other`, which needs `reason` beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
+    /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -138,7 +148,23 @@ pub struct KeyDelete {
     pub purge: bool,
 }
 
-/// The reply to `KeyUpdate`, `KeySetStatus` and `KeyDelete`.
+/// `KeyRestore`: a deleted key is there again, with its tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRestore {
+    /// The key's id, in decimal.
+    pub id: String,
+}
+
+/// `KeyReview`: the key's security was reviewed now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyReview {
+    /// The key's id, in decimal.
+    pub id: String,
+}
+
+/// The reply to `KeyUpdate`, `KeySetStatus`, `KeyDelete`, `KeyRestore` and `KeyReview`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyChanged {
     /// The record after the change.
@@ -242,7 +268,7 @@ pub struct KeyUsage {
     pub recent_errors: Vec<RecentError>,
 }
 
-/// A request without members: `Export`, `Stats`, `Health`, `Verify`.
+/// A request without members: `Export`, `Stats`, `Health`, `Reload`, `Verify`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoFields {}
@@ -270,4 +296,21 @@ pub struct Health {
     pub writable: bool,
     /// One line for each thing that is not well.
     pub reasons: Vec<String>,
+}
+
+/// Most changes that one [`Reloaded`] names.
+pub const CHANGES_MAX: usize = 1000;
+
+/// The reply to `Reload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Settings that have another value now.
+    pub settings_changed: u64,
+    /// A line for each, the first 1,000.
+    pub changes: Vec<String>,
+    /// Keys whose limits were compiled anew, because their tier has changed.
+    pub keys_changed: u64,
+    /// What the operator should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
 }

@@ -81,6 +81,12 @@ opcodes! {
     Stats = 0x4A, admin;
     /// Whether the daemon can do its work.
     Health = 0x4B, admin;
+    /// Take a soft delete back.
+    KeyRestore = 0x4C, admin;
+    /// Note that a key's security was reviewed.
+    KeyReview = 0x4D, admin;
+    /// Read the configuration again and apply it, as a whole or not at all.
+    Reload = 0x60, admin;
     /// The whole store, streamed out as it is at the stream's end.
     Backup = 0x61, admin;
     /// Every row judged; progress streamed out, then the report.

@@ -36,6 +36,16 @@ impl AdminError {
         )
     }
 
+    pub(super) fn deleted(id: u64) -> Self {
+        Self::new(
+            ErrorCode::NotFound,
+            format!(
+                "key {id} is deleted; `keygate key get {id} --deleted` shows it, `keygate key \
+                 restore {id}` brings it back"
+            ),
+        )
+    }
+
     pub(super) fn stopping() -> Self {
         Self::new(ErrorCode::Internal, "the daemon is stopping; look again once it is back")
     }

@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::keys::notices;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, blocking};
-use crate::key::{FieldError, KeyRecord, RecordInput, Time};
+use crate::key::{FieldError, KeyRecord, RecordInput, Rules, Time};
 use crate::store::{CommitError, KeyWrite, Write, WriteError, plan};
 
 /// Problems and notices that a report carries.
@@ -30,6 +30,8 @@ pub struct Import {
     admin: Arc<Admin>,
     caller: Caller,
     number: u64,
+    /// Those of its beginning: no reload comes between, for it waits for the import's end.
+    rules: Arc<Rules>,
     skip_bad: bool,
     /// Records seen so far.
     seen: u64,
@@ -54,7 +56,10 @@ impl Import {
         skip_bad: bool,
     ) -> Result<Self, AdminError> {
         let only_one = Arc::clone(&admin.importing).try_lock_owned().map_err(|_| {
-            AdminError::new(ErrorCode::Busy, "another import is under way; wait for its end")
+            AdminError::new(
+                ErrorCode::Busy,
+                "another import or a reload is under way; wait for its end",
+            )
         })?;
         let of_reader = Arc::clone(&admin);
         let number = blocking(move || {
@@ -68,10 +73,12 @@ impl Import {
         let number = number.await.ok_or_else(AdminError::stopping)??;
         admin.pending_import.store(number, Ordering::Release);
         admin.commit(vec![Write::BeginImport { number }]).await?;
+        let rules = admin.engine.rules();
         Ok(Self {
             admin,
             caller,
             number,
+            rules,
             skip_bad,
             seen: 0,
             ids: Vec::new(),
@@ -136,6 +143,7 @@ impl Import {
         self.caller
             .check_owns(&record)
             .map_err(|error| FieldError { field: None, reason: error.message })?;
+        self.rules.check(&record)?;
         record.import = self.number;
         record.foreign_token = true;
         record.previous_foreign_token = record.previous_key_hash.is_some();
@@ -201,7 +209,7 @@ impl Import {
         self.unenforced += u64::from(!record.not_enforced_yet().is_empty());
         // The fields are named for a few; a line for each of a million helps nobody.
         if self.report.notices.len() < 10 {
-            let lines = notices(record);
+            let lines = notices(record, &self.rules);
             let of_key = |line| format!("key {}: {line}", record.id);
             self.report.notices.extend(lines.into_iter().map(of_key));
         }

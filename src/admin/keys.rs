@@ -1,15 +1,15 @@
-//! The life of one key: create, get, update, rotate, status, delete.
+//! One key: create, get, update. What becomes of it later is in `life.rs`.
 
 use keygate_protocol::admin as wire;
 
+use tokio::sync::MutexGuard;
+
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
-use crate::key::{KeyRecord, RecordInput, Status, Time, id};
+use crate::key::{KeyRecord, RecordInput, Rules, Time, id};
 use crate::store::{KeyWrite, Write};
 
 /// Attempts at an id that nobody has; a second is needed about never.
 const ID_ATTEMPTS: usize = 8;
-/// Longest reason for a rotation or a change of status.
-const REASON_BYTES_MAX: usize = 256;
 
 impl Admin {
     /// Makes a key; the only time its token is seen.
@@ -28,7 +28,9 @@ impl Admin {
         }
         let (mut record, passed_over) = input.create(pepper)?;
         caller.check_owns(&record)?;
-        let mut notices = notices(&record);
+        let gate = self.gate().await;
+        gate.rules.check(&record)?;
+        let mut notices = notices(&record, &gate.rules);
         if !passed_over.is_empty() {
             notices.push(format!(
                 "keygate sets these itself, so they were left out: {}; `keygate import` keeps them",
@@ -79,8 +81,7 @@ impl Admin {
         caller: &Caller,
         request: wire::KeyRef,
     ) -> Result<serde_json::Value, AdminError> {
-        let record = self.record(caller, key_id(&request.id)?).await?;
-        Ok(self.json(&record))
+        Ok(self.json(&self.named(caller, &request).await?))
     }
 
     /// Changes fields of a record.
@@ -95,8 +96,11 @@ impl Admin {
         let id = key_id(&request.id)?;
         let input = RecordInput::from_value(request.set)?;
         let expected = request.expected_revision;
+        let moves_expiry = input.names("expires_at");
+        let mut renewed = false;
+        let gate = self.gate().await;
         let record = self
-            .change(caller, id, |before| {
+            .change(caller, id, |before, now| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(format!(
                         "key {id} has revision {}, not {expected}: somebody changed it meanwhile; \
@@ -104,123 +108,44 @@ impl Admin {
                         before.revision
                     )));
                 }
-                Ok(input.update(before, self.engine.pepper())?)
-            })
-            .await?;
-        tracing::info!(key = id, revision = record.revision, "a key was updated");
-        Ok(self.changed(&record))
-    }
-
-    /// A new token for a key; the old one goes on for the grace, but never past the key's expiry.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`; `CONFLICT` for a revoked key; `INVALID` for too long a reason.
-    pub async fn rotate(
-        &self,
-        caller: &Caller,
-        request: wire::KeyRotate,
-    ) -> Result<wire::KeyRotated, AdminError> {
-        let id = key_id(&request.id)?;
-        let reason = reason(request.reason)?;
-        let grace_ms = request.grace_ms.unwrap_or(self.rotation_grace_ms);
-        let now = self.time();
-        let grace_us = i64::try_from(grace_ms.saturating_mul(1000)).unwrap_or(i64::MAX);
-        // The end of the year 9999 is as late as a record can say.
-        let latest_us = 253_402_300_799_000_000;
-        let ends_us = now.micros_up().saturating_add(grace_us).min(latest_us);
-        let mut token = None;
-        let record = self
-            .change(caller, id, |before| {
-                before.status.may_become(Status::Active).map_err(|_| {
-                    AdminError::conflict(format!("key {id} is REVOKED, which is final"))
-                })?;
-                let ends_at = Time::from_micros(ends_us);
-                let ends_at = before.expires_at.map_or(ends_at, |expires| expires.min(ends_at));
-                let fresh = random::token(self.engine.prefixes(), before.is_test_key)?;
-                let after = rotated(before, &fresh, self, now, ends_at, &reason);
-                token = Some(fresh);
+                let mut after = input.update(before, self.engine.pepper())?;
+                gate.rules.check(&after)?;
+                renewed = moves_expiry && after.renew(now);
                 Ok(after)
             })
             .await?;
-        tracing::info!(key = id, "a key was rotated");
-        let ends_at = record.previous_key_ends_at.unwrap_or(now);
-        Ok(wire::KeyRotated {
-            key: self.json(&record),
-            token: token.map(|token| token.to_string()).unwrap_or_default(),
-            old_token_ends_at: ends_at.to_string(),
-        })
-    }
-
-    /// Suspends, resumes, revokes, or puts a key into another state.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`; `INVALID` for what is no status; `CONFLICT` for one that may not follow.
-    pub async fn set_status(
-        &self,
-        caller: &Caller,
-        request: wire::KeySetStatus,
-    ) -> Result<wire::KeyChanged, AdminError> {
-        let id = key_id(&request.id)?;
-        let status = Status::parse(&request.status)
-            .map_err(|error| AdminError::invalid(error.to_string()))?;
-        let reason = reason(request.reason)?;
-        let record = self
-            .change(caller, id, |before| {
-                before
-                    .status
-                    .may_become(status)
-                    .map_err(|error| AdminError::conflict(error.to_string()))?;
-                Ok(KeyRecord { status, status_reason: reason, ..before.clone() })
-            })
-            .await?;
-        tracing::info!(key = id, status = status.name(), "a key's status was set");
-        Ok(self.changed(&record))
-    }
-
-    /// Deletes a key softly: its tokens become unknown. Or removes it, for good.
-    ///
-    /// # Errors
-    /// `NOT_FOUND`.
-    pub async fn delete(
-        &self,
-        caller: &Caller,
-        request: wire::KeyDelete,
-    ) -> Result<wire::KeyChanged, AdminError> {
-        let id = key_id(&request.id)?;
-        if request.purge {
-            return self.purge(caller, id).await;
+        tracing::info!(key = id, revision = record.revision, "a key was updated");
+        let mut changed = self.changed(&record);
+        if renewed {
+            changed.notices.push("the key was EXPIRED and is ACTIVE again".to_owned());
         }
-        let now = self.time();
-        let record = self
-            .change(caller, id, |before| Ok(KeyRecord { deleted_at: Some(now), ..before.clone() }))
-            .await?;
-        tracing::info!(key = id, "a key was deleted");
-        Ok(self.changed(&record))
+        Ok(changed)
     }
 
-    async fn purge(&self, caller: &Caller, id: u64) -> Result<wire::KeyChanged, AdminError> {
-        let _lock = self.lock(id).await;
-        let record = self.stored(caller, id).await?.ok_or_else(|| AdminError::not_found(id))?;
-        let last = self.json(&record);
-        let write = KeyWrite::Remove { id, revision: record.revision };
-        self.commit(vec![Write::Key(write)]).await?;
-        self.engine.remove(id);
-        tracing::info!(key = id, "a key was purged");
-        Ok(wire::KeyChanged { key: last, notices: Vec::new() })
-    }
-
-    /// Reads, changes, writes and publishes one record, under its lock.
-    async fn change(
+    /// Reads, changes, writes and publishes one record, under its lock. The change is told at which
+    /// instant it happens.
+    pub(super) async fn change(
         &self,
         caller: &Caller,
         id: u64,
-        change: impl FnOnce(&KeyRecord) -> Result<KeyRecord, AdminError>,
+        change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
     ) -> Result<KeyRecord, AdminError> {
-        let _lock = self.lock(id).await;
+        let lock = self.lock(id).await;
         let before = self.record(caller, id).await?;
-        let mut after = change(&before)?;
+        let now = self.time();
+        let after = KeyRecord { updated_at: Some(now), ..change(&before, now)? };
+        self.replace(caller, &before, after, &lock).await
+    }
+
+    /// Writes and publishes the next revision of a record, whose lock is held.
+    pub(super) async fn replace(
+        &self,
+        caller: &Caller,
+        before: &KeyRecord,
+        mut after: KeyRecord,
+        _lock: &MutexGuard<'_, ()>,
+    ) -> Result<KeyRecord, AdminError> {
         after.revision = before.revision + 1;
-        after.updated_at = Some(self.time());
         caller.check_owns(&after)?;
         check_size(&after, self)?;
         let write =
@@ -231,7 +156,9 @@ impl Admin {
     }
 
     fn changed(&self, record: &KeyRecord) -> wire::KeyChanged {
-        wire::KeyChanged { key: self.json(record), notices: notices(record) }
+        let mut notices = notices(record, &self.engine.rules());
+        notices.extend(self.present_notices(record));
+        wire::KeyChanged { key: self.json(record), notices }
     }
 }
 
@@ -242,7 +169,7 @@ impl AdminError {
 }
 
 /// What the writer of this record should know.
-pub(super) fn notices(record: &KeyRecord) -> Vec<String> {
+pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
     let mut notices = Vec::new();
     let kept = record.not_enforced_yet();
     if !kept.is_empty() {
@@ -250,6 +177,16 @@ pub(super) fn notices(record: &KeyRecord) -> Vec<String> {
             "this release keeps these fields without enforcing them yet: {}",
             kept.join(", ")
         ));
+    }
+    if let Some(tier) = rules.tiers.get(&record.billing_tier) {
+        let kept = tier.not_enforced_yet();
+        if !kept.is_empty() {
+            notices.push(format!(
+                "this release does not enforce yet what the tier {:?} says of: {}",
+                record.billing_tier,
+                kept.join(", ")
+            ));
+        }
     }
     if record.requests_per_second == Some(0) {
         notices.push(
@@ -260,44 +197,8 @@ pub(super) fn notices(record: &KeyRecord) -> Vec<String> {
     notices
 }
 
-fn rotated(
-    before: &KeyRecord,
-    token: &str,
-    admin: &Admin,
-    now: Time,
-    ends_at: Time,
-    reason: &str,
-) -> KeyRecord {
-    let engine = &admin.engine;
-    KeyRecord {
-        key_hash: Some(engine.pepper().seal_token(token.as_bytes())),
-        key_prefix: engine.prefixes().visible(token),
-        foreign_token: false,
-        previous_key_hash: before.key_hash,
-        previous_key_ends_at: Some(ends_at),
-        // So it is too if it was made under another brand.
-        previous_foreign_token: before.foreign_token
-            || !engine.prefixes().begin(&before.key_prefix),
-        last_rotated_at: Some(now),
-        last_rotation_date: Some(now),
-        last_rotation_reason: reason.to_owned(),
-        ..before.clone()
-    }
-}
-
 pub(super) fn key_id(text: &str) -> Result<u64, AdminError> {
     id::parse(text).map_err(AdminError::invalid)
-}
-
-fn reason(reason: Option<String>) -> Result<String, AdminError> {
-    let reason = reason.unwrap_or_default();
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(AdminError::invalid(format!(
-            "the reason has {} bytes, at most {REASON_BYTES_MAX} are kept",
-            reason.len()
-        )));
-    }
-    Ok(reason)
 }
 
 /// A record must fit a reply frame, however its characters are escaped.

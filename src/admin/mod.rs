@@ -8,8 +8,10 @@ mod caller;
 mod error;
 mod import;
 mod keys;
+mod life;
 mod list;
 mod random;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -19,12 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keygate_protocol::admin as wire;
-use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
 
 pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
-pub use whole::{EachFrame, Source, verify_report};
+pub use life::LifeRules;
+pub use rules::{Applied, Live};
+pub use whole::{EachFrame, Origin, verify_report};
 
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
@@ -50,23 +54,24 @@ pub struct Admin {
     importing: Arc<Mutex<()>>,
     /// The import whose keys are in the store and not there yet for anybody; 0 for none.
     pending_import: AtomicU64,
-    rotation_grace_ms: u64,
+    life_rules: parking_lot::RwLock<LifeRules>,
+    /// See [`rules::Gate`].
+    rules_gate: RwLock<()>,
     started: Now,
     /// What a backup is of; absent where the store lives in memory.
-    source: Option<Source>,
+    origin: Option<Origin>,
     /// Held by a backup or a verification: one at a time.
     whole: Mutex<()>,
 }
 
 impl Admin {
-    /// Operations on this engine and store. `rotation_grace_ms` is how long a rotated-out token
-    /// goes on if the request does not say.
+    /// Operations on this engine and store.
     pub fn new(
         engine: Arc<Engine>,
         keys: Keys,
         committer: Arc<Committer>,
         clock: Arc<dyn Clock>,
-        rotation_grace_ms: u64,
+        life_rules: LifeRules,
     ) -> Self {
         let started = clock.now();
         Self {
@@ -78,17 +83,18 @@ impl Admin {
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),
-            rotation_grace_ms,
+            life_rules: parking_lot::RwLock::new(life_rules),
+            rules_gate: RwLock::default(),
             started,
-            source: None,
+            origin: None,
             whole: Mutex::default(),
         }
     }
 
     /// The same, over a store on disk, which can be backed up.
     #[must_use]
-    pub fn with_source(self, source: Source) -> Self {
-        Self { source: Some(source), ..self }
+    pub fn with_origin(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
     }
 
     /// Figures of the daemon; the server adds its own.
@@ -128,6 +134,7 @@ impl Admin {
                  the log names them; restore them from a backup or an export"
             ));
         }
+        reasons.extend(self.withheld());
         wire::Health { healthy: reasons.is_empty(), writable: latched.is_none(), reasons }
     }
 
@@ -161,8 +168,17 @@ impl Admin {
 
     /// The stored record of a key that the caller may see and that is not deleted.
     async fn record(&self, caller: &Caller, id: u64) -> Result<KeyRecord, AdminError> {
-        let record = self.stored(caller, id).await?;
-        record.filter(|record| record.deleted_at.is_none()).ok_or_else(|| AdminError::not_found(id))
+        let record = self.stored(caller, id).await?.ok_or_else(|| AdminError::not_found(id))?;
+        if record.deleted_at.is_some() { Err(AdminError::deleted(id)) } else { Ok(record) }
+    }
+
+    /// The stored record that a request names: a deleted one only where it asks for such.
+    async fn named(&self, caller: &Caller, key: &wire::KeyRef) -> Result<KeyRecord, AdminError> {
+        let id = keys::key_id(&key.id)?;
+        if key.deleted {
+            return self.stored(caller, id).await?.ok_or_else(|| AdminError::not_found(id));
+        }
+        self.record(caller, id).await
     }
 
     /// Writes and waits until the writes are durable.

@@ -1,37 +1,40 @@
 //! The operations against a store in memory.
 
-use std::ops::ControlFlow;
+mod deletion;
+mod life;
+mod model;
+mod whole;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{
     ImportChunk, KeyCreate, KeyDelete, KeyList, KeyRef, KeySetStatus, KeyUpdate,
 };
-use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Admin, AdminError, Caller, Import, Source};
+use super::{Admin, AdminError, Applied, Caller, Import, LifeRules, Live};
 use crate::clock::ManualClock;
 use crate::engine::{Engine, EngineLimits};
-use crate::key::Pepper;
 use crate::key::token::Prefixes;
-use crate::store::rows::{IDS_SCHEMA, IdChunk};
-use crate::store::{
-    Committer, CommitterOptions, Keys, MemoryStore, Op, Store as _, StoreEngine, VALUE_BYTES_MAX,
-    Write,
+use crate::key::{Allowance, Pepper, Rules};
+use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
+
+const START_US: i64 = 1_800_000_000_000_000;
+const ALL: Caller = Caller::unbound();
+const RULES: LifeRules = LifeRules {
+    rotation_grace_ms: 1000,
+    rotation_grace_max_ms: 60_000,
+    deleted_retention_days: 30,
 };
 
-const ALL: Caller = Caller::unbound();
-
 fn admin() -> Arc<Admin> {
-    Arc::new(admin_over(Arc::new(MemoryStore::new())))
+    admin_over(Arc::new(MemoryStore::new()), Arc::new(ManualClock::new(START_US)))
 }
 
-fn admin_over(store: Arc<MemoryStore>) -> Admin {
+fn admin_over(store: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Arc<Admin> {
     let keys = Keys::open(store).expect("a store");
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
     let limits = EngineLimits {
@@ -41,8 +44,7 @@ fn admin_over(store: Arc<MemoryStore>) -> Admin {
         increment_ids_max: 1000,
     };
     let engine = Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits);
-    let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
-    Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, 1000)
+    Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, RULES))
 }
 
 fn records(records: impl IntoIterator<Item = serde_json::Value>) -> ImportChunk {
@@ -55,7 +57,7 @@ fn record(id: u64) -> serde_json::Value {
 }
 
 fn of(id: u64) -> KeyRef {
-    KeyRef { id: id.to_string() }
+    KeyRef { id: id.to_string(), deleted: false }
 }
 
 fn code<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
@@ -67,7 +69,12 @@ async fn keys_of_an_import_are_not_there_until_it_is_whole() {
     let admin = admin();
     let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     let import = import.take(records([record(1), record(2)])).await.expect("taken");
-    let revoke = KeySetStatus { id: "1".to_owned(), status: "REVOKED".to_owned(), reason: None };
+    let revoke = KeySetStatus {
+        id: "1".to_owned(),
+        status: "REVOKED".to_owned(),
+        reason_code: None,
+        reason: None,
+    };
     let purge = KeyDelete { id: "1".to_owned(), purge: true };
     assert_eq!(code(admin.get(&ALL, of(1)).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.set_status(&ALL, revoke.clone()).await), Some(ErrorCode::NotFound));
@@ -115,7 +122,7 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     let made = admin.create(&ours, create(json!({"name": "a"}))).await.expect("made");
     assert_eq!(made.key["tenant_id"], "ours", "it is its own tenant's if nothing else is said");
     let id = made.key["id"].as_str().expect("an id").to_owned();
-    let key = || KeyRef { id: id.clone() };
+    let key = || KeyRef { id: id.clone(), deleted: false };
     assert_eq!(code(admin.get(&theirs, key()).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.usage(&theirs, key()).await), Some(ErrorCode::NotFound));
     let purge = KeyDelete { id: id.clone(), purge: true };
@@ -139,105 +146,165 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     assert_eq!((report.imported, report.problems.len()), (0, 1), "it is the default tenant's");
 }
 
-fn backup_frames(
-    admin: &Admin,
-    caller: &Caller,
-) -> Result<Vec<keygate_protocol::admin::BackupFrame>, AdminError> {
-    let mut frames = Vec::new();
-    let request = keygate_protocol::admin::Backup::default();
-    admin.backup(caller, request, &mut |json, more| {
-        assert!(json.len() < ADMIN_FRAME_BYTES_MAX as usize, "it fits a frame");
-        assert!(!json.is_empty());
-        frames.push((serde_json::from_slice(&json).expect("a frame"), more));
-        ControlFlow::Continue(())
-    })?;
-    let last = frames.len() - 1;
-    assert!(frames.iter().enumerate().all(|(at, (_, more))| *more == (at < last)));
-    Ok(frames.into_iter().map(|(frame, _)| frame).collect())
-}
-
-fn whole_admin(rows: &[(Vec<u8>, Vec<u8>)]) -> (Arc<MemoryStore>, Admin) {
-    let store = Arc::new(MemoryStore::new());
-    for (key, value) in rows {
-        let put = Op::Put { key: key.clone(), value: value.clone() };
-        store.apply(&[put]).expect("applied");
+fn rules(tiers: &[(&str, u32)], profiles: &[(&str, &[&str])]) -> Live {
+    let allowance = |rate| Allowance { requests_per_second: Some(rate), ..Allowance::default() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Live {
+        rules: Rules {
+            tiers: tiers.iter().map(|(name, rate)| ((*name).into(), allowance(*rate))).collect(),
+            profiles: profiles
+                .iter()
+                .map(|(name, requires)| ((*name).to_owned(), names(requires)))
+                .collect(),
+            ..Rules::default()
+        },
+        life: RULES,
+        deny_rotation_overdue: false,
+        expiry_warning_us: 0,
     }
-    let admin = admin_over(Arc::<MemoryStore>::clone(&store));
-    let source = Source { engine: StoreEngine::Redb, pepper: None };
-    (store, admin.with_source(source))
 }
 
-#[test]
-fn a_backup_has_every_row_whole_whatever_its_length() {
-    let lengths = [0, 1, 256 * 1024, 256 * 1024 + 1, VALUE_BYTES_MAX];
-    let rows = lengths.map(|len| (format!("z{len}").into_bytes(), vec![b'v'; len]));
-    let (store, admin) = whole_admin(&rows);
-    let frames = backup_frames(&admin, &ALL).expect("a backup");
-    assert_eq!(frames[0].engine.as_deref(), Some("redb"));
-    assert!(frames.iter().skip(1).all(|frame| frame.engine.is_none()));
-    let mut copied: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let mut open = false;
-    for row in frames.iter().flat_map(|frame| &frame.rows) {
-        let key = STANDARD.decode(&row.k).expect("base64");
-        let part = STANDARD.decode(row.v.as_ref().expect("nothing is removed")).expect("base64");
-        match copied.last_mut().filter(|_| open) {
-            Some((of, value)) => {
-                assert_eq!(*of, key, "the parts of a value follow each other");
-                value.extend(part);
+async fn create(admin: &Admin, record: serde_json::Value) -> Result<u64, AdminError> {
+    let made = admin.create(&ALL, KeyCreate { record }).await?;
+    Ok(made.key["id"].as_str().and_then(|id| id.parse().ok()).expect("an id"))
+}
+
+#[tokio::test]
+async fn writes_are_held_to_the_rules_and_other_changes_are_not() {
+    let admin = admin();
+    let secure = json!({"name": "a", "billing_tier": "gold", "compliance_standards": ["PCI"]});
+    let refused = create(&admin, secure.clone()).await.expect_err("nothing is configured");
+    assert_eq!(refused.code, ErrorCode::Invalid);
+    assert!(refused.message.contains("billing_tier: there is no tier"), "{refused}");
+    admin.apply(rules(&[("gold", 5)], &[("PCI", &["enforce_https"])])).await.expect("applied");
+    let refused = create(&admin, secure.clone()).await.expect_err("it contradicts its profile");
+    assert!(refused.message.contains("leaves unset: enforce_https"), "{refused}");
+    let mut whole = secure;
+    whole["enforce_https"] = true.into();
+    let id = create(&admin, whole).await.expect("as its profile demands");
+
+    let update = async |set: serde_json::Value| {
+        let update = KeyUpdate { id: id.to_string(), set, expected_revision: None };
+        admin.update(&ALL, update).await
+    };
+    for (set, words) in [
+        (json!({"billing_tier": "silver"}), "no tier \"silver\"; those there are: gold"),
+        (json!({"compliance_standards": ["SOC2"]}), "no profile \"SOC2\""),
+        (json!({"enforce_https": false}), "\"PCI\" demands enforce_https"),
+    ] {
+        let refused = update(set).await.expect_err(words);
+        assert!(refused.message.contains(words), "{refused}");
+    }
+    // The profile demands more than the key has: it cannot be written like that, only stopped.
+    let more = &["enforce_https", "requires_audit_logging"][..];
+    admin.apply(rules(&[("gold", 5)], &[("PCI", more)])).await.expect("applied");
+    assert_eq!(code(update(json!({"name": "b"})).await), Some(ErrorCode::Invalid));
+    let revoke = KeySetStatus {
+        id: id.to_string(),
+        status: "SUSPENDED".to_owned(),
+        reason: None,
+        reason_code: None,
+    };
+    assert_eq!(code(admin.set_status(&ALL, revoke).await), None);
+    let both = json!({"name": "b", "requires_audit_logging": true});
+    assert_eq!(code(update(both).await), None);
+}
+
+#[tokio::test]
+async fn an_import_is_held_to_the_rules_and_no_reload_comes_between() {
+    let admin = admin();
+    admin.apply(rules(&[("gold", 5)], &[])).await.expect("applied");
+    let with = |id, tier: &str| {
+        let mut record = record(id);
+        record["billingTier"] = tier.into();
+        record
+    };
+    let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");
+    let import = import.take(records([with(1, "gold"), with(2, "free")])).await.expect("taken");
+    let reload = admin.apply(rules(&[], &[])).await;
+    assert_eq!(code(reload), Some(ErrorCode::Busy), "the import names a tier");
+    let report = import.finish().await.expect("a report");
+    assert_eq!((report.imported, report.skipped), (1, 1));
+    assert_eq!(report.problems[0].field.as_deref(), Some("billing_tier"));
+    let reload = admin.apply(rules(&[], &[])).await.expect_err("the tier is used");
+    assert_eq!(reload.code, ErrorCode::Conflict);
+    assert!(reload.message.contains("[tiers.gold] is used by 1 key;"), "{reload}");
+}
+
+#[tokio::test]
+async fn what_keys_use_cannot_be_taken_away_and_nothing_is_applied_by_halves() {
+    let admin = admin();
+    let first = rules(&[("gold", 5), ("free", 1)], &[("PCI", &[])]);
+    admin.apply(first).await.expect("applied");
+    let gold = json!({"name": "a", "billing_tier": "gold", "compliance_standards": ["PCI"]});
+    let id = create(&admin, gold).await.expect("made");
+    let delete = |purge| KeyDelete { id: id.to_string(), purge };
+    for (live, words) in [
+        (rules(&[("free", 2)], &[("PCI", &[])]), "[tiers.gold] is used by 1 key"),
+        (rules(&[("gold", 9)], &[]), "[profiles.PCI] is used by 1 key"),
+    ] {
+        let refused = admin.apply(live).await.expect_err(words);
+        assert!(refused.message.contains(words), "{refused}");
+        let tiers = &admin.engine.rules().tiers;
+        assert_eq!(tiers["gold"].requests_per_second, Some(5), "the good change neither");
+        assert_eq!(tiers["free"].requests_per_second, Some(1));
+    }
+    admin.delete(&ALL, delete(false)).await.expect("deleted");
+    let refused = admin.apply(rules(&[], &[])).await.expect_err("it may be restored");
+    assert!(refused.message.contains("1 key, 1 of them deleted"), "{refused}");
+    admin.delete(&ALL, delete(true)).await.expect("purged");
+    let applied = admin.apply(rules(&[], &[])).await.expect("nobody uses them");
+    assert_eq!(applied, Applied::default());
+}
+
+#[tokio::test]
+async fn keys_of_a_changed_tier_are_compiled_again_as_they_are_and_no_others() {
+    let admin = admin();
+    admin.apply(rules(&[("gold", 5), ("free", 1)], &[])).await.expect("applied");
+    for n in 0..20 {
+        let tier = ["gold", "free", ""][n % 3];
+        create(&admin, json!({"name": "n", "billing_tier": tier})).await.expect("made");
+    }
+    let applied = admin.apply(rules(&[("gold", 5), ("free", 2)], &[])).await.expect("applied");
+    assert_eq!(applied, Applied { keys: 7, failed: 0 });
+    let applied = admin.apply(rules(&[("gold", 5), ("free", 2)], &[])).await.expect("applied");
+    assert_eq!(applied, Applied::default(), "nothing has changed");
+    assert_eq!(admin.health(0).reasons, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn creations_that_race_a_reload_never_leave_a_key_without_its_tier() {
+    let admin = admin();
+    let with = || rules(&[("gold", 5)], &[]);
+    let (mut made, mut refused) = (0, 0);
+    for round in 0..50 {
+        admin.apply(with()).await.expect("applied");
+        let creating: Vec<_> = (0..4)
+            .map(|_| {
+                let admin = Arc::clone(&admin);
+                let gold = json!({"name": "n", "billing_tier": "gold"});
+                tokio::spawn(async move { create(&admin, gold).await })
+            })
+            .collect();
+        // A different moment each round.
+        for _ in 0..round % 10 {
+            tokio::task::yield_now().await;
+        }
+        let removed = admin.apply(rules(&[], &[])).await.is_ok();
+        let mut ids = Vec::new();
+        for creation in creating {
+            match creation.await.expect("it does not panic") {
+                Ok(id) => ids.push(id),
+                Err(error) => assert_eq!(error.code, ErrorCode::Invalid, "{error}"),
             }
-            None => copied.push((key, part)),
         }
-        open = row.more;
+        assert!(!removed || ids.is_empty(), "round {round}: {ids:?} have no tier");
+        assert_eq!(admin.engine.unknown_tiers(), []);
+        *(if removed { &mut refused } else { &mut made }) += 1;
+        for id in ids {
+            let purge = KeyDelete { id: id.to_string(), purge: true };
+            admin.delete(&ALL, purge).await.expect("purged");
+        }
     }
-    assert_eq!(copied, store.scan(&[], None, 100).expect("readable"));
-    let rows = copied.len() as u64;
-    assert_eq!(frames.last().map(|frame| frame.progress.rows), Some(rows));
-}
-
-#[test]
-fn the_whole_store_is_for_who_sees_all_of_it_and_for_one_at_a_time() {
-    let (_, admin) = whole_admin(&[]);
-    let bound = Caller::of_tenant("acme");
-    assert_eq!(code(backup_frames(&admin, &bound)), Some(ErrorCode::Invalid));
-    let mut seen = 0;
-    let mut each = |_, _| {
-        seen += 1;
-        ControlFlow::Continue(())
-    };
-    assert_eq!(code(admin.verify(&bound, &mut each)), Some(ErrorCode::Invalid));
-    assert_eq!(seen, 0, "nothing was shown");
-    let request = keygate_protocol::admin::Backup::default();
-    let outcome = admin.backup(&ALL, request, &mut |_, _| {
-        assert_eq!(code(backup_frames(&admin, &ALL)), Some(ErrorCode::Busy));
-        ControlFlow::Break(())
-    });
-    assert!(outcome.is_ok(), "nobody wants the rest");
-    assert!(backup_frames(&admin, &ALL).is_ok(), "and the turn is given back");
-    let memory = admin_over(Arc::new(MemoryStore::new()));
-    assert_eq!(code(backup_frames(&memory, &ALL)), Some(ErrorCode::Invalid));
-}
-
-#[test]
-fn a_backup_whose_reader_is_too_slow_is_told_so_and_harms_nobody() {
-    let long = |name: &str| (name.as_bytes().to_vec(), vec![0; 400 * 1024]);
-    let (_, admin) = whole_admin(&[long("z1"), long("z2")]);
-    let write = |seq| {
-        let ids = IdChunk { at_us: 0, ids: vec![u128::MAX; 50_000] };
-        let write = Write::increments(seq, IDS_SCHEMA, &ids).expect("it fits");
-        admin.committer.commit(vec![write], false).expect("writes go on");
-    };
-    let request = keygate_protocol::admin::Backup::default();
-    let mut frames = 0;
-    let outcome = admin.backup(&ALL, request, &mut |_, _| {
-        frames += 1;
-        // The first frame, of the first rows, is taken only after a lot was written.
-        if frames == 1 {
-            (0..90).for_each(write);
-        }
-        ControlFlow::Continue(())
-    });
-    let error = outcome.expect_err("what was written meanwhile is lost to it");
-    assert_eq!(error.code, ErrorCode::Busy, "{error}");
-    assert!(error.message.contains("64 MiB"), "{error}");
-    write(91);
+    assert!(made > 0 && refused > 0, "both came first at some time: {made} and {refused}");
 }

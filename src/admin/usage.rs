@@ -4,7 +4,6 @@ use keygate_protocol::admin as wire;
 use serde_json::Value;
 
 use super::{Admin, AdminError, Caller};
-use crate::admin::keys::key_id;
 use crate::engine::Engine;
 use crate::key::{KeyRecord, Time};
 use crate::usage::{Figures, Reported, UsageRow};
@@ -29,7 +28,7 @@ impl Admin {
         caller: &Caller,
         request: wire::KeyRef,
     ) -> Result<wire::KeyUsage, AdminError> {
-        let record = self.record(caller, key_id(&request.id)?).await?;
+        let record = self.named(caller, &request).await?;
         let row = self.engine.usage(record.id);
         let totals = Totals::of(&record, &row);
         let reported = row.reported.unwrap_or_default();

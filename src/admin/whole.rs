@@ -41,7 +41,7 @@ const _: () = assert!(
 
 /// What a backup says of the daemon that it is of.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct Origin {
     /// The engine of its store.
     pub engine: StoreEngine,
     /// The pepper's file, where it is kept in the data directory.
@@ -64,16 +64,16 @@ impl Admin {
         each: &mut EachFrame<'_>,
     ) -> Result<(), AdminError> {
         let _alone = self.whole_store(caller, "back up")?;
-        let source = self.source.as_ref().ok_or_else(|| {
+        let origin = self.origin.as_ref().ok_or_else(|| {
             AdminError::invalid("this daemon keeps its keys in memory: there is nothing to back up")
         })?;
         let mut out = Outgoing { admin: self, frame: wire::BackupFrame::default(), bytes: 0, each };
-        out.frame.engine = Some(source.engine.name().to_owned());
-        out.frame.pepper_from = Some(match source.pepper {
+        out.frame.engine = Some(origin.engine.name().to_owned());
+        out.frame.pepper_from = Some(match origin.pepper {
             Some(_) => wire::PepperFrom::DataDir,
             None => wire::PepperFrom::Credential,
         });
-        if let Some(path) = source.pepper.as_ref().filter(|_| !request.without_pepper) {
+        if let Some(path) = origin.pepper.as_ref().filter(|_| !request.without_pepper) {
             let pepper = std::fs::read(path).map(Zeroizing::new);
             let pepper = pepper.map_err(|error| StoreError::Io {
                 doing: "read the pepper",

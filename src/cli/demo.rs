@@ -6,12 +6,11 @@ use keygate_protocol::admin::KeyCreate;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::Global;
 use super::error::CliError;
 use super::output::print;
 use super::secret::TOKEN_ENV;
 use crate::admin::{Admin, Caller};
-use crate::config::Config;
+use crate::config::Overrides;
 
 /// The tenant of the demonstration's key.
 const TENANT: &str = "demo";
@@ -23,19 +22,12 @@ pub(super) struct DemoKey {
 }
 
 /// Makes the directory and points the configuration at it; sockets that were named stay.
-pub(super) fn directory(
-    config: &mut Config,
-    global: &Global,
-) -> Result<tempfile::TempDir, CliError> {
+pub(super) fn directory(overrides: &mut Overrides) -> Result<tempfile::TempDir, CliError> {
     let failed = |error| CliError::System { doing: "cannot make a throw-away directory", error };
     let scratch = tempfile::Builder::new().prefix("keygate-demo-").tempdir().map_err(failed)?;
-    config.data_dir = scratch.path().join("data");
-    if global.socket.is_none() {
-        config.socket = scratch.path().join("keygate.sock");
-    }
-    if global.admin_socket.is_none() {
-        config.admin_socket = scratch.path().join("admin.sock");
-    }
+    overrides.data_dir = Some(scratch.path().join("data"));
+    overrides.socket.get_or_insert_with(|| scratch.path().join("keygate.sock"));
+    overrides.admin_socket.get_or_insert_with(|| scratch.path().join("admin.sock"));
     Ok(scratch)
 }
 

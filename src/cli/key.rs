@@ -1,9 +1,11 @@
 //! `keygate key …`: the life of a key.
 
+mod life;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keygate_protocol::admin::{KeyChanged, KeyDelete, KeyList, KeyRotate, KeySetStatus, KeyUpdate};
+use keygate_protocol::admin::{KeyChanged, KeyList, KeyUpdate};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -11,28 +13,34 @@ use super::error::CliError;
 use super::output::{print, print_json, print_notices, record_text, table};
 use super::{Exit, Global, records};
 use crate::clock::{Clock, SystemClock};
-use crate::key::{Time, id};
+use crate::key::{Status, Time, id};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Make a key; its token is shown once
     Create(Create),
     /// Show one record
-    Get(Id),
+    Get(Get),
     /// Show records, a page at a time
     List(List),
     /// Change fields of a record
     Update(Update),
     /// Make a new token; the old one goes on for a while
-    Rotate(Rotate),
+    Rotate(life::Rotate),
+    /// Note that a key's security was reviewed now
+    Review(Id),
     /// Stop a key for now
-    Suspend(Reasoned),
+    Suspend(life::Reasoned),
     /// Let a key pass again
-    Resume(Reasoned),
+    Resume(life::Reasoned),
     /// Stop a key for good
-    Revoke(Reasoned),
+    Revoke(life::Reasoned),
+    /// Put a key into any state that may follow its present one
+    SetStatus(life::SetStatus),
     /// Delete a key: its tokens become unknown
-    Delete(Delete),
+    Delete(life::Delete),
+    /// Take a deletion back
+    Restore(Id),
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,6 +48,15 @@ pub(super) struct Id {
     /// The key's id
     #[arg(value_parser = id::parse)]
     id: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Get {
+    #[command(flatten)]
+    id: Id,
+    /// Also if it was deleted
+    #[arg(long)]
+    deleted: bool,
 }
 
 /// Fields that creating and updating share.
@@ -124,48 +141,20 @@ pub(super) struct Update {
     expected_revision: Option<u64>,
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Rotate {
-    #[command(flatten)]
-    id: Id,
-    /// How long the old token goes on, such as 24h; 0 ends it now. A token that an earlier
-    /// rotation replaced ends at once
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    grace: Option<Duration>,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Reasoned {
-    #[command(flatten)]
-    id: Id,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Delete {
-    #[command(flatten)]
-    id: Id,
-    /// Remove the record too, for good
-    #[arg(long)]
-    purge: bool,
-}
-
 pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> {
     match command {
         Command::Create(args) => create(args, global)?,
         Command::Get(args) => get(args, global)?,
         Command::List(args) => list(args, global)?,
         Command::Update(args) => update(args, global)?,
-        Command::Rotate(args) => rotate(args, global)?,
-        Command::Suspend(args) => set_status(args, "SUSPENDED", global)?,
-        Command::Resume(args) => set_status(args, "ACTIVE", global)?,
-        Command::Revoke(args) => set_status(args, "REVOKED", global)?,
-        Command::Delete(args) => delete(args, global)?,
+        Command::Rotate(args) => life::rotate(args, global)?,
+        Command::Review(args) => life::review(args, global)?,
+        Command::Suspend(args) => life::change(args, Status::Suspended, global)?,
+        Command::Resume(args) => life::change(args, Status::Active, global)?,
+        Command::Revoke(args) => life::change(args, Status::Revoked, global)?,
+        Command::SetStatus(args) => life::set_status(args, global)?,
+        Command::Delete(args) => life::delete(args, global)?,
+        Command::Restore(args) => life::restore(args, global)?,
     }
     Ok(Exit::Fine)
 }
@@ -195,8 +184,11 @@ fn create(args: &Create, global: &Global) -> Result<(), CliError> {
     print(&Zeroizing::new(created.token + "\n"))
 }
 
-fn get(args: &Id, global: &Global) -> Result<(), CliError> {
-    let record = global.with_admin(async |client| Ok(client.get(args.id).await?))?;
+fn get(args: &Get, global: &Global) -> Result<(), CliError> {
+    let id = args.id.id;
+    let record = global.with_admin(async |client| {
+        Ok(if args.deleted { client.get_deleted(id).await } else { client.get(id).await }?)
+    })?;
     if global.json { print_json(&record) } else { print(&record_text(&record)) }
 }
 
@@ -256,53 +248,9 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
     print_changed(&changed, global)
 }
 
-fn rotate(args: &Rotate, global: &Global) -> Result<(), CliError> {
-    let grace_ms = args.grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
-    let request = KeyRotate { id: args.id.id.to_string(), grace_ms, reason: args.reason.clone() };
-    let rotated = global.with_admin(async |client| Ok(client.rotate(&request).await?))?;
-    if global.json {
-        return print_json(&rotated);
-    }
-    eprintln!("the old token ends at {}", rotated.old_token_ends_at);
-    eprintln!("the new token, shown only now:");
-    print(&Zeroizing::new(rotated.token + "\n"))
-}
-
-fn set_status(args: &Reasoned, status: &str, global: &Global) -> Result<(), CliError> {
-    let request = KeySetStatus {
-        id: args.id.id.to_string(),
-        status: status.to_owned(),
-        reason: args.reason.clone(),
-    };
-    let changed = global.with_admin(async |client| Ok(client.set_status(&request).await?))?;
-    print_outcome(&changed, &status_text(&changed.key), global)
-}
-
-fn delete(args: &Delete, global: &Global) -> Result<(), CliError> {
-    let request = KeyDelete { id: args.id.id.to_string(), purge: args.purge };
-    let changed = global.with_admin(async |client| Ok(client.delete(&request).await?))?;
-    let outcome = if args.purge { "removed for good" } else { "deleted" };
-    print_outcome(&changed, outcome, global)
-}
-
 fn print_changed(changed: &KeyChanged, global: &Global) -> Result<(), CliError> {
     print_notices(&changed.notices);
     if global.json { print_json(changed) } else { print(&record_text(&changed.key)) }
-}
-
-/// What became of a key, on one line: its record has not changed otherwise, and what is to be known
-/// of its fields was said when they were written.
-fn print_outcome(changed: &KeyChanged, outcome: &str, global: &Global) -> Result<(), CliError> {
-    if global.json {
-        return print_json(changed);
-    }
-    print(&format!("key {}: {outcome}\n", changed.key["id"].as_str().unwrap_or_default()))
-}
-
-/// A status as people write it.
-fn status_text(key: &Value) -> String {
-    let status = key["status"].as_str().unwrap_or_default();
-    status.strip_prefix("STATUS_").unwrap_or(status).to_owned()
 }
 
 impl Fields {

@@ -16,6 +16,7 @@ mod backup;
 pub mod bench;
 mod bench_command;
 mod compact;
+mod config;
 mod connect;
 mod demo;
 mod doctor;
@@ -28,6 +29,7 @@ mod output;
 mod ping;
 mod progress;
 mod records;
+mod reload;
 mod restore;
 mod secret;
 mod serve;
@@ -106,6 +108,11 @@ enum Command {
     Ping,
     /// Show the daemon's health and figures
     Status,
+    /// Have the daemon read its configuration again
+    Reload,
+    /// Check a configuration, or show what is in force by it
+    #[command(subcommand)]
+    Config(config::Command),
     /// Create, show and change keys
     #[command(subcommand)]
     Key(key::Command),
@@ -171,6 +178,8 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(args, global),
         Command::Ping => ping::run(global),
         Command::Status => status::run(global),
+        Command::Reload => reload::run(global),
+        Command::Config(command) => config::run(command, global),
         Command::Key(command) => key::run(command, global),
         Command::Validate(args) => validate::run(args, global),
         Command::Increment(args) => increment::run(args, global),

@@ -3,16 +3,18 @@
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::error::CliError;
 use super::{Exit, Global, connect, demo};
-use crate::config::Config;
-use crate::server::Daemon;
+use crate::admin::Caller;
+use crate::config::{Overrides, Source};
+use crate::server::{Daemon, Reload};
 
 const DATA_DIR_ENV: &str = "KEYGATE_DATA_DIR";
 
@@ -40,40 +42,33 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn config(&self, global: &Global) -> Result<Config, CliError> {
-        let mut config = match &self.config {
-            Some(path) => Config::from_file(path)?,
-            None => Config::default(),
-        };
+    fn source(&self, global: &Global) -> Source {
         let from_env = || std::env::var_os(DATA_DIR_ENV).filter(|dir| !dir.is_empty());
-        if let Some(data_dir) = self.data_dir.clone().or_else(|| from_env().map(PathBuf::from)) {
-            config.data_dir = data_dir;
-        }
-        if let Some(socket) = &global.socket {
-            config.socket.clone_from(socket);
-        }
-        if let Some(socket) = &global.admin_socket {
-            config.admin_socket.clone_from(socket);
-        }
-        if !self.tcp.is_empty() {
-            config.tcp.clone_from(&self.tcp);
-        }
-        Ok(config)
+        let overrides = Overrides {
+            data_dir: self.data_dir.clone().or_else(|| from_env().map(PathBuf::from)),
+            socket: global.socket.clone(),
+            admin_socket: global.admin_socket.clone(),
+            tcp: self.tcp.clone(),
+        };
+        Source { file: self.config.clone(), overrides }
     }
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     log(global.json)?;
-    let mut config = args.config(global)?;
+    let mut source = args.source(global);
     // Removed when the daemon has ended.
-    let scratch = args.demo.then(|| demo::directory(&mut config, global)).transpose()?;
+    let scratch = args.demo.then(|| demo::directory(&mut source.overrides)).transpose()?;
+    let config = source.read()?;
     let runtime = connect::runtime()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
+        // Before it is handled, this signal would end the process.
+        let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
         // Loading waits for the disk. Nothing was promised to anybody yet, so a stop need not wait
         // for its end: what it writes is whole or not there.
-        let opened = tokio::task::spawn_blocking(|| Daemon::open(config));
+        let opened = tokio::task::spawn_blocking(|| Daemon::open(config, source));
         let Some(opened) = stop.run_until_cancelled(opened).await else {
             tracing::info!("stopped before everything was loaded");
             return Ok(());
@@ -84,6 +79,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         };
         let daemon = opened.map_err(crashed)??;
         let admin = daemon.admin();
+        let reload = daemon.reload(&admin);
+        match &scratch {
+            // Its terminal was closed: nobody else would end it.
+            Some(_) => drop(tokio::spawn(stop_on(hangups, stop.clone()))),
+            None => drop(tokio::spawn(reload_on(hangups, Arc::clone(&reload)))),
+        }
         let (socket, admin_socket) = daemon.sockets();
         let demo_key = match &scratch {
             Some(_) => Some(demo::make_key(&admin).await?),
@@ -100,7 +101,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
                 ),
             }
         };
-        Ok::<(), CliError>(daemon.run(admin, stop, ready).await?)
+        Ok::<(), CliError>(daemon.run(admin, reload, stop, ready).await?)
     })?;
     // A thread that hangs in the disk must not hold the end up.
     runtime.shutdown_background();
@@ -111,9 +112,8 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 /// The first signal asks for an orderly stop, the second ends the process where it stands: it is as
 /// safe as a crash.
 fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
-    let failed = |error| CliError::System { doing: "cannot handle signals", error };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let stop = stop.clone();
     tokio::spawn(async move {
         for last in [false, true] {
@@ -129,6 +129,23 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
         }
     });
     Ok(())
+}
+
+const fn no_signals(error: std::io::Error) -> CliError {
+    CliError::System { doing: "cannot handle signals", error }
+}
+
+/// Reads the configuration again at every signal. What comes of it is in the log.
+async fn reload_on(mut hangups: Signal, reload: Arc<Reload>) {
+    while hangups.recv().await.is_some() {
+        let _ = reload.reload(&Caller::unbound()).await;
+    }
+}
+
+async fn stop_on(mut hangups: Signal, stop: CancellationToken) {
+    if hangups.recv().await.is_some() {
+        stop.cancel();
+    }
 }
 
 /// Tells systemd; elsewhere nobody listens.

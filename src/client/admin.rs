@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::Opcode;
 use keygate_protocol::admin::{
-    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRotate,
-    KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRestore,
+    KeyReview, KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +34,14 @@ impl Client {
     /// [`Error`]; [`Error::Refused`] with `NOT_FOUND` if there is no such key.
     pub async fn get(&self, id: u64) -> Result<Value, Error> {
         self.admin(Opcode::KeyGet, &key_ref(id)).await
+    }
+
+    /// One key's record, also if it was deleted; one that was purged is not there.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `NOT_FOUND` if there is no such key.
+    pub async fn get_deleted(&self, id: u64) -> Result<Value, Error> {
+        self.admin(Opcode::KeyGet, &deleted_key_ref(id)).await
     }
 
     /// One page of records, by ascending id. `next` of the answer is `after` of the next page.
@@ -84,6 +92,23 @@ impl Client {
         self.admin(Opcode::KeyDelete, delete).await
     }
 
+    /// Takes a soft delete back: the key's tokens are what they were.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `CONFLICT` if the key is not deleted, or another key has
+    /// its token by now.
+    pub async fn restore(&self, id: u64) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyRestore, &KeyRestore { id: id.to_string() }).await
+    }
+
+    /// Notes that the key's security was reviewed now.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn review(&self, id: u64) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyReview, &KeyReview { id: id.to_string() }).await
+    }
+
     /// What a key was used for.
     ///
     /// # Errors
@@ -106,6 +131,14 @@ impl Client {
     /// [`Error`].
     pub async fn health(&self) -> Result<Health, Error> {
         self.admin(Opcode::Health, &NoFields {}).await
+    }
+
+    /// Has the daemon read its configuration again and apply it, as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] says why nothing was applied.
+    pub async fn reload(&self) -> Result<Reloaded, Error> {
+        self.admin(Opcode::Reload, &NoFields {}).await
     }
 
     /// Begins to import records, on a connection of its own. With `skip_bad` the good records are
@@ -167,7 +200,11 @@ impl Client {
 }
 
 pub(super) fn key_ref(id: u64) -> KeyRef {
-    KeyRef { id: id.to_string() }
+    KeyRef { id: id.to_string(), deleted: false }
+}
+
+pub(super) fn deleted_key_ref(id: u64) -> KeyRef {
+    KeyRef { id: id.to_string(), deleted: true }
 }
 
 /// The payload of an admin request.

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::entry::{Cell, Entry};
+use super::entry::{Cell, Entry, due_seconds};
 use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
+use super::uses::Uses;
 use crate::clock::Now;
 use crate::key::token::Prefixes;
-use crate::key::{KeyView, Pepper, Policy, Status, Time, TokenHash};
+use crate::key::{Allowance, KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
 use crate::limit::{LimitSet, Rate};
 use crate::usage::UsageRow;
 
@@ -20,6 +22,7 @@ pub struct Loaded {
     token: TokenHash,
     previous: Option<(TokenHash, i64)>,
     expires_us: i64,
+    rotation_due_s: u32,
     status: Status,
     limits: LimitSet,
     foreign: bool,
@@ -34,7 +37,8 @@ impl Loaded {
         self.id
     }
 
-    /// Compiles a record.
+    /// Compiles a record. One whose tier is not there is withheld: its token is unknown until it
+    /// is compiled under rules that have the tier.
     ///
     /// # Errors
     /// [`CatalogError::Sealed`] when its token's hash is missing or under another pepper's seal.
@@ -42,14 +46,14 @@ impl Loaded {
         record: &KeyView<'_>,
         pepper: &Pepper,
         prefixes: &Prefixes,
+        rules: &Rules,
     ) -> Result<Self, CatalogError> {
         let sealed = CatalogError::Sealed { id: record.id };
         let open = |hash| pepper.token_hash(hash).ok_or(sealed);
         let token = record.key_hash.as_ref().map(open).transpose()?.ok_or(sealed)?;
         let previous = record.previous_key_hash.as_ref().map(open).transpose()?;
-        let second = record
-            .requests_per_second
-            .map(|count| Rate::per_second(count, record.burst.unwrap_or_else(|| u64::from(count))));
+        let allowance = rules.allowance(record);
+        let limits = allowance.as_ref().map(limits).unwrap_or_default();
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);
@@ -58,13 +62,26 @@ impl Loaded {
             token,
             previous: previous.map(|token| (token, ends_us)),
             expires_us: record.expires_at.map_or(i64::MAX, Time::micros_up),
+            rotation_due_s: due_seconds(record.rotation_due_us()),
             status: record.status,
-            limits: LimitSet { second },
+            limits,
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
-            policy: Policy::compile(record),
+            policy: Policy { withheld: allowance.is_none(), ..Policy::compile(record) },
         })
     }
+
+    /// Whether its tokens are to be found.
+    const fn is_live(&self) -> bool {
+        !self.deleted && !self.policy.withheld
+    }
+}
+
+/// The limits that a decision judges, of all that a key may use.
+fn limits(allowance: &Allowance) -> LimitSet {
+    let burst = |count| allowance.burst.unwrap_or_else(|| u64::from(count));
+    let second = allowance.requests_per_second;
+    LimitSet { second: second.map(|count| Rate::per_second(count, burst(count))) }
 }
 
 /// Why a key cannot be taken into the catalog.
@@ -135,6 +152,8 @@ pub(super) struct Catalog {
     /// Keys whose token may have any shape, because its digest was imported.
     foreign: usize,
     live: usize,
+    /// How many keys name each tier and each profile.
+    uses: Uses,
     /// Ids and tokens are chosen outside, so both are hashed under secrets of this process: nobody
     /// can aim at a bucket, nor learn from its timing.
     id_hasher: RandomState,
@@ -202,7 +221,7 @@ impl Catalog {
     pub(super) fn put(&mut self, key: Loaded, now: Now) -> Result<(), CatalogError> {
         let tokens = [Some(key.token), key.previous.map(|(token, _)| token)];
         // A deleted key claims no token: another one may have it by now.
-        for token in tokens.into_iter().flatten().filter(|_| !key.deleted) {
+        for token in tokens.into_iter().flatten().filter(|_| key.is_live()) {
             match self.find(&token) {
                 Some((entry, _)) if entry.id != key.id => {
                     return Err(CatalogError::SameToken { holder: entry.id });
@@ -212,9 +231,11 @@ impl Catalog {
         }
         let old = self.slot_of(key.id);
         let mut cell = Cell::default();
+        let mut dirty = false;
         if let Some(slot) = old {
             let entry = self.entries.get(slot);
             cell = *entry.cell.lock();
+            dirty = entry.dirty.load(Ordering::Relaxed);
             cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns);
             self.unlink(slot);
         }
@@ -225,9 +246,11 @@ impl Catalog {
             expires_us: key.expires_us,
             limits: key.limits,
             policy: self.policies.take(key.policy),
+            rotation_due_s: key.rotation_due_s,
             status: key.status,
             foreign: key.foreign,
             deleted: key.deleted,
+            dirty: AtomicBool::new(dirty),
             cell: parking_lot::Mutex::new(cell),
         };
         let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;
@@ -242,6 +265,25 @@ impl Catalog {
         }
     }
 
+    /// How many keys name each tier and each profile.
+    pub(super) const fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    /// Ids of keys in some slots whose tier is wanted, and whether there are slots behind these.
+    /// One that has left its slot may be among them.
+    pub(super) fn keys_of_tiers(
+        &self,
+        slots: std::ops::Range<u32>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> (Vec<u64>, bool) {
+        let end = slots.end.min(self.entries.slots());
+        let entries = (slots.start..end).map(|slot| self.entries.get(slot));
+        let of_tiers =
+            entries.filter(|entry| wanted(&self.policies.get(entry.policy).billing_tier));
+        (of_tiers.map(|entry| entry.id).collect(), end < self.entries.slots())
+    }
+
     /// Sets the figures that the store had at start.
     pub(super) fn restore_usage(&self, id: u64, row: &UsageRow) {
         if let Some(entry) = self.by_id(id) {
@@ -252,12 +294,14 @@ impl Catalog {
     }
 
     fn link(&mut self, slot: u32, previous: Option<(TokenHash, i64)>) {
-        let Self { by_token, by_id, entries, id_hasher, token_hasher, .. } = self;
+        let Self { by_token, by_id, entries, policies, uses, id_hasher, token_hasher, .. } = self;
         let entry = entries.get(slot);
+        let policy = policies.get(entry.policy);
+        uses.add(policy, entry.deleted);
         by_id.insert(id_hasher.hash_one(entry.id), slot, |slot| {
             id_hasher.hash_one(entries.get(slot).id)
         });
-        if entry.deleted {
+        if entry.deleted || policy.withheld {
             return;
         }
         by_token.insert(token_hasher.hash(&entry.token), slot, |slot| {
@@ -277,8 +321,11 @@ impl Catalog {
         by_id.remove(id_hasher.hash_one(entry.id), slot, |slot| {
             id_hasher.hash_one(entries.get(slot).id)
         });
+        let policy = self.policies.get(entry.policy);
+        self.uses.remove(policy, entry.deleted);
+        let live = !entry.deleted && !policy.withheld;
         self.policies.release(entry.policy);
-        if !entry.deleted {
+        if live {
             by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
                 token_hasher.hash(&entries.get(slot).token)
             });

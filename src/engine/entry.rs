@@ -1,5 +1,7 @@
 //! One compiled key: two cache lines, with its own lock in the second.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 
 use crate::key::{Status, TokenHash};
@@ -15,11 +17,16 @@ pub(super) struct Entry {
     pub(super) expires_us: i64,
     pub(super) limits: LimitSet,
     pub(super) policy: u32,
+    /// Seconds since 1970 from which on the key's rotation is overdue; see [`due_seconds`].
+    pub(super) rotation_due_s: u32,
     pub(super) status: Status,
     /// Counted among the keys whose tokens may have another shape than ours.
     pub(super) foreign: bool,
     /// Not to be found by its token; only its figures are kept.
     pub(super) deleted: bool,
+    /// Whether the figures have moved since they were last handed to the store. Read and written
+    /// under the cell's lock; it stands outside it because there it takes one byte and not eight.
+    pub(super) dirty: AtomicBool,
     /// Protects the state of this one key: held for a few tens of nanoseconds, never with another.
     pub(super) cell: Mutex<Cell>,
 }
@@ -35,6 +42,57 @@ pub(super) struct Cell {
     pub(super) total_requests: u64,
     /// Microseconds since 1970; 0 for never.
     pub(super) last_used_us: i64,
-    /// Whether the figures have moved since they were last handed to the store.
-    pub(super) dirty: bool,
+}
+
+/// An instant of a rule that counts days, as the entry has room for it: whole seconds since 1970,
+/// rounded up, so that it is never early and less than a second late. `u32::MAX`, in the year
+/// 2106, is never, and what lies before 1970 has always been.
+pub(super) fn due_seconds(due_us: Option<i64>) -> u32 {
+    let Some(due_us) = due_us else { return u32::MAX };
+    let seconds = due_us.div_euclid(1_000_000) + i64::from(due_us.rem_euclid(1_000_000) > 0);
+    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
+}
+
+impl Entry {
+    /// Whether the key was to be rotated before this instant.
+    pub(super) fn rotation_overdue(&self, now_us: i64) -> bool {
+        self.rotation_due_s != u32::MAX && now_us >= i64::from(self.rotation_due_s) * 1_000_000
+    }
+
+    /// Notes that figures have moved; whether they are the first since the last flush. The cell
+    /// shows that its lock is held.
+    pub(super) fn moved(&self, _: &mut Cell) -> bool {
+        let first = !self.dirty.load(Ordering::Relaxed);
+        if first {
+            self.dirty.store(true, Ordering::Relaxed);
+        }
+        first
+    }
+
+    /// Notes that the figures were handed to the store.
+    pub(super) fn handed_over(&self, _: &mut Cell) {
+        self.dirty.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::due_seconds;
+
+    #[test]
+    fn a_due_instant_is_rounded_up_to_whole_seconds_and_ends_in_2106() {
+        for (due_us, seconds) in [
+            (None, u32::MAX),
+            (Some(1_000_000), 1),
+            (Some(1_000_001), 2),
+            (Some(999_999), 1),
+            (Some(0), 0),
+            (Some(-1), 0),
+            (Some(i64::MIN), 0),
+            (Some((i64::from(u32::MAX) - 1) * 1_000_000), u32::MAX - 1),
+            (Some(i64::MAX), u32::MAX),
+        ] {
+            assert_eq!(due_seconds(due_us), seconds, "{due_us:?}");
+        }
+    }
 }

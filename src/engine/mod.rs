@@ -10,21 +10,28 @@ mod entry;
 mod increment;
 mod index;
 mod policies;
+mod rules;
 mod slab;
 mod usage;
+mod uses;
 mod validate;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
+use parking_lot::RwLock;
 
 pub use catalog::{CatalogError, Loaded};
+pub use uses::Count;
 pub use validate::{Answer, BATCH};
 
 use crate::clock::Now;
 use crate::key::token::Prefixes;
-use crate::key::{KeyRecord, KeyView, Pepper};
+use crate::key::{KeyRecord, KeyView, Pepper, Rules};
 use crate::usage::UsageRow;
 use catalog::Catalog;
 
@@ -50,10 +57,19 @@ pub struct Engine {
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
     limits: EngineLimits,
+    /// What keys are compiled under. Held for reading from a key's compile until it stands in the
+    /// catalog: once new rules are here, nothing compiled under the old ones comes any more. No
+    /// decision takes it.
+    rules: RwLock<Arc<Rules>>,
+    /// [`EngineLimits::expiry_warning_us`] as it is now; a reload may change it.
+    expiry_warning_us: AtomicI64,
+    /// Whether a key whose rotation is overdue is denied; its own word, so that a reload of the
+    /// configuration changes it under way.
+    deny_rotation_overdue: AtomicBool,
 }
 
 impl Engine {
-    /// An engine without keys.
+    /// An engine without keys, and under rules that know no name; see [`Engine::set_rules`].
     #[must_use]
     pub fn new(pepper: Pepper, prefixes: Prefixes, limits: EngineLimits) -> Self {
         Self {
@@ -61,8 +77,22 @@ impl Engine {
             pepper,
             prefixes,
             usage: usage::UsageKeeper::new(limits.increment_id_window_us, limits.increment_ids_max),
+            rules: RwLock::default(),
+            expiry_warning_us: AtomicI64::new(limits.expiry_warning_us),
             limits,
+            deny_rotation_overdue: AtomicBool::new(false),
         }
+    }
+
+    /// Whether an overdue rotation denies from here on, where at first it only warns.
+    pub fn set_deny_rotation_overdue(&self, deny: bool) {
+        self.deny_rotation_overdue.store(deny, Ordering::Relaxed);
+    }
+
+    /// Whether an overdue rotation denies.
+    #[must_use]
+    pub fn denies_rotation_overdue(&self) -> bool {
+        self.deny_rotation_overdue.load(Ordering::Relaxed)
     }
 
     /// The secret of the digests that are stored.
@@ -84,7 +114,8 @@ impl Engine {
     /// [`CatalogError::SameToken`] when the token belongs to another key, [`CatalogError::Sealed`]
     /// when the record was written under another pepper.
     pub fn put(&self, record: &KeyRecord, now: Now) -> Result<(), CatalogError> {
-        let loaded = self.compile(&record.view())?;
+        let rules = self.rules.read();
+        let loaded = Loaded::compile(&record.view(), &self.pepper, &self.prefixes, &rules)?;
         self.write().put(loaded, now)
     }
 
@@ -93,7 +124,7 @@ impl Engine {
     /// # Errors
     /// [`CatalogError::Sealed`] when the record was written under another pepper.
     pub fn compile(&self, record: &KeyView<'_>) -> Result<Loaded, CatalogError> {
-        Loaded::compile(record, &self.pepper, &self.prefixes)
+        Loaded::compile(record, &self.pepper, &self.prefixes, &self.rules())
     }
 
     /// Puts many keys into the catalog, as [`Engine::put`] does each, under one lock: for a start,

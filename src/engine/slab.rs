@@ -31,6 +31,11 @@ impl<T> Slab<T> {
         self.len as usize - self.free.len()
     }
 
+    /// Slots there are, free ones too: what stands in those is outdated.
+    pub(super) const fn slots(&self) -> u32 {
+        self.len
+    }
+
     pub(super) fn get(&self, slot: u32) -> &T {
         let (segment, offset) = place(slot);
         &self.segments[segment][offset]

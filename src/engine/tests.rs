@@ -1,3 +1,5 @@
+mod life;
+
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -15,13 +17,13 @@ use crate::key::{Status, Time};
 const START_US: i64 = 1_800_000_000_000_000;
 const DAY_US: i64 = 86_400_000_000;
 
-struct Bench {
-    engine: Engine,
-    clock: ManualClock,
+pub(super) struct Bench {
+    pub(super) engine: Engine,
+    pub(super) clock: ManualClock,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let limits = EngineLimits {
             keys_max: 1000,
             expiry_warning_us: DAY_US,
@@ -32,12 +34,12 @@ impl Bench {
         Self { engine, clock: ManualClock::new(START_US) }
     }
 
-    fn token(&self, number: u8) -> String {
+    pub(super) fn token(&self, number: u8) -> String {
         let random = vec![number; random_bytes_for_token()];
         self.engine.prefixes().make(false, &random).expect("enough bytes").to_string()
     }
 
-    fn record(&self, id: u64, token: &str) -> KeyRecord {
+    pub(super) fn record(&self, id: u64, token: &str) -> KeyRecord {
         KeyRecord {
             id,
             key_hash: Some(self.engine.pepper().seal_token(token.as_bytes())),
@@ -46,11 +48,11 @@ impl Bench {
         }
     }
 
-    fn put(&self, record: &KeyRecord) {
+    pub(super) fn put(&self, record: &KeyRecord) {
         self.engine.put(record, self.clock.now()).expect("the catalog takes it");
     }
 
-    fn ask(&self, question: &Question<'_>) -> Answer {
+    pub(super) fn ask(&self, question: &Question<'_>) -> Answer {
         self.ask_all(&[question]).remove(0)
     }
 
@@ -65,7 +67,7 @@ impl Bench {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Question<'a> {
+pub(super) struct Question<'a> {
     token: &'a str,
     cost: u64,
     flags: ValidateFlags,
@@ -84,7 +86,7 @@ impl Question<'_> {
     }
 }
 
-fn of(token: &str) -> Question<'_> {
+pub(super) fn of(token: &str) -> Question<'_> {
     Question { token, cost: 1, ..Question::default() }
 }
 

@@ -162,10 +162,13 @@ impl Engine {
         let mut row = UsageRow::default();
         {
             let catalog = self.read();
-            let mut cell = catalog.by_id(id)?.cell.lock();
+            let entry = catalog.by_id(id)?;
+            let mut cell = entry.cell.lock();
             row.total_requests = cell.total_requests;
             row.last_used_us = cell.last_used_us;
-            cell.dirty &= !handed_over;
+            if handed_over {
+                entry.handed_over(&mut cell);
+            }
         }
         if let Some(kept) = self.usage.reported[self.usage.shard(id)].lock().get_mut(&id) {
             row.reported = Some(copy(&kept.reported));

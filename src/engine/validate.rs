@@ -2,6 +2,7 @@
 //! permission before limits. A denied request consumes nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
@@ -80,6 +81,7 @@ impl Engine {
         };
         let policy = catalog.policy(entry);
         let denial = check_state(entry, previous, now)
+            .or_else(|| self.check_rotation(entry, now))
             .or_else(|| check_scopes(policy, question))
             .map(|code| Verdict::of(code, entry.id));
         let verdict = denial.unwrap_or_else(|| self.spend(entry, question, now));
@@ -100,7 +102,11 @@ impl Engine {
             verdict.code = VerdictCode::RateExceeded;
             verdict.denied_by = judged.denied_by;
         }
-        let moved = spend && judged.denied_by.is_none() && cell.count(now);
+        let counts = spend && judged.denied_by.is_none();
+        if counts {
+            cell.count(now);
+        }
+        let moved = counts && entry.moved(&mut cell);
         drop(cell);
         if moved {
             self.usage.mark(entry.id);
@@ -109,28 +115,37 @@ impl Engine {
         verdict
     }
 
+    /// 3, its end: an overdue rotation, where it is configured to deny.
+    fn check_rotation(&self, entry: &Entry, now: Now) -> Option<VerdictCode> {
+        let denies = entry.rotation_overdue(now.wall_us) && self.denies_rotation_overdue();
+        denies.then_some(VerdictCode::RotationOverdue)
+    }
+
     fn warnings(&self, entry: &Entry, previous: Option<Previous>, now: Now) -> Warnings {
         let mut warnings = Warnings::NONE;
         if entry.status == Status::Deprecated {
             warnings = warnings.with(Warnings::DEPRECATED);
         }
         let left_us = entry.expires_us.saturating_sub(now.wall_us);
-        if entry.expires_us != i64::MAX && (0..=self.limits.expiry_warning_us).contains(&left_us) {
+        let is_near = |us| (0..=us).contains(&left_us);
+        if entry.expires_us != i64::MAX && is_near(self.expiry_warning_us.load(Ordering::Relaxed)) {
             warnings = warnings.with(Warnings::EXPIRING);
         }
         if previous.is_some() {
             warnings = warnings.with(Warnings::TOKEN_REPLACED);
+        }
+        if entry.rotation_overdue(now.wall_us) {
+            warnings = warnings.with(Warnings::ROTATION_OVERDUE);
         }
         warnings
     }
 }
 
 impl Cell {
-    /// Counts a valid verdict; whether these are the first figures since the last flush.
-    const fn count(&mut self, now: Now) -> bool {
+    /// Counts a valid verdict.
+    const fn count(&mut self, now: Now) {
         self.total_requests = self.total_requests.saturating_add(1);
         self.last_used_us = now.wall_us;
-        !std::mem::replace(&mut self.dirty, true)
     }
 }
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use serde_json::Value;
 
 use super::digest::{self, Pepper, SealedHash};
-use super::{Status, Time, id, scope};
+use super::{ReasonCode, Status, Time, id, scope};
 
 /// Reads and writes one kind of field. `read` is never given `null`: that is the default.
 pub(super) trait Codec<T> {
@@ -304,5 +304,35 @@ impl Codec<Option<SealedHash>> for Hash {
 
     fn write(field: &Option<SealedHash>, pepper: &Pepper) -> Value {
         field.as_ref().and_then(|hash| pepper.open(hash)).map(|sha256| digest::hex(&sha256)).into()
+    }
+}
+
+/// A number of at most `MAX` that may be absent, printed as a number.
+pub(super) struct NumberTo<const MAX: u32>;
+
+impl<const MAX: u32> Codec<Option<u32>> for NumberTo<MAX> {
+    fn read(value: &Value, _: &Pepper) -> Result<Option<u32>, String> {
+        Ok(u32::try_from(whole(value, MAX.into())?).ok())
+    }
+
+    fn write(field: &Option<u32>, _: &Pepper) -> Value {
+        (*field).into()
+    }
+}
+
+/// The code of a reason, or nothing.
+pub(super) struct ReasonName;
+
+impl Codec<String> for ReasonName {
+    fn read(value: &Value, _: &Pepper) -> Result<String, String> {
+        let name = text(value)?;
+        if !name.is_empty() {
+            ReasonCode::parse(name).map_err(|error| error.to_string())?;
+        }
+        Ok(name.to_owned())
+    }
+
+    fn write(field: &String, _: &Pepper) -> Value {
+        field.as_str().into()
     }
 }

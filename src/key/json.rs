@@ -64,9 +64,15 @@ impl RecordInput {
 
     /// Gives a field a text unless it is named already, in whatever spelling.
     pub fn set_if_absent(&mut self, name: &'static str, text: &str) {
-        if !self.0.iter().any(|(given, _)| canonical(given) == name) {
+        if !self.names(name) {
             self.0.push((name.to_owned(), text.into()));
         }
+    }
+
+    /// Whether a field is named, in whatever spelling.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|(given, _)| canonical(given) == name)
     }
 
     /// A record to import: every field is carried over. The id and the hash must be there.
@@ -96,6 +102,10 @@ impl RecordInput {
     pub fn create(self, pepper: &Pepper) -> Result<(KeyRecord, Vec<String>), FieldError> {
         let mut record = KeyRecord::default();
         let passed_over = self.apply(&mut record, pepper, |class| class != Class::Derived)?;
+        record
+            .status
+            .may_be_first()
+            .map_err(|error| FieldError::of("status", error.to_string()))?;
         Ok((record.complete()?, passed_over))
     }
 
@@ -113,7 +123,8 @@ impl RecordInput {
         if record.status != before.status {
             return Err(FieldError::of(
                 "status",
-                "it changes by `key suspend`, `key resume` and `key revoke`, not by an update",
+                "it changes by `key suspend`, `key resume`, `key revoke` and `key set-status`, not by \
+                 an update",
             ));
         }
         record.complete()
@@ -265,6 +276,12 @@ mod tests {
             (json!({"scopes": ["a b"]}), "scopes", "entry 1"),
             (json!({"tags": "a"}), "tags", "a list of strings"),
             (json!({"status": "GONE"}), "status", "not a status"),
+            (
+                json!({"rotation_frequency_days": 36_501}),
+                "rotation_frequency_days",
+                "from 0 to 36500",
+            ),
+            (json!({"status_reason_code": "stolen"}), "status_reason_code", "key_compromise"),
             (json!({"key_hash": "abc"}), "key_hash", "64 hexadecimal"),
             (json!({"tenant_id": "a/b"}), "tenant_id", "not a name"),
             (json!({"burst": 1}), "burst", "requests_per_second"),

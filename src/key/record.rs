@@ -14,9 +14,11 @@ use serde_json::{Map, Value};
 
 use super::digest::{Digest, Pepper, SealedHash};
 use super::field::{
-    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, ScopeList, StatusName,
-    Text, TextList,
+    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, NumberTo, ReasonName,
+    ScopeList, StatusName, Text, TextList,
 };
+use super::life::ROTATION_DAYS_MAX;
+use super::reason::REASON_BYTES_MAX;
 use super::view::Stored;
 use super::{Status, Time};
 
@@ -133,6 +135,18 @@ macro_rules! record {
                 Value::Object(members)
             }
 
+            /// Whether a field has another value than an empty record; `None` when there is no
+            /// such field.
+            #[must_use]
+            pub fn is_set(&self, name: &str) -> Option<bool> {
+                let unset = Self::default();
+                match name {
+                    $(stringify!($name) => Some(self.$name != unset.$name),)+
+                    $(stringify!($name_2) => Some(self.$name_2 != unset.$name_2),)+
+                    _ => None,
+                }
+            }
+
             /// The fields that are set and that this release keeps without enforcing them.
             #[must_use]
             pub fn not_enforced_yet(&self) -> Vec<&'static str> {
@@ -176,7 +190,7 @@ record! {
         Later concurrent_requests: Option<u32> => Number;
         Later monthly_request_quota: Option<u64> => Int64;
         Later cost_per_request: Option<f64> => Float;
-        Later billing_tier: String => Text<64>;
+        Set billing_tier: String => Text<64>;
         Derived total_requests: u64 => Int64;
         Derived total_errors: u64 => Int64;
         Derived last_used_at: Option<Time> => Instant;
@@ -209,10 +223,10 @@ record! {
         Set documentation_url: String => Text<2048>;
         Set support_contact: String => Text<320>;
         Later log_all_requests: bool => Flag;
-        Derived last_rotation_reason: String => Text<256>;
+        Derived last_rotation_reason: String => Text<REASON_BYTES_MAX>;
         Derived last_rotation_date: Option<Time> => Instant;
-        Later rotation_frequency_days: Option<u32> => Number;
-        Later compliance_standards: Vec<String> => TextList<32, 64>;
+        Set rotation_frequency_days: Option<u32> => NumberTo<ROTATION_DAYS_MAX>;
+        Set compliance_standards: Vec<String> => TextList<32, 64>;
         Later requires_audit_logging: bool => Flag;
         Later data_residency: String => Text<256>;
         Later approved_integrations: Vec<String> => TextList<256, 64>;
@@ -236,14 +250,14 @@ record! {
         Set burst: Option<u64> => Number;
         Later max_uses: Option<u64> => Int64;
         Derived revision: u64 => Number;
-        Derived status_reason: String => Text<256>;
+        Derived status_reason: String => Text<REASON_BYTES_MAX>;
         Derived previous_key_hash: Option<SealedHash> => Hash;
         Derived previous_key_ends_at: Option<Time> => Instant;
     }
     schema 2 {
         // Of the life of a key.
         Derived request_id: String => Text<64>;
-        Derived status_reason_code: String => Text<32>;
+        Derived status_reason_code: String => ReasonName;
         Derived status_changed_at: Option<Time> => Instant;
     }
 }

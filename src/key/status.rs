@@ -32,18 +32,24 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatusError {
     /// Not one of the names.
-    #[error("{given:?} is not a status; it is one of {}", names())]
+    #[error("{given:?} is not a status; it is one of {}", names(&Status::ALL))]
     Unknown {
         /// What was given.
         given: String,
     },
     /// The states do not follow each other.
-    #[error("a key that is {from} cannot become {to}: {from} is final; create a new key", from = from.name(), to = to.name())]
-    Final {
+    #[error("a key that is {} cannot become {}: {}", from.name(), to.name(), instead(*from))]
+    NotAllowed {
         /// The present state.
         from: Status,
         /// The wanted state.
         to: Status,
+    },
+    /// A key cannot begin like this.
+    #[error("a new key cannot be {}; it is one of {}", status.name(), names(Status::FIRST))]
+    NotFirst {
+        /// The wanted state.
+        status: Status,
     },
 }
 
@@ -105,20 +111,93 @@ impl Status {
             .ok_or_else(|| StatusError::Unknown { given: given.to_owned() })
     }
 
-    /// Whether a key in this state may go into `to`. `REVOKED` is final; staying is always allowed.
+    /// The states that a new key may have: one that is REVOKED or EXPIRED from the start would
+    /// never pass.
+    pub const FIRST: &[Self] = &[
+        Self::Active,
+        Self::Deprecated,
+        Self::Suspended,
+        Self::PendingVerification,
+        Self::RateLimited,
+        Self::PendingReview,
+        Self::Maintenance,
+    ];
+
+    /// The table of transitions: the states that may follow this one, beside itself.
+    ///
+    /// - REVOKED is final.
+    /// - EXPIRED is left by a later `expires_at` ([`crate::key::KeyRecord::renew`]) and by nothing
+    ///   else, so that nobody resumes a key that goes on denying.
+    /// - PENDING_VERIFICATION is how a key begins: a key that was verified does not go back to it.
+    ///   What is to be looked at again is PENDING_REVIEW.
+    /// - RATE_LIMITED and MAINTENANCE are pauses of a key that is in use: a key that waits for its
+    ///   verification or review, or is suspended, does not enter them.
+    #[must_use]
+    pub const fn next(self) -> &'static [Self] {
+        use Status::{
+            Active, Deprecated, Expired, Maintenance, PendingReview, RateLimited, Revoked,
+            Suspended,
+        };
+        match self {
+            Self::Active => {
+                &[Deprecated, Suspended, Revoked, Expired, RateLimited, PendingReview, Maintenance]
+            }
+            Self::Deprecated => {
+                &[Active, Suspended, Revoked, Expired, RateLimited, PendingReview, Maintenance]
+            }
+            Self::Suspended => &[Active, Deprecated, Revoked, Expired, PendingReview],
+            Self::PendingVerification => &[Active, Suspended, Revoked, Expired],
+            Self::Revoked => &[],
+            Self::Expired => &[Revoked],
+            Self::RateLimited => {
+                &[Active, Deprecated, Suspended, Revoked, Expired, PendingReview, Maintenance]
+            }
+            Self::PendingReview => &[Active, Deprecated, Suspended, Revoked, Expired],
+            Self::Maintenance => {
+                &[Active, Deprecated, Suspended, Revoked, Expired, RateLimited, PendingReview]
+            }
+        }
+    }
+
+    /// Whether a key in this state may go into `to`. Staying is always allowed.
     ///
     /// # Errors
-    /// [`StatusError::Final`].
+    /// [`StatusError::NotAllowed`], which names the states that are.
     pub fn may_become(self, to: Self) -> Result<(), StatusError> {
-        if self == Self::Revoked && to != self {
-            return Err(StatusError::Final { from: self, to });
+        if self == to || self.next().contains(&to) {
+            return Ok(());
         }
-        Ok(())
+        Err(StatusError::NotAllowed { from: self, to })
+    }
+
+    /// Whether a new key may have this state.
+    ///
+    /// # Errors
+    /// [`StatusError::NotFirst`], which names the states that it may have.
+    pub fn may_be_first(self) -> Result<(), StatusError> {
+        if Self::FIRST.contains(&self) {
+            return Ok(());
+        }
+        Err(StatusError::NotFirst { status: self })
     }
 }
 
-fn names() -> String {
-    Status::ALL.map(Status::name).join(", ")
+fn names(states: &[Status]) -> String {
+    let names: Vec<&str> = states.iter().map(|status| status.name()).collect();
+    names.join(", ")
+}
+
+/// What a key in this state can do where it cannot do what was wanted.
+fn instead(from: Status) -> String {
+    match from {
+        Status::Revoked => "REVOKED is final; create a new key".to_owned(),
+        Status::Expired => format!(
+            "it may become {}, and a later expires_at makes it ACTIVE again \
+             (`keygate key update ID --expires 90d`)",
+            names(from.next())
+        ),
+        from => format!("it may become {}", names(from.next())),
+    }
 }
 
 #[cfg(test)]
@@ -137,12 +216,48 @@ mod tests {
     }
 
     #[test]
-    fn revoked_is_final_and_nothing_else_is() {
+    fn what_may_follow_is_allowed_and_everything_else_names_what_is() {
         for from in Status::ALL {
-            for to in Status::ALL {
-                let allowed = from != Status::Revoked || to == Status::Revoked;
-                assert_eq!(from.may_become(to).is_ok(), allowed, "{from:?} to {to:?}");
+            assert_eq!(from.may_become(from), Ok(()), "staying");
+            for to in Status::ALL.into_iter().filter(|to| *to != from) {
+                let refused = match from.may_become(to) {
+                    Ok(()) => {
+                        assert!(from.next().contains(&to), "{from:?} to {to:?}");
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                };
+                assert!(!from.next().contains(&to), "{refused}");
+                let (_, says) = refused.split_once(": ").expect("what may be");
+                assert!(from.next().iter().all(|next| says.contains(next.name())), "{refused}");
             }
+        }
+    }
+
+    #[test]
+    fn the_table_holds_what_is_promised_of_it() {
+        use Status::{Active, Deprecated, Expired, PendingVerification, Revoked, Suspended};
+        assert!(Revoked.next().is_empty(), "final");
+        assert_eq!(Expired.next(), [Revoked], "only a later expiry brings it back");
+        for from in Status::ALL {
+            let next = from.next();
+            assert!(!next.contains(&from), "{from:?} names itself");
+            assert!(!next.contains(&PendingVerification), "a key begins so and does not go back");
+            assert_eq!(
+                next.contains(&Revoked),
+                from != Revoked,
+                "{from:?} can be stopped for good"
+            );
+            if ![Suspended, Revoked, Expired].contains(&from) {
+                assert!(next.contains(&Suspended), "{from:?} can be stopped for now");
+            }
+            if ![Active, Revoked, Expired].contains(&from) {
+                assert!(next.contains(&Active), "{from:?} can pass again");
+            }
+        }
+        assert!(Deprecated.may_become(Active).is_ok());
+        for (status, allowed) in Status::ALL.map(|status| (status, status.may_be_first())) {
+            assert_eq!(allowed.is_ok(), ![Revoked, Expired].contains(&status), "{status:?}");
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::dispatch::{Dispatcher, Go, hello, put_error};
+use super::reload::Reload;
 use crate::admin::{Admin, AdminError, Caller, Import};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -34,6 +35,7 @@ const STREAMS_MAX: usize = 64;
 /// What every admin connection shares.
 pub(super) struct Shared {
     pub(super) admin: Arc<Admin>,
+    pub(super) reload: Arc<Reload>,
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
@@ -211,6 +213,10 @@ impl Connection {
                 self.put(request, &admin.set_status(caller, parse(payload)?).await?);
             }
             Opcode::KeyDelete => self.put(request, &admin.delete(caller, parse(payload)?).await?),
+            Opcode::KeyRestore => {
+                self.put(request, &admin.restore(caller, parse(payload)?).await?);
+            }
+            Opcode::KeyReview => self.put(request, &admin.review(caller, parse(payload)?).await?),
             Opcode::KeyUsage => self.put(request, &admin.usage(caller, parse(payload)?).await?),
             Opcode::KeyList => {
                 let frames = admin.list(caller, parse(payload)?).await?;
@@ -230,6 +236,10 @@ impl Connection {
             Opcode::Health => {
                 parse_none(payload)?;
                 self.put(request, &admin.health(shared.unreadable));
+            }
+            Opcode::Reload => {
+                parse_none(payload)?;
+                self.put(request, &shared.reload.reload(caller).await?);
             }
             // Streams and the data plane are served elsewhere.
             _ => {}

@@ -14,11 +14,12 @@ use tokio_util::task::TaskTracker;
 use super::flush::{Flusher, IdBounds};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use super::reload::{self, Reload};
 use super::worker::{Accepted, Workers};
-use super::{admin, connection};
-use crate::admin::{Admin, Source};
+use super::{admin, connection, retention};
+use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError, Limits};
+use crate::config::{Config, ConfigError, Limits, Source};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
@@ -63,6 +64,7 @@ pub enum StartError {
 /// A daemon that is ready to serve.
 pub struct Daemon {
     config: Config,
+    source: Source,
     listeners: Listeners,
     clock: Arc<dyn Clock>,
     engine: Arc<Engine>,
@@ -70,16 +72,16 @@ pub struct Daemon {
     committer: Arc<Committer>,
     flusher: Flusher,
     unreadable: u64,
-    source: Source,
+    origin: Origin,
 }
 
 impl Daemon {
     /// Opens sockets and store and loads every key. Nothing is accepted yet: whoever connects
-    /// waits in the socket's queue.
+    /// waits in the socket's queue. `source` is what `config` was read from, for a reload.
     ///
     /// # Errors
     /// [`StartError`], with what mends it.
-    pub fn open(config: Config) -> Result<Self, StartError> {
+    pub fn open(config: Config, source: Source) -> Result<Self, StartError> {
         config.check()?;
         let prefixes = Prefixes::new(&config.token_brand)?;
         // Whatever this process makes is its owner's alone, until its mode is widened.
@@ -103,12 +105,15 @@ impl Daemon {
             prefixes,
             EngineLimits {
                 keys_max: limits.keys_max,
-                expiry_warning_us: micros(u64::from(config.keys.expiry_warning_days) * 86_400_000),
+                expiry_warning_us: reload::live(&config).expiry_warning_us,
                 increment_id_window_us: window_us,
                 increment_ids_max: limits.increment_ids_max,
             },
         ));
+        engine.set_rules(Arc::new(config.rules()));
+        engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);
         let unreadable = load_keys(&engine, &keys, &*clock)?;
+        reload::log_unknown(&engine);
         let flusher = Flusher::restore(
             Arc::clone(&engine),
             &keys,
@@ -119,8 +124,19 @@ impl Daemon {
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
         let own = pepper::path(&config.data_dir)?;
         let own = own.starts_with(&config.data_dir).then_some(own);
-        let source = Source { engine: config.store.engine, pepper: own };
-        Ok(Self { config, listeners, clock, engine, keys, committer, flusher, unreadable, source })
+        let origin = Origin { engine: config.store.engine, pepper: own };
+        Ok(Self {
+            config,
+            source,
+            listeners,
+            clock,
+            engine,
+            keys,
+            committer,
+            flusher,
+            unreadable,
+            origin,
+        })
     }
 
     /// Where the data and the admin socket stand: those that systemd passed, or those made here.
@@ -137,9 +153,15 @@ impl Daemon {
             self.keys.clone(),
             Arc::clone(&self.committer),
             Arc::clone(&self.clock),
-            self.config.keys.rotation_grace_ms,
+            retention::life_rules(&self.config.keys),
         );
-        Arc::new(admin.with_source(self.source.clone()))
+        Arc::new(admin.with_origin(self.origin.clone()))
+    }
+
+    /// What reads the configuration again, for the operations of [`Daemon::admin`].
+    #[must_use]
+    pub fn reload(&self, admin: &Arc<Admin>) -> Arc<Reload> {
+        Arc::new(Reload::new(self.source.clone(), Arc::clone(admin), self.config.clone()))
     }
 
     /// Serves until `stop` is cancelled; then stops accepting, answers what was read, flushes.
@@ -151,6 +173,7 @@ impl Daemon {
     pub async fn run(
         self,
         admin: Arc<Admin>,
+        reload: Arc<Reload>,
         stop: CancellationToken,
         ready: impl FnOnce(),
     ) -> Result<(), StartError> {
@@ -173,6 +196,7 @@ impl Daemon {
         let open = Arc::downgrade(&workers);
         let shared = Arc::new(admin::Shared {
             admin,
+            reload,
             engine,
             clock,
             limits: config.limits.clone(),
@@ -183,6 +207,8 @@ impl Daemon {
         });
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
+        let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
+        tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();
@@ -408,6 +434,6 @@ fn raise_descriptor_limit(limits: &Limits) {
     }
 }
 
-fn micros(ms: u64) -> i64 {
+pub(super) fn micros(ms: u64) -> i64 {
     i64::try_from(ms.saturating_mul(1000)).unwrap_or(i64::MAX)
 }

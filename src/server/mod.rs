@@ -3,7 +3,8 @@
 //! [`listen`] makes or inherits the sockets; one control thread accepts and hands each data
 //! connection to the [`worker`] with the fewest; there it stays. [`connection`] reads all there
 //! is, has [`dispatch`] answer all of it, and writes once. [`admin`] serves the admin socket on
-//! the control thread. [`daemon`] starts all of it in order and stops it in the opposite order.
+//! the control thread; [`reload`] reads the configuration again, [`retention`] purges what was
+//! deleted long enough ago. [`daemon`] starts all of it in order and stops it in the opposite order.
 
 mod admin;
 mod connection;
@@ -12,7 +13,10 @@ mod dispatch;
 mod flush;
 pub mod listen;
 mod pepper;
+mod reload;
+mod retention;
 mod watch;
 mod worker;
 
 pub use daemon::{Daemon, StartError};
+pub use reload::Reload;

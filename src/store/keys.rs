@@ -313,7 +313,10 @@ impl Keys {
             }
             Some((RECORD_SCHEMA, _)) => Ok(()),
             // New, or older: from here on records of the newest schema may be in it.
-            _ => {
+            older => {
+                if older.is_some() {
+                    self.index_deleted()?;
+                }
                 let mut value = RECORD_SCHEMA.to_le_bytes().to_vec();
                 value.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
                 self.store.apply(&[Op::Put { key, value }])?;

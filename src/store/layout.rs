@@ -6,12 +6,14 @@
 //! 't' tenant 00 id          → nothing; the keys of a tenant
 //! 's' status(1) id          → nothing; the keys in a status
 //! 'g' tag 00 id             → nothing; the keys with a tag
+//! 'x' deleted_at(8) id      → nothing; the deleted keys, those of the longest time ago first
 //! 'u' id                    → usage of the key as absolute figures, in an envelope
 //! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
 //! 'm' name                  → facts about the whole: "format", "imports", "pending_import"
 //! ```
 //!
-//! `id` and `seq` are u64, big endian, so that bytewise order is numeric order. A tenant or a tag
+//! `id` and `seq` are u64, big endian, so that bytewise order is numeric order; `deleted_at` is i64,
+//! microseconds since 1970, with its sign turned so that the same holds. A tenant or a tag
 //! holds no zero byte, so that one that begins another does not take in its keys.
 
 use super::KEY_BYTES_MAX;
@@ -26,6 +28,8 @@ pub const TENANT: u8 = b't';
 pub const STATUS: u8 = b's';
 /// Keys by tag.
 pub const TAG: u8 = b'g';
+/// Deleted keys.
+pub const DELETED: u8 = b'x';
 /// Usage.
 pub const USAGE: u8 = b'u';
 /// Ids of increments.
@@ -34,7 +38,7 @@ pub const INCREMENTS: u8 = b'i';
 pub const META: u8 = b'm';
 
 /// The first bytes of index rows: each names one record, which says by itself that it has the row.
-pub const INDEXES: &[u8] = &[DIGEST, TENANT, STATUS, TAG];
+pub const INDEXES: &[u8] = &[DIGEST, TENANT, STATUS, TAG, DELETED];
 
 /// Most bytes of a tenant or a tag that can be indexed.
 pub const INDEXED_TEXT_BYTES_MAX: usize = KEY_BYTES_MAX - 10;
@@ -70,6 +74,21 @@ pub fn status(status: u8) -> Vec<u8> {
 #[must_use]
 pub fn tag(tag: &str) -> Vec<u8> {
     [&[TAG][..], tag.as_bytes(), &[0]].concat()
+}
+
+/// The key of a deleted key's row.
+#[must_use]
+pub fn deleted(deleted_us: i64, id: u64) -> Vec<u8> {
+    let at = (deleted_us ^ i64::MIN).to_be_bytes();
+    with_id(&[&[DELETED][..], &at].concat(), id)
+}
+
+/// When the key of such a row was deleted, microseconds since 1970, and its id.
+#[must_use]
+pub fn deleted_of(key: &[u8]) -> Option<(i64, u64)> {
+    let (at, id) = key.strip_prefix(&[DELETED])?.split_first_chunk()?;
+    let id = id.try_into().ok()?;
+    Some((i64::from_be_bytes(*at) ^ i64::MIN, u64::from_be_bytes(id)))
 }
 
 /// The key of a key's usage.
@@ -133,6 +152,17 @@ mod tests {
         let ids = [0, 1, 255, 256, u64::from(u32::MAX), 1 << 40, u64::MAX];
         assert!(ids.map(record).is_sorted());
         assert_eq!(ids.map(|id| id_of(&record(id))), ids.map(Some));
+    }
+
+    #[test]
+    fn deleted_keys_sort_by_when_they_were_deleted() {
+        let times = [i64::MIN, -1, 0, 1, 1_800_000_000_000_000, i64::MAX];
+        assert!(times.map(|at| deleted(at, 7)).is_sorted());
+        assert!(deleted(1, u64::MAX) < deleted(2, 0));
+        for at in times {
+            assert_eq!(deleted_of(&deleted(at, 7)), Some((at, 7)));
+        }
+        assert_eq!((deleted_of(&record(7)), deleted_of(b"x")), (None, None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In reading order: the seam ([`Store`], [`StoreError`]) and its implementations (`sled.rs` and
 //! `redb.rs`, each the only file that names its library, behind [`open`]; and [`MemoryStore`], which
 //! fails on request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
-//! records by index, usage, imports); what can be asked of it ([`mod@write`]) and what that becomes
+//! records by index, usage, imports; `deleted.rs`: deleted keys by their time); what can be asked of it ([`mod@write`]) and what that becomes
 //! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
 //! writes ([`committer`]).
 //!
@@ -18,6 +18,7 @@
 mod caught;
 pub mod committer;
 pub mod copy;
+mod deleted;
 mod dir;
 mod draft;
 mod engine;

@@ -30,7 +30,7 @@ pub(super) const FORMAT: Fact = Fact("format");
 #[must_use]
 pub fn ops_of(record: &KeyRecord) -> usize {
     // The record, its usage, its tenant and its status.
-    4 + record.digests().count() + record.tags.len()
+    4 + usize::from(record.deleted_at.is_some()) + record.digests().count() + record.tags.len()
 }
 
 /// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
@@ -307,6 +307,9 @@ pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>
         prefixes.chain([layout::tenant(&record.tenant_id), layout::status(record.status.byte())]);
     let mut rows: BTreeMap<_, _> =
         prefixes.map(|prefix| (layout::with_id(&prefix, id), Vec::new())).collect();
+    if let Some(at) = record.deleted_at {
+        rows.insert(layout::deleted(at.micros_up(), id), Vec::new());
+    }
     let current = record.key_hash.map(|hash| hash.digest);
     for digest in record.digests() {
         let kind = u8::from(current != Some(digest));

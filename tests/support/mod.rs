@@ -33,6 +33,18 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// The token of the example record.
 pub(crate) const EXAMPLE_TOKEN: &str = "lk_live_9f8e7d6c5b4a39281706f5e4d3c2b1a0";
 
+/// What the example record names, as a configuration gives it.
+pub(crate) const EXAMPLE_NAMES: &str = "
+[tiers.enterprise]
+
+[profiles.SOC2]
+requires = [\"requires_audit_logging\"]
+
+[sinks.statsd]
+kind = \"statsd\"
+target = \"127.0.0.1:8125\"
+";
+
 /// The example file as the source system writes it.
 pub(crate) fn example_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/api_key.example.json")
@@ -61,15 +73,20 @@ impl Home {
         home
     }
 
-    /// A home with a configuration: lines of TOML after those of the paths.
+    /// A home with a configuration: lines of TOML before those that the example record needs.
     pub(crate) fn with(config: &str) -> Self {
         let home = Self::new();
         home.configure(config);
         home
     }
 
-    /// Writes the configuration. `config` begins with settings that stand in no section.
+    /// Writes the configuration; what the example record names stands behind it.
     pub(crate) fn configure(&self, config: &str) {
+        self.configure_just(&format!("{config}\n{EXAMPLE_NAMES}"));
+    }
+
+    /// Writes a configuration without what the example record names.
+    pub(crate) fn configure_just(&self, config: &str) {
         std::fs::write(self.path("keygate.toml"), config).expect("the configuration is written");
     }
 

@@ -169,16 +169,17 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyList" => through::<admin::KeyList>(payload),
         "KeyListReply" | "ExportReply" => through::<admin::KeyPage>(payload),
         "KeyUpdate" => through::<admin::KeyUpdate>(payload),
-        "KeyUpdateReply" | "KeySetStatusReply" | "KeyDeleteReply" => {
-            through::<admin::KeyChanged>(payload)
-        }
+        "KeyUpdateReply" | "KeySetStatusReply" | "KeyDeleteReply" | "KeyRestoreReply"
+        | "KeyReviewReply" => through::<admin::KeyChanged>(payload),
+        "KeyRestore" => through::<admin::KeyRestore>(payload),
+        "KeyReview" => through::<admin::KeyReview>(payload),
         "KeyRotate" => through::<admin::KeyRotate>(payload),
         "KeyRotateReply" => through::<admin::KeyRotated>(payload),
         "KeySetStatus" => through::<admin::KeySetStatus>(payload),
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
-        "Export" | "Stats" | "Health" | "Verify" => {
+        "Export" | "Stats" | "Health" | "Reload" | "Verify" => {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
         "StatsReply" => through::<admin::Stats>(payload),
@@ -186,6 +187,7 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "BackupReply" => through::<admin::BackupFrame>(payload),
         "VerifyReply" => through::<admin::VerifyFrame>(payload),
         "HealthReply" => through::<admin::Health>(payload),
+        "ReloadReply" => through::<admin::Reloaded>(payload),
         _ => panic!("no such kind: {kind}"),
     };
     typed.map_err(|_| Fault::of("JSON", ErrorCode::BadPayload))

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::admin::{
-    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRotate, KeyRotated,
-    KeySetStatus, KeyUpdate, KeyUsage, NoFields, Stats,
+    Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRestore, KeyReview,
+    KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
 };
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{Flags, IncrementOutcome, Opcode, PayloadError};
@@ -176,6 +176,14 @@ impl Client {
         self.admin(Opcode::KeyGet, &admin::key_ref(id))
     }
 
+    /// One key's record, also if it was deleted.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn get_deleted(&mut self, id: u64) -> Result<Value, Error> {
+        self.admin(Opcode::KeyGet, &admin::deleted_key_ref(id))
+    }
+
     /// One page of records, by ascending id.
     ///
     /// # Errors
@@ -220,6 +228,22 @@ impl Client {
         self.admin(Opcode::KeyDelete, delete)
     }
 
+    /// Takes a soft delete back: the key's tokens are what they were.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn restore(&mut self, id: u64) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyRestore, &KeyRestore { id: id.to_string() })
+    }
+
+    /// Notes that the key's security was reviewed now.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn review(&mut self, id: u64) -> Result<KeyChanged, Error> {
+        self.admin(Opcode::KeyReview, &KeyReview { id: id.to_string() })
+    }
+
     /// What a key was used for.
     ///
     /// # Errors
@@ -242,6 +266,14 @@ impl Client {
     /// [`Error`].
     pub fn health(&mut self) -> Result<Health, Error> {
         self.admin(Opcode::Health, &NoFields {})
+    }
+
+    /// Has the daemon read its configuration again and apply it, as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] says why nothing was applied.
+    pub fn reload(&mut self) -> Result<Reloaded, Error> {
+        self.admin(Opcode::Reload, &NoFields {})
     }
 
     fn item<I: Item>(&mut self, item: &I) -> Result<Payload, Error> {

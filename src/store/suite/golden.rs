@@ -7,6 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::ser::{Serialize, SerializeTuple, Serializer};
+
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
 use super::super::{StoreError, envelope};
 use super::{
@@ -14,6 +16,7 @@ use super::{
     pepper, record, rows_of,
 };
 use crate::key::digest::hex;
+use crate::key::record::AddedBySchema2;
 use crate::key::{KeyRecord, KeyView, Status, Time};
 
 /// A record of schema 1 that sets a field of every type.
@@ -75,6 +78,17 @@ fn the_newest_schema_is_written_as_its_golden_file_has_it() {
     assert_eq!(kept.trim(), written, "the record's bytes have changed: raise RECORD_SCHEMA");
 }
 
+/// A payload that is written as it is.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.0.len())?;
+        self.0.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+        tuple.end()
+    }
+}
+
 /// A store that an older keygate wrote is opened, read, and written in the newest schema; one of a
 /// newer keygate is refused, and not touched.
 #[test]
@@ -84,12 +98,19 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     let of_keygate = |schema: u16| [&schema.to_le_bytes()[..], b"9.9.9"].concat();
     let mut rows = index_rows(&old).expect("indexable");
     rows.insert(layout::record(old.id), bytes_of(1));
+    // Of schema 1 too, and without a row that says when it was deleted.
+    let gone = KeyRecord { id: 9, deleted_at: Some(Time::from_micros(77)), ..record(9) };
+    let payload = envelope::payload_of(&gone).expect("a payload");
+    let added = envelope::payload_of(&AddedBySchema2::default()).expect("a payload").len();
+    let of_schema_1 = envelope::seal(1, &Bytes(&payload[..payload.len() - added]));
+    rows.insert(layout::record(9), of_schema_1.expect("sealed"));
     rows.insert(format.clone(), of_keygate(1));
     let put = |(key, value)| Op::Put { key, value };
     store.apply(&rows.into_iter().map(put).collect::<Vec<_>>()).expect("applied");
 
     let keys = Keys::open(Arc::<MemoryStore>::clone(&store)).expect("an older store is opened");
     assert_eq!(keys.get(old.id).expect("readable"), Some(old.clone()));
+    assert_eq!(keys.deleted_until(i64::MAX, None, 10).expect("readable"), [(77, 9)]);
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("a thread");
     let after = KeyRecord { revision: old.revision + 1, ..golden_2() };
     let replace =

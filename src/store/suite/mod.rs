@@ -173,7 +173,9 @@ fn records_of(store: &dyn Store) -> BTreeMap<u64, KeyRecord> {
                 let record = read_record(&value).expect("a record of ours");
                 records.insert(layout::id_of(&key).expect("an id"), record);
             }
-            Some(&(layout::DIGEST | layout::TENANT | layout::STATUS | layout::TAG)) => {
+            Some(
+                &(layout::DIGEST | layout::TENANT | layout::STATUS | layout::TAG | layout::DELETED),
+            ) => {
                 indexes.insert(key, value);
             }
             _ => {}

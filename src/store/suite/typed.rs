@@ -21,6 +21,7 @@ over_every_store! {
     only_one_import_at_a_time
     imports_are_cut_into_jobs
     data_of_a_newer_keygate_is_refused
+    deleted_keys_are_found_by_when_they_were_deleted
     what_is_committed_survives_a_restart
 }
 
@@ -341,5 +342,35 @@ fn what_is_committed_survives_a_restart(home: &mut Home) {
     })
     .expect("readable");
     assert_eq!(found, (1..=200).collect::<Vec<_>>());
+    records_of(home.store().as_ref());
+}
+
+fn deleted_keys_are_found_by_when_they_were_deleted(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let deleted_at = |id: u64, at: i64| {
+        let before = record(id);
+        let after = changed(&before, |record| record.deleted_at = Some(Time::from_micros(at)));
+        committer.commit(vec![insert(&before)], false).expect("inserted");
+        committer.commit(vec![replace(&before, &after)], true).expect("deleted");
+        after
+    };
+    let first = deleted_at(1, 30);
+    for (id, at) in [(2, -5), (3, 20), (4, 20), (5, 31)] {
+        deleted_at(id, at);
+    }
+    committer.commit(vec![insert(&record(6))], true).expect("one that is not deleted");
+    let until =
+        |until_us, after, limit| keys.deleted_until(until_us, after, limit).expect("readable");
+    assert_eq!(until(30, None, 10), [(-5, 2), (20, 3), (20, 4), (30, 1)]);
+    assert_eq!(until(29, None, 10), [(-5, 2), (20, 3), (20, 4)]);
+    assert_eq!(until(30, None, 2), [(-5, 2), (20, 3)]);
+    assert_eq!(until(30, Some((20, 3)), 2), [(20, 4), (30, 1)]);
+    assert_eq!(until(-6, None, 10), []);
+
+    let restored = changed(&first, |record| record.deleted_at = None);
+    committer.commit(vec![replace(&first, &restored)], true).expect("restored");
+    let removal = Write::Key(KeyWrite::Remove { id: 2, revision: 2 });
+    committer.commit(vec![removal], true).expect("purged");
+    assert_eq!(until(i64::MAX, None, 10), [(20, 3), (20, 4), (31, 5)]);
     records_of(home.store().as_ref());
 }

@@ -198,6 +198,7 @@ pub(super) fn name(key: &[u8]) -> String {
         layout::DIGEST => format!("digest {}…", hex(&rest[..rest.len().min(DIGEST_BYTES_SHOWN)])),
         layout::TENANT => format!("key {} in the index of tenant {:?}", id(), text(rest)),
         layout::TAG => format!("key {} in the index of tag {:?}", id(), text(rest)),
+        layout::DELETED => format!("key {} in the index of deleted keys", id()),
         layout::STATUS => {
             let status = rest.first().copied().unwrap_or_default();
             format!("key {} in the index of status {status}", id())

@@ -1,13 +1,33 @@
-//! The configuration, parsed once: flag, then environment, then the TOML file, then the default.
+//! The configuration: flag, then environment, then the TOML file, then the default.
 //!
 //! Every limit carries its unit in its name, every limit is finite, and a name that is not known
-//! is an error: a mistyped limit must not be silently absent.
+//! is an error: a mistyped limit must not be silently absent. [`bounds`](BOUNDS) is the one table of
+//! what values may be, [`names`] is what tiers, profiles, regions and sinks may be, [`Source`] reads
+//! all of it again, and [`change`] tells what is different then.
 
+mod bounds;
+pub mod change;
+mod document;
+pub mod names;
+mod source;
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+pub use bounds::{BOUNDS, Bound};
+pub use document::Problem;
+pub use names::{Profile, Sink, SinkKind};
+pub use source::{Overrides, Source};
+
+use crate::key::{Allowance, Rules};
+
+/// Longest configuration: a thousand tiers, profiles and sinks fit many times.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 use crate::store::StoreEngine;
 
@@ -19,7 +39,7 @@ pub const ADMIN_SOCKET_DEFAULT: &str = "/run/keygate/admin.sock";
 pub const DATA_DIR_DEFAULT: &str = "/var/lib/keygate";
 
 /// Everything `keygate serve` can be told.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The directory of the store, the pepper and the lock; made with mode 0700.
@@ -40,10 +60,18 @@ pub struct Config {
     pub store: Store,
     /// The life of keys.
     pub keys: Keys,
+    /// Billing tiers by name: what a key of the tier may use where it does not say itself.
+    pub tiers: BTreeMap<String, Allowance>,
+    /// Compliance profiles by name: what a record that names one must have.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Regions that `data_residency` may name; empty for any.
+    pub regions: Vec<String>,
+    /// Sinks by name, for `monitoring_integrations`.
+    pub sinks: BTreeMap<String, Sink>,
 }
 
 /// Bounds of connections, frames and waits.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Open connections on the data plane; one more is told so and closed.
@@ -73,7 +101,7 @@ pub struct Limits {
 }
 
 /// The store's settings.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// What keeps the data on disk. A data directory is the engine's that made it.
@@ -87,13 +115,19 @@ pub struct Store {
 }
 
 /// The life of keys.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
     /// Verdicts warn this many days before a key expires.
     pub expiry_warning_days: u32,
     /// How long a rotated-out token goes on if the rotation does not say.
     pub rotation_grace_ms: u64,
+    /// The longest that a rotation may ask for.
+    pub rotation_grace_max_ms: u64,
+    /// Whether a key whose rotation is overdue is denied; otherwise its verdicts warn.
+    pub deny_rotation_overdue: bool,
+    /// How long deleted keys are kept before they are purged; 0: until the next look.
+    pub deleted_retention_days: u32,
 }
 
 impl Default for Config {
@@ -108,6 +142,10 @@ impl Default for Config {
             limits: Limits::default(),
             store: Store::default(),
             keys: Keys::default(),
+            tiers: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            regions: Vec::new(),
+            sinks: BTreeMap::new(),
         }
     }
 }
@@ -144,7 +182,13 @@ impl Default for Store {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { expiry_warning_days: 14, rotation_grace_ms: 24 * 3600 * 1000 }
+        Self {
+            expiry_warning_days: 14,
+            rotation_grace_ms: 24 * 3600 * 1000,
+            rotation_grace_max_ms: 30 * 24 * 3600 * 1000,
+            deny_rotation_overdue: false,
+            deleted_retention_days: 30,
+        }
     }
 }
 
@@ -159,148 +203,81 @@ pub enum ConfigError {
         /// Why.
         error: std::io::Error,
     },
-    /// The file is not the configuration; the parser names line, column and what is allowed.
-    #[error("{}: {error}", path.display())]
-    Parse {
+    /// The file is not a configuration, or has values out of their bounds.
+    #[error("{}", in_file(path, problems))]
+    File {
         /// The file.
         path: PathBuf,
-        /// What and where.
-        error: Box<toml::de::Error>,
+        /// What and where: at least one.
+        problems: Vec<Problem>,
     },
-    /// A value is out of its bounds.
-    #[error("{name} is {value}; it must be {bound}")]
-    Bound {
-        /// The setting.
-        name: &'static str,
-        /// What it was set to.
-        value: String,
-        /// What it may be.
-        bound: &'static str,
+    /// Values are out of their bounds.
+    #[error("{}", lines(problems))]
+    Values {
+        /// Which: at least one.
+        problems: Vec<Problem>,
     },
 }
 
 impl Config {
-    /// Reads a TOML file; what it does not say has its default.
+    /// Reads a TOML file, all of whose values must be within their bounds; what it does not say has
+    /// its default.
     ///
     /// # Errors
-    /// [`ConfigError::Read`] and [`ConfigError::Parse`].
+    /// [`ConfigError::Read`], and [`ConfigError::File`] with all that is wrong in it.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Parse { path: path.to_owned(), error: Box::new(error) })
+        let read = |error| ConfigError::Read { path: path.to_owned(), error };
+        let text = read_bounded(path).map_err(read)?;
+        document::parse(&text)
+            .map_err(|problems| ConfigError::File { path: path.to_owned(), problems })
     }
 
     /// Shows every value to be within its bounds.
     ///
     /// # Errors
-    /// [`ConfigError::Bound`], naming the first that is not.
+    /// [`ConfigError::Values`], naming all that are not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        const DAY_MS: u64 = 24 * 3600 * 1000;
-        let limits = &self.limits;
-        let bounds: [(&str, u64, u64, u64, &str); 18] = [
-            ("threads", self.threads as u64, 0, 1024, "0 to 1024"),
-            ("limits.connections_max", limits.connections_max as u64, 1, 1 << 20, "1 to 1048576"),
-            (
-                "limits.admin_connections_max",
-                limits.admin_connections_max as u64,
-                1,
-                4096,
-                "1 to 4096",
-            ),
-            (
-                "limits.frame_bytes_max",
-                limits.frame_bytes_max.into(),
-                1024,
-                DATA_FRAME_BYTES_MAX.into(),
-                "1024 to 65536",
-            ),
-            (
-                "limits.admin_frame_bytes_max",
-                limits.admin_frame_bytes_max.into(),
-                65_536,
-                ADMIN_FRAME_BYTES_MAX.into(),
-                "65536 to 1048576",
-            ),
-            (
-                "limits.reply_bytes_max",
-                limits.reply_bytes_max as u64,
-                4096,
-                1 << 30,
-                "4096 to 1073741824",
-            ),
-            ("limits.idle_timeout_ms", limits.idle_timeout_ms, 100, 30 * DAY_MS, TIME_BOUND),
-            ("limits.frame_timeout_ms", limits.frame_timeout_ms, 100, 30 * DAY_MS, TIME_BOUND),
-            ("limits.write_timeout_ms", limits.write_timeout_ms, 100, 30 * DAY_MS, TIME_BOUND),
-            ("limits.stop_deadline_ms", limits.stop_deadline_ms, 100, 30 * DAY_MS, TIME_BOUND),
-            ("limits.keys_max", limits.keys_max as u64, 1, 4_000_000_000, "1 to 4000000000"),
-            (
-                "limits.increment_id_window_ms",
-                limits.increment_id_window_ms,
-                100,
-                30 * DAY_MS,
-                TIME_BOUND,
-            ),
-            (
-                "store.usage_flush_interval_ms",
-                self.store.usage_flush_interval_ms,
-                10,
-                DAY_MS,
-                "10 to 86400000",
-            ),
-            (
-                "store.commit_queue_max",
-                self.store.commit_queue_max as u64,
-                1,
-                1 << 20,
-                "1 to 1048576",
-            ),
-            (
-                "limits.increment_ids_max",
-                limits.increment_ids_max as u64,
-                64,
-                1_000_000_000,
-                "64 to 1000000000",
-            ),
-            (
-                "store.cache_bytes",
-                self.store.cache_bytes,
-                1 << 20,
-                1 << 40,
-                "1048576 (1 MiB) to 1099511627776 (1 TiB)",
-            ),
-            (
-                "keys.expiry_warning_days",
-                self.keys.expiry_warning_days.into(),
-                0,
-                3650,
-                "0 to 3650",
-            ),
-            (
-                "keys.rotation_grace_ms",
-                self.keys.rotation_grace_ms,
-                0,
-                3650 * DAY_MS,
-                "0 to 315360000000 (3650 days)",
-            ),
-        ];
-        for (name, value, min, max, bound) in bounds {
-            if !(min..=max).contains(&value) {
-                return Err(ConfigError::Bound { name, value: value.to_string(), bound });
-            }
+        let problems = bounds::problems(self);
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Values { problems }) }
+    }
+
+    /// What it says of keys.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let profiles = self.profiles.iter();
+        Rules {
+            tiers: self.tiers.clone(),
+            profiles: profiles
+                .map(|(name, profile)| (name.clone(), profile.requires.clone()))
+                .collect(),
+            regions: self.regions.iter().cloned().collect(),
+            sinks: self.sinks.keys().cloned().collect(),
         }
-        if let Some(open) = self.tcp.iter().find(|address| !address.ip().is_loopback()) {
-            return Err(ConfigError::Bound {
-                name: "tcp",
-                value: open.to_string(),
-                bound: "a loopback address: tokens would cross the network in plain text",
-            });
-        }
-        Ok(())
     }
 }
 
-const TIME_BOUND: &str = "100 to 2592000000 (30 days)";
+/// Reads a file that is no longer than a configuration may be.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let what = format!("it has more than {FILE_BYTES_MAX} bytes, the most that is read");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(text)
+}
+
+fn in_file(path: &Path, problems: &[Problem]) -> String {
+    let line = |problem: &Problem| match problem.line {
+        Some(line) => format!("{}, line {line}: {}", path.display(), problem.reason),
+        None => format!("{}: {}", path.display(), problem.reason),
+    };
+    problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| problem.reason.as_str()).collect::<Vec<_>>().join("\n")
+}
 
 #[cfg(test)]
 mod tests {
@@ -332,7 +309,7 @@ mod tests {
     fn values_out_of_bounds_are_refused_by_name() {
         Config::default().check().expect("the defaults are within their bounds");
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 11] = [
             (|c| c.limits.idle_timeout_ms = 0, "limits.idle_timeout_ms is 0"),
             (|c| c.limits.frame_bytes_max = 1 << 20, "limits.frame_bytes_max is 1048576"),
             (|c| c.tcp = vec!["0.0.0.0:1".parse().expect("an address")], "loopback"),
@@ -341,6 +318,9 @@ mod tests {
             (|c| c.store.cache_bytes = u64::MAX, "store.cache_bytes"),
             (|c| c.keys.expiry_warning_days = 3651, "keys.expiry_warning_days is 3651"),
             (|c| c.keys.rotation_grace_ms = u64::MAX, "keys.rotation_grace_ms"),
+            (|c| c.keys.rotation_grace_max_ms = 5, "it must be at most keys.rotation_grace_max_ms"),
+            (|c| c.keys.rotation_grace_max_ms = u64::MAX, "keys.rotation_grace_max_ms"),
+            (|c| c.keys.deleted_retention_days = 3651, "keys.deleted_retention_days is 3651"),
         ];
         for (change, expected) in cases {
             let mut config = Config::default();
@@ -348,5 +328,14 @@ mod tests {
             let error = config.check().expect_err(expected).to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_not_read_whole() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("long.toml");
+        std::fs::write(&path, "#".repeat(5 << 20)).expect("written");
+        let error = Config::from_file(&path).expect_err("too long").to_string();
+        assert!(error.contains("more than 4194304 bytes"), "{error}");
     }
 }

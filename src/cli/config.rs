@@ -1,0 +1,115 @@
+//! `keygate config check` and `keygate config show`: no daemon is asked.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::output::{print, print_json, print_notices};
+use super::{Exit, Global};
+use crate::config::{Config, ConfigError, Problem};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Say everything that is wrong with a configuration, with its line; exit code 1 if anything is
+    Check(File),
+    /// Show every setting of a configuration: what it says, and the defaults of what it does not
+    Show(File),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct File {
+    /// The configuration, in TOML
+    #[arg(env = "KEYGATE_CONFIG", hide_env_values = true)]
+    file: PathBuf,
+}
+
+pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> {
+    match command {
+        Command::Check(args) => check(args, global),
+        Command::Show(args) => show(args, global),
+    }
+}
+
+fn check(args: &File, global: &Global) -> Result<Exit, CliError> {
+    let problems = match Config::from_file(&args.file) {
+        Ok(config) => {
+            let notices = notices(&config);
+            print_notices(&notices);
+            if global.json {
+                let file = args.file.display().to_string();
+                print_json(&json!({"file": file, "ok": true, "problems": [], "notices": notices}))?;
+            } else {
+                print(&format!("{}: nothing is wrong\n", args.file.display()))?;
+            }
+            return Ok(Exit::Fine);
+        }
+        Err(ConfigError::File { problems, .. } | ConfigError::Values { problems }) => problems,
+        Err(error) => return Err(error.into()),
+    };
+    if global.json {
+        let file = args.file.display().to_string();
+        print_json(&json!({"file": file, "ok": false, "problems": problems, "notices": []}))?;
+    } else {
+        print(&problems.iter().map(|problem| line(args, problem)).collect::<String>())?;
+    }
+    Ok(Exit::Error)
+}
+
+/// In the form that editors jump to.
+fn line(args: &File, problem: &Problem) -> String {
+    let file = args.file.display();
+    match problem.line {
+        Some(line) => format!("{file}:{line}: {}\n", problem.reason),
+        None => format!("{file}: {}\n", problem.reason),
+    }
+}
+
+/// What is right and still to be known.
+fn notices(config: &Config) -> Vec<String> {
+    let kept = config.tiers.iter().map(|(name, tier)| (name, tier.not_enforced_yet()));
+    let kept = kept.filter(|(_, kept)| !kept.is_empty());
+    let line = |(name, kept): (&String, Vec<&str>)| {
+        format!(
+            "this release does not enforce yet what the tier {name:?} says of: {}",
+            kept.join(", ")
+        )
+    };
+    kept.map(line).collect()
+}
+
+fn show(args: &File, global: &Global) -> Result<Exit, CliError> {
+    let config = Config::from_file(&args.file)?;
+    if global.json {
+        print_json(&config)?;
+        return Ok(Exit::Fine);
+    }
+    let defaults = lines(&Config::default());
+    let rows = lines(&config).into_iter().map(|(name, value)| {
+        let is_default = defaults.iter().any(|row| (&row.0, &row.1) == (&name, &value));
+        format!("{name} = {value}{}\n", if is_default { "  # the default" } else { "" })
+    });
+    print(&rows.collect::<String>())?;
+    Ok(Exit::Fine)
+}
+
+/// Every setting by its dotted name, with its value.
+fn lines(config: &Config) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    // Numbers, texts, lists and tables by text: nothing of it can fail to become JSON.
+    flatten("", &serde_json::to_value(config).unwrap_or_default(), &mut lines);
+    lines
+}
+
+fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (member, value) in members {
+                let member = crate::key::rules::TomlKey(member);
+                let dot = if name.is_empty() { "" } else { "." };
+                flatten(&format!("{name}{dot}{member}"), value, lines);
+            }
+        }
+        value => lines.push((name.to_owned(), value.to_string())),
+    }
+}
