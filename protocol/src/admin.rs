@@ -9,6 +9,10 @@ use serde_json::Value;
 pub use crate::backup::{
     Backup, BackupFrame, BackupRow, PepperFrom, Progress, VerifyFrame, VerifyProblem, VerifyReport,
 };
+pub use crate::tenant::{
+    TenantChanged, TenantCreate, TenantDelete, TenantList, TenantPage, TenantRef, TenantSetStatus,
+    TenantUpdate,
+};
 
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;

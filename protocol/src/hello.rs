@@ -1,14 +1,16 @@
-//! `Hello`: the versions each side speaks (SPEC §6.1).
+//! `Hello`: the versions each side speaks, and whom the client asks for (SPEC §6.1).
 
 use bytes::{BufMut, BytesMut};
 
-use crate::limits::CLIENT_NAME_BYTES_MAX;
-use crate::wire::{DEMAND, PayloadError, Reader, once, put_text, text};
+use crate::limits::{CLIENT_NAME_BYTES_MAX, TENANT_BYTES_MAX};
+use crate::wire::{DEMAND, PayloadError, Reader, just_above, once, put_text, put_tlv, text};
 
 /// The only version there is so far.
 pub const VERSION: u8 = 1;
 
 const TLV_NAME: u8 = 1;
+/// A demand, for a daemon that passed over it would show all tenants' keys.
+const TLV_TENANT: u8 = 128;
 
 /// What a client says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub struct Hello<'a> {
     pub version_max: u8,
     /// The program's name, for the daemon's log; at most 64 bytes of UTF-8.
     pub name: Option<&'a str>,
+    /// The tenant that the connection is bound to from here on: no other tenant's key exists for
+    /// it. 1 to 64 bytes of UTF-8.
+    pub tenant: Option<&'a str>,
 }
 
 impl<'a> Hello<'a> {
@@ -36,16 +41,33 @@ impl<'a> Hello<'a> {
                 why: "it is 1 to version_max",
             });
         }
-        let name = decode_name(reader)?;
-        Ok(Self { version_min, version_max, name })
+        let (mut name, mut tenant) = (None, None);
+        while let Some((kind, value)) = reader.tlv()? {
+            match kind {
+                TLV_NAME => take_name(&mut name, value)?,
+                TLV_TENANT => {
+                    let why = "it is 1 to 64 bytes of UTF-8";
+                    let value = text(value, TENANT_BYTES_MAX, "tenant", why)?;
+                    once(&mut tenant, value, "tenant")?;
+                }
+                kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
+                _ => {}
+            }
+        }
+        Ok(Self { version_min, version_max, name, tenant })
     }
 
-    /// Appends the request payload; a longer name is cut at 64 bytes, an empty one left out.
+    /// Appends the request payload; a longer name is cut at 64 bytes, an empty one left out. A
+    /// tenant that is empty or longer than 64 bytes is for the daemon to refuse: cut or left out,
+    /// it would bind to another tenant or to none.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u8(self.version_min);
         out.put_u8(self.version_max);
         if let Some(name) = self.name {
             put_text(out, TLV_NAME, name, CLIENT_NAME_BYTES_MAX);
+        }
+        if let Some(tenant) = self.tenant {
+            put_tlv(out, TLV_TENANT, just_above(tenant.as_bytes(), TENANT_BYTES_MAX));
         }
     }
 
@@ -60,20 +82,9 @@ impl<'a> Hello<'a> {
     }
 }
 
-fn decode_name(mut reader: Reader<'_>) -> Result<Option<&str>, PayloadError> {
-    let mut name = None;
-    while let Some((kind, value)) = reader.tlv()? {
-        match kind {
-            TLV_NAME => {
-                let value =
-                    text(value, CLIENT_NAME_BYTES_MAX, "name", "it is 1 to 64 bytes of UTF-8")?;
-                once(&mut name, value, "name")?;
-            }
-            kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
-            _ => {}
-        }
-    }
-    Ok(name)
+fn take_name<'a>(name: &mut Option<&'a str>, value: &'a [u8]) -> Result<(), PayloadError> {
+    let value = text(value, CLIENT_NAME_BYTES_MAX, "name", "it is 1 to 64 bytes of UTF-8")?;
+    once(name, value, "name")
 }
 
 /// What the daemon answers.
@@ -106,7 +117,14 @@ impl<'a> HelloReply<'a> {
         };
         let batch_items_max = reader.u16("batch_items_max")?;
         let frame_bytes_max = reader.u32("frame_bytes_max")?;
-        let name = decode_name(reader)?;
+        let mut name = None;
+        while let Some((kind, value)) = reader.tlv()? {
+            match kind {
+                TLV_NAME => take_name(&mut name, value)?,
+                kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
+                _ => {}
+            }
+        }
         Ok(Self { version, admin, batch_items_max, frame_bytes_max, name })
     }
 

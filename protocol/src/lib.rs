@@ -5,7 +5,8 @@
 //!
 //! Read in this order: [`frame`] (the only file that knows the length prefix), [`opcode`],
 //! [`validate`] and [`increment`] (the two calls of the data plane), [`batch`], [`hello`],
-//! [`verdict`] and [`error`] (the two tables), [`admin`] (the JSON of the admin socket).
+//! [`verdict`] and [`error`] (the two tables), [`admin`] and [`tenant`] (the JSON of the admin
+//! socket).
 
 pub mod admin;
 mod backup;
@@ -16,6 +17,7 @@ pub mod hello;
 pub mod increment;
 pub mod limits;
 pub mod opcode;
+pub mod tenant;
 pub mod validate;
 pub mod verdict;
 mod wire;

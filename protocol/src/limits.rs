@@ -26,6 +26,8 @@ pub const LIMITS_IN_VERDICT_MAX: usize = 16;
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 4096;
 /// Longest client name in `Hello`.
 pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+/// Longest tenant that a caller can be bound to: the longest there is.
+pub const TENANT_BYTES_MAX: usize = 64;
 
 const _: () = assert!(BATCH_ITEMS_MAX <= u16::MAX as usize);
 const _: () = assert!(TOKEN_BYTES_MAX < u16::MAX as usize);

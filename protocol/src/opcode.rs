@@ -85,6 +85,20 @@ opcodes! {
     KeyRestore = 0x4C, admin;
     /// Note that a key's security was reviewed.
     KeyReview = 0x4D, admin;
+    /// Make a tenant's record.
+    TenantCreate = 0x50, admin;
+    /// One tenant.
+    TenantGet = 0x51, admin;
+    /// Tenants by filter, a page at a time.
+    TenantList = 0x52, admin;
+    /// Change fields of a tenant's record.
+    TenantUpdate = 0x53, admin;
+    /// Suspend and resume: acts on all its keys at once.
+    TenantSetStatus = 0x54, admin;
+    /// Soft delete: its keys become unknown. Or removes it with its keys, for good.
+    TenantDelete = 0x55, admin;
+    /// Undo a soft delete.
+    TenantRestore = 0x56, admin;
     /// Read the configuration again and apply it, as a whole or not at all.
     Reload = 0x60, admin;
     /// The whole store, streamed out as it is at the stream's end.

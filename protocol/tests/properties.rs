@@ -95,13 +95,14 @@ proptest! {
         version_min in 1_u8..,
         above: u8,
         name in option::of(text(64)),
+        tenant in option::of(text(64)),
         admin: bool,
         batch_items_max: u16,
         frame_bytes_max: u32,
     ) {
-        let name = name.as_deref();
+        let (name, tenant) = (name.as_deref(), tenant.as_deref());
         let version_max = version_min.saturating_add(above);
-        let hello = Hello { version_min, version_max, name };
+        let hello = Hello { version_min, version_max, name, tenant };
         let payload = written(|out| hello.encode(out));
         prop_assert_eq!(Hello::decode(&payload), Ok(hello));
         let reply =

@@ -74,6 +74,7 @@ fn the_table_of_limits_is_that_of_the_crate() {
         DATA_FRAME_BYTES_MAX ADMIN_FRAME_BYTES_MAX REPLY_FRAME_BYTES_MAX TOKEN_BYTES_MAX
         SCOPE_BYTES_MAX SCOPES_DEMANDED_MAX COST_MAX BATCH_ITEMS_MAX ENDPOINT_BYTES_MAX
         ERROR_TEXT_BYTES_MAX LIMITS_IN_VERDICT_MAX ERROR_MESSAGE_BYTES_MAX CLIENT_NAME_BYTES_MAX
+        TENANT_BYTES_MAX
     ];
     let in_source: Vec<&str> = LIMITS
         .lines()
@@ -178,6 +179,7 @@ fn the_examples_in_hex_are_golden_frames() {
     for needed in [
         "hello",
         "hello_reply",
+        "hello_tenant",
         "ping",
         "validate",
         "validate_reply_valid",

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use keygate_protocol::ErrorCode;
+
 use super::AdminError;
 use crate::key::KeyRecord;
 
@@ -29,6 +31,35 @@ impl Caller {
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
+    }
+
+    /// The same, to be shared.
+    #[must_use]
+    pub fn tenant_shared(&self) -> Option<Arc<str>> {
+        self.tenant.clone()
+    }
+
+    /// Binds the caller to a tenant; whether it is bound to that one now. Once bound it stays so.
+    #[must_use]
+    pub fn bind(&mut self, tenant: &str) -> bool {
+        &**self.tenant.get_or_insert_with(|| tenant.into()) == tenant
+    }
+
+    /// Refuses what concerns more than one tenant, or what a tenant may not do to itself. Before
+    /// anything is looked up, so that the refusal tells nothing.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, which names `what` and what the caller lacks.
+    pub fn check_unbound(&self, what: &str) -> Result<(), AdminError> {
+        let Some(own) = self.tenant() else { return Ok(()) };
+        Err(AdminError::new(
+            ErrorCode::Forbidden,
+            format!(
+                "{what} takes a caller that is not bound to a tenant, and this one is bound to \
+                 {own:?}: an [[admin_rights]] entry of the daemon's configuration or the tenant of \
+                 its Hello binds it"
+            ),
+        ))
     }
 
     /// Whether it may see what belongs to a tenant.

@@ -46,6 +46,16 @@ impl AdminError {
         )
     }
 
+    pub(super) fn no_tenant(id: &str) -> Self {
+        Self::new(
+            ErrorCode::NotFound,
+            format!(
+                "there is no tenant {id:?}, neither a record nor a key of it; `keygate tenant list` \
+                 shows those there are"
+            ),
+        )
+    }
+
     pub(super) fn stopping() -> Self {
         Self::new(ErrorCode::Internal, "the daemon is stopping; look again once it is back")
     }
@@ -78,6 +88,7 @@ impl From<Conflict> for AdminError {
     fn from(conflict: Conflict) -> Self {
         match conflict {
             Conflict::Missing { id } => Self::not_found(id),
+            Conflict::TenantMissing { id } => Self::no_tenant(&id),
             conflict => Self::conflict(conflict.to_string()),
         }
     }

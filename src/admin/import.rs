@@ -191,9 +191,21 @@ impl Import {
                         WriteError::Conflict(crate::store::Conflict::Digest { .. }) => {
                             Some("key_hash")
                         }
+                        WriteError::Conflict(crate::store::Conflict::TenantDeleted { .. }) => {
+                            Some("tenant_id")
+                        }
                         _ => None,
                     };
-                    self.problem(*number, field.map(str::to_owned), error.to_string());
+                    let reason = match error {
+                        // It may be another tenant's.
+                        WriteError::Conflict(crate::store::Conflict::Digest { .. })
+                            if self.caller.tenant().is_some() =>
+                        {
+                            "another key has the same token digest".to_owned()
+                        }
+                        error => error.to_string(),
+                    };
+                    self.problem(*number, field.map(str::to_owned), reason);
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -30,6 +30,7 @@ impl Admin {
         caller.check_owns(&record)?;
         let gate = self.gate().await;
         gate.rules.check(&record)?;
+        self.check_tenant_takes_keys(&record)?;
         let mut notices = notices(&record, &gate.rules);
         if !passed_over.is_empty() {
             notices.push(format!(

@@ -12,6 +12,8 @@ mod life;
 mod list;
 mod random;
 mod rules;
+mod tenant_purge;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -50,6 +52,10 @@ pub struct Admin {
     ids: IdMaker,
     /// Each serialises the changes of the keys that fall to it, across read, commit and catalog.
     locks: Box<[Mutex<()>]>,
+    /// Serialises the changes of tenants' records, across read, commit and catalog.
+    tenants: Mutex<()>,
+    /// One purge of a tenant at a time.
+    purging: Mutex<()>,
     /// One import at a time.
     importing: Arc<Mutex<()>>,
     /// The import whose keys are in the store and not there yet for anybody; 0 for none.
@@ -81,6 +87,8 @@ impl Admin {
             clock,
             ids: IdMaker::default(),
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
+            tenants: Mutex::default(),
+            purging: Mutex::default(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),
             life_rules: parking_lot::RwLock::new(life_rules),
@@ -98,7 +106,11 @@ impl Admin {
     }
 
     /// Figures of the daemon; the server adds its own.
-    pub async fn stats(&self) -> wire::Stats {
+    ///
+    /// # Errors
+    /// `FORBIDDEN` for a caller that is bound to a tenant: the figures are those of all.
+    pub async fn stats(&self, caller: &Caller) -> Result<wire::Stats, AdminError> {
+        caller.check_unbound("Stats")?;
         let commit = self.committer.stats();
         let keys = self.keys.clone();
         // Walks a directory; a figure that cannot be read is left out.
@@ -106,6 +118,7 @@ impl Admin {
         let uptime_ns = self.clock.now().mono_ns - self.started.mono_ns;
         let mut stats = wire::Stats::from([
             ("keys".to_owned(), self.engine.key_count() as u64),
+            ("tenants".to_owned(), self.engine.tenant_count() as u64),
             ("uptime_ms".to_owned(), uptime_ns / 1_000_000),
             ("commits".to_owned(), commit.commits),
             ("commits_refused".to_owned(), commit.refused),
@@ -115,11 +128,13 @@ impl Admin {
             ("store_latched".to_owned(), u64::from(commit.latched.is_some())),
         ]);
         stats.extend(disk.map(|bytes| ("store_bytes".to_owned(), bytes)));
-        stats
+        Ok(stats)
     }
 
-    /// Whether the daemon can do its work. `unreadable` records were left out at start.
-    pub fn health(&self, unreadable: u64) -> wire::Health {
+    /// Whether the daemon can do its work. `unreadable` records were left out at start. A caller
+    /// that is bound to a tenant is told that something is not well and not what: it may be
+    /// another's.
+    pub fn health(&self, caller: &Caller, unreadable: u64) -> wire::Health {
         let mut reasons = Vec::new();
         let latched = self.committer.stats().latched;
         if let Some(cause) = &latched {
@@ -130,12 +145,16 @@ impl Admin {
         }
         if unreadable > 0 {
             reasons.push(format!(
-                "{unreadable} records could not be read at start and are unknown to decisions; \
-                 the log names them; restore them from a backup or an export"
+                "{unreadable} records could not be read at start: keys are unknown to decisions, \
+                 and those of tenants are denied; the log names them; restore them from a backup or an export"
             ));
         }
         reasons.extend(self.withheld());
-        wire::Health { healthy: reasons.is_empty(), writable: latched.is_none(), reasons }
+        let healthy = reasons.is_empty();
+        if !healthy && caller.tenant().is_some() {
+            reasons = vec!["the daemon's operator is told what is not well".to_owned()];
+        }
+        wire::Health { healthy, writable: latched.is_none(), reasons }
     }
 
     /// The present instant, as records write it.
@@ -150,6 +169,16 @@ impl Admin {
 
     async fn lock(&self, id: u64) -> MutexGuard<'_, ()> {
         self.lock_of(id).lock().await
+    }
+
+    /// The locks of some keys. In one order, so that two who take several never wait for each other.
+    async fn lock_all(&self, ids: &[u64]) -> Vec<MutexGuard<'_, ()>> {
+        let at: std::collections::BTreeSet<u64> = ids.iter().map(|id| id % LOCKS as u64).collect();
+        let mut locks = Vec::with_capacity(at.len());
+        for at in at {
+            locks.push(self.lock(at).await);
+        }
+        locks
     }
 
     /// The stored record of a key that the caller may see, deleted or not.

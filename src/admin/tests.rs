@@ -269,7 +269,7 @@ async fn keys_of_a_changed_tier_are_compiled_again_as_they_are_and_no_others() {
     assert_eq!(applied, Applied { keys: 7, failed: 0 });
     let applied = admin.apply(rules(&[("gold", 5), ("free", 2)], &[])).await.expect("applied");
     assert_eq!(applied, Applied::default(), "nothing has changed");
-    assert_eq!(admin.health(0).reasons, Vec::<String>::new());
+    assert_eq!(admin.health(&ALL, 0).reasons, Vec::<String>::new());
 }
 
 #[tokio::test]

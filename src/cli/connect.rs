@@ -27,7 +27,7 @@ impl Global {
         &self,
         calls: impl FnOnce(Client) -> F,
     ) -> Result<T, CliError> {
-        with_client(&self.data_socket(), calls)
+        self.with_client(&self.data_socket(), calls)
     }
 
     /// Runs a command's calls to the admin socket.
@@ -35,28 +35,30 @@ impl Global {
         &self,
         calls: impl FnOnce(Client) -> F,
     ) -> Result<T, CliError> {
-        with_client(&self.admin_socket(), calls)
+        self.with_client(&self.admin_socket(), calls)
     }
-}
 
-fn with_client<T, F: Future<Output = Result<T, CliError>>>(
-    socket: &Path,
-    calls: impl FnOnce(Client) -> F,
-) -> Result<T, CliError> {
-    let runtime = runtime()?;
-    let outcome = runtime.block_on(async {
-        // A person waits: one attempt is enough to know.
-        let client = Client::builder(Endpoint::unix(socket))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CONNECT_TIMEOUT)
-            .name("keygate command line")
-            .connect()
-            .await?;
-        calls(client.with_timeout(TIMEOUT)).await
-    });
-    // A thread that still reads an endless input must not hold the end up.
-    runtime.shutdown_background();
-    outcome
+    fn with_client<T, F: Future<Output = Result<T, CliError>>>(
+        &self,
+        socket: &Path,
+        calls: impl FnOnce(Client) -> F,
+    ) -> Result<T, CliError> {
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(async {
+            // A person waits: one attempt is enough to know.
+            let mut client = Client::builder(Endpoint::unix(socket))
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(CONNECT_TIMEOUT)
+                .name("keygate command line");
+            if let Some(tenant) = &self.as_tenant {
+                client = client.tenant(tenant);
+            }
+            calls(client.connect().await?.with_timeout(TIMEOUT)).await
+        });
+        // A thread that still reads an endless input must not hold the end up.
+        runtime.shutdown_background();
+        outcome
+    }
 }
 
 /// A runtime on this thread.

@@ -72,11 +72,18 @@ impl CliError {
             // An argument that the client did not even send.
             Self::Client(client::Error::Invalid(_) | client::Error::TooLarge { .. }) => Exit::Usage,
             Self::Client(error) if error.code() == Some(ErrorCode::NotFound) => Exit::NotFound,
+            // It answers, and does not want this caller or what it asks for.
+            Self::Client(error) if unwanted(error) => Exit::Error,
             Self::Client(error) if unreachable(error) => Exit::Unreachable,
             Self::Bench(BenchError::Connect { .. }) => Exit::Unreachable,
             _ => Exit::Error,
         }
     }
+}
+
+fn unwanted(error: &client::Error) -> bool {
+    use ErrorCode::{BadPayload, NotAdmitted, UnknownDemand};
+    matches!(error.code(), Some(NotAdmitted | BadPayload | UnknownDemand))
 }
 
 const fn unreachable(error: &client::Error) -> bool {
@@ -86,6 +93,10 @@ const fn unreachable(error: &client::Error) -> bool {
 
 fn hint(error: &client::Error) -> &'static str {
     match error {
+        client::Error::Connect { .. } if error.code() == Some(ErrorCode::UnknownDemand) => {
+            "\nthis daemon is older than --as-tenant"
+        }
+        client::Error::Connect { .. } if unwanted(error) => "",
         client::Error::Connect { .. } => {
             "\n`keygate serve` starts it; --socket and --admin-socket (or KEYGATE_SOCKET and \
              KEYGATE_ADMIN_SOCKET) say where it listens"

@@ -34,6 +34,7 @@ mod restore;
 mod secret;
 mod serve;
 mod status;
+mod tenant;
 mod usage;
 mod validate;
 mod verify;
@@ -59,7 +60,7 @@ pub enum Exit {
     Denied = 3,
     /// No daemon answers.
     Unreachable = 4,
-    /// There is no such key.
+    /// There is no such key or tenant.
     NotFound = 5,
 }
 
@@ -81,7 +82,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done (for validate: valid), 1 error, 2 wrong arguments, 3 denied, 4 no daemon answers,
-5 no such key.";
+5 no such key or tenant.";
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]
@@ -95,6 +96,10 @@ struct Global {
     #[arg(long, global = true, value_name = "PATH")]
     #[arg(env = "KEYGATE_ADMIN_SOCKET", hide_env_values = true)]
     admin_socket: Option<PathBuf>,
+    /// See no other tenant's keys: whatever the command asks, it asks as one that is bound to this
+    /// tenant. Not for serve and bench
+    #[arg(long, global = true, value_name = "TENANT")]
+    as_tenant: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -116,6 +121,9 @@ enum Command {
     /// Create, show and change keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Create, show and change tenants
+    #[command(subcommand)]
+    Tenant(tenant::Command),
     /// Ask whether a token may do something now
     Validate(validate::Args),
     /// Report what became of a request
@@ -174,6 +182,11 @@ fn redacted(mut error: clap::Error) -> clap::Error {
 
 fn run(cli: &Cli) -> Result<Exit, CliError> {
     let global = &cli.global;
+    if global.as_tenant.is_some() && matches!(cli.command, Command::Serve(_) | Command::Bench(_)) {
+        let what = "--as-tenant binds what a command asks; serve asks nothing, and bench makes a \
+                    tenant of its own";
+        return Err(CliError::Usage(what.to_owned()));
+    }
     match &cli.command {
         Command::Serve(args) => serve::run(args, global),
         Command::Ping => ping::run(global),
@@ -181,6 +194,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Reload => reload::run(global),
         Command::Config(command) => config::run(command, global),
         Command::Key(command) => key::run(command, global),
+        Command::Tenant(command) => tenant::run(command, global),
         Command::Validate(args) => validate::run(args, global),
         Command::Increment(args) => increment::run(args, global),
         Command::Usage(args) => usage::run(args, global),

@@ -176,7 +176,7 @@ impl Client {
         Verification::begin(self.handle.settings.clone()).await
     }
 
-    async fn admin<R: DeserializeOwned>(
+    pub(super) async fn admin<R: DeserializeOwned>(
         &self,
         opcode: Opcode,
         request: &impl Serialize,

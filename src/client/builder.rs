@@ -30,6 +30,7 @@ impl Builder {
         let settings = Settings {
             endpoint,
             name: concat!("keygate-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            tenant: None,
             connect_timeout: CONNECT_TIMEOUT,
             silence_max: SILENCE_MAX,
             stream_timeout: STREAM_TIMEOUT,
@@ -74,6 +75,14 @@ impl Builder {
     /// What the daemon's log calls this program; at most 64 bytes, the rest is cut.
     pub fn name(mut self, name: &str) -> Self {
         name[..name.floor_char_boundary(CLIENT_NAME_BYTES_MAX)].clone_into(&mut self.settings.name);
+        self
+    }
+
+    /// Binds every connection of the client to a tenant: no other tenant's key is there for it, on
+    /// either socket. A tenant that is empty or longer than 64 bytes is refused by the daemon when
+    /// it is greeted, and so is any by a daemon that is older than this demand.
+    pub fn tenant(mut self, tenant: &str) -> Self {
+        self.settings.tenant = Some(tenant.to_owned());
         self
     }
 

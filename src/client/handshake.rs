@@ -26,8 +26,8 @@ pub struct ServerInfo {
 const CORRELATION: u32 = 1;
 
 /// The bytes that open a connection.
-pub(super) fn greeting(name: &str) -> BytesMut {
-    let hello = Hello { version_min: VERSION, version_max: VERSION, name: Some(name) };
+pub(super) fn greeting(name: &str, tenant: Option<&str>) -> BytesMut {
+    let hello = Hello { version_min: VERSION, version_max: VERSION, name: Some(name), tenant };
     let mut out = BytesMut::new();
     let opcode = Opcode::Hello.byte();
     frame::encode(&mut out, opcode, Flags::NONE, CORRELATION, |out| hello.encode(out));

@@ -40,6 +40,7 @@ mod slot;
 mod stopwatch;
 mod stream;
 mod table;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub(super) endpoint: Endpoint,
     /// The program's name, as the daemon's log shows it.
     pub(super) name: String,
+    /// The tenant that every connection is bound to.
+    pub(super) tenant: Option<String>,
     /// For the connection and its greeting together.
     pub(super) connect_timeout: Duration,
     /// How long the daemon may be silent while calls have timed out.
@@ -49,7 +51,8 @@ impl Wire {
         let socket = settings.endpoint.connect().await?;
         let mut wire = Self { socket, inbox: Inbox::new() };
         // A daemon that refuses at once closes before it reads; what it said is still to be read.
-        let written = wire.socket.write_all(&handshake::greeting(&settings.name)).await;
+        let greeting = handshake::greeting(&settings.name, settings.tenant.as_deref());
+        let written = wire.socket.write_all(&greeting).await;
         match wire.frame().await {
             Ok(frame) => {
                 let server = handshake::answer(&frame)?;

@@ -3,7 +3,7 @@
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 
 use super::document::Problem;
-use super::{Config, names};
+use super::{Config, names, rights};
 use crate::key::rules::TomlKey;
 use crate::key::token::Prefixes;
 
@@ -136,6 +136,7 @@ pub(super) fn found(config: &Config) -> Problems {
     if let Err(error) = Prefixes::new(&config.token_brand) {
         problems.add(&["token_brand"], &format!("is refused: {error}"));
     }
+    rights::check(config, &mut problems);
     names::check(config, &mut problems);
     problems
 }
@@ -156,6 +157,8 @@ mod tests {
             let mut names = Vec::new();
             for (section, value) in of.as_object().expect("settings") {
                 match value {
+                    // A mode is one of three, not a range.
+                    serde_json::Value::Number(_) if section == "admin_socket_mode" => {}
                     serde_json::Value::Number(_) => names.push(section.clone()),
                     serde_json::Value::Object(inner) => {
                         let numbers = inner.iter().filter(|(_, value)| value.is_number());

@@ -29,6 +29,10 @@ use crate::key::{Allowance, Rules};
 /// Longest configuration: a thousand tiers, profiles and sinks fit many times.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+pub mod rights;
+
+pub use rights::AdminRight;
+
 use crate::store::StoreEngine;
 
 /// Where the daemon's data socket stands if nothing says otherwise.
@@ -46,8 +50,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The data socket, mode 0660.
     pub socket: PathBuf,
-    /// The admin socket, mode 0600.
+    /// The admin socket.
     pub admin_socket: PathBuf,
+    /// Its mode, where the daemon makes it: 0o600, 0o660 or 0o666.
+    pub admin_socket_mode: u32,
+    /// Who may do what on it. Without any, whoever can connect may do everything.
+    pub admin_rights: Vec<AdminRight>,
     /// TCP addresses of the data plane. Plain text: loopback addresses only.
     pub tcp: Vec<SocketAddr>,
     /// What tokens begin with, before `_live_` and `_test_`.
@@ -136,6 +144,8 @@ impl Default for Config {
             data_dir: DATA_DIR_DEFAULT.into(),
             socket: SOCKET_DEFAULT.into(),
             admin_socket: ADMIN_SOCKET_DEFAULT.into(),
+            admin_socket_mode: 0o600,
+            admin_rights: Vec::new(),
             tcp: Vec::new(),
             token_brand: "kg".to_owned(),
             threads: 0,

@@ -8,6 +8,7 @@ use super::entry::{Cell, Entry, due_seconds};
 use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
+use super::tenants::Tenants;
 use super::uses::Uses;
 use crate::clock::Now;
 use crate::key::token::Prefixes;
@@ -27,6 +28,7 @@ pub struct Loaded {
     limits: LimitSet,
     foreign: bool,
     deleted: bool,
+    tenant: Box<str>,
     policy: Policy,
 }
 
@@ -67,6 +69,7 @@ impl Loaded {
             limits,
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
+            tenant: record.tenant_id.into(),
             policy: Policy { withheld: allowance.is_none(), ..Policy::compile(record) },
         })
     }
@@ -90,6 +93,12 @@ pub enum CatalogError {
     /// The configured bound is reached.
     #[error("there are {max} keys, the most that `keys_max` allows; raise it or delete keys")]
     Full {
+        /// The bound.
+        max: usize,
+    },
+    /// As many tenants as may be.
+    #[error("there are {max} tenants, as many as `keys_max` allows; raise it or purge tenants")]
+    FullOfTenants {
         /// The bound.
         max: usize,
     },
@@ -145,6 +154,7 @@ pub(super) struct Catalog {
     by_id: Index,
     entries: Slab<Entry>,
     policies: Policies,
+    pub(super) tenants: Tenants,
     /// Rotated-out tokens: few, so that a plain map serves.
     previous: HashMap<TokenHash, Previous>,
     /// The same the other way round.
@@ -230,8 +240,7 @@ impl Catalog {
             }
         }
         let old = self.slot_of(key.id);
-        let mut cell = Cell::default();
-        let mut dirty = false;
+        let (mut cell, mut dirty) = (Cell::default(), false);
         if let Some(slot) = old {
             let entry = self.entries.get(slot);
             cell = *entry.cell.lock();
@@ -246,6 +255,7 @@ impl Catalog {
             expires_us: key.expires_us,
             limits: key.limits,
             policy: self.policies.take(key.policy),
+            tenant: self.tenants.take(&key.tenant, key.deleted),
             rotation_due_s: key.rotation_due_s,
             status: key.status,
             foreign: key.foreign,
@@ -325,6 +335,7 @@ impl Catalog {
         self.uses.remove(policy, entry.deleted);
         let live = !entry.deleted && !policy.withheld;
         self.policies.release(entry.policy);
+        self.tenants.release(entry.tenant, entry.deleted);
         if live {
             by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
                 token_hasher.hash(&entries.get(slot).token)

@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) expires_us: i64,
     pub(super) limits: LimitSet,
     pub(super) policy: u32,
+    /// Its tenant's number, so that neither status nor binding costs a further miss.
+    pub(super) tenant: u32,
     /// Seconds since 1970 from which on the key's rotation is overdue; see [`due_seconds`].
     pub(super) rotation_due_s: u32,
     pub(super) status: Status,

@@ -3,7 +3,7 @@
 //! Everything a decision needs is in memory and reached in two cache misses: a bucket of the
 //! fingerprint index, then the key's own 128-byte entry. Nothing here knows a socket, a disk or a
 //! clock. [`validate`] reads like the order of checks in the specification; [`catalog`] is where
-//! keys stand; [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
+//! keys stand; [`increment`] counts reports; [`tenants`] stand above keys; [`usage`] hands figures to whoever stores them.
 
 pub mod catalog;
 mod entry;
@@ -12,6 +12,7 @@ mod index;
 mod policies;
 mod rules;
 mod slab;
+mod tenants;
 mod usage;
 mod uses;
 mod validate;
@@ -26,6 +27,7 @@ use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
 pub use catalog::{CatalogError, Loaded};
+pub use tenants::{NamedTenant, TenantView};
 pub use uses::Count;
 pub use validate::{Answer, BATCH};
 

@@ -50,18 +50,20 @@ impl Policies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::scope::Scopes;
 
     #[test]
     fn equal_rules_are_one_and_the_last_user_frees_them() {
-        let policy = |tenant: &str| Policy { tenant_id: tenant.into(), ..Policy::default() };
+        let policy = |scope: &str| Policy { scopes: Scopes::new([scope]), ..Policy::default() };
+        let first = |policy: &Policy| policy.scopes.iter().next().map(str::to_owned);
         let mut policies = Policies::default();
         let a = policies.take(policy("a"));
         assert_eq!(policies.take(policy("a")), a);
         assert_ne!(policies.take(policy("b")), a);
         policies.release(a);
-        assert_eq!(&*policies.get(a).tenant_id, "a");
+        assert_eq!(first(policies.get(a)).as_deref(), Some("a"));
         policies.release(a);
         assert_eq!(policies.take(policy("c")), a, "the number is used again");
-        assert_eq!(&*policies.get(a).tenant_id, "c");
+        assert_eq!(first(policies.get(a)).as_deref(), Some("c"));
     }
 }

@@ -10,9 +10,10 @@ use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
 use super::Engine;
 use super::catalog::{Catalog, Previous};
 use super::entry::{Cell, Entry};
+use super::tenants::Bound;
 use crate::clock::Now;
 use crate::key::token::Shape;
-use crate::key::{Policy, Status, TokenHash};
+use crate::key::{Policy, Status, TenantState, TokenHash};
 
 /// Questions that are decided together: enough that their cache misses overlap, few enough that a
 /// writer waiting for the catalog waits for about ten microseconds.
@@ -23,8 +24,10 @@ pub const BATCH: usize = 32;
 pub struct Answer {
     /// What was decided.
     pub verdict: Verdict,
-    /// Tenant and scopes, if they were asked for and the key is known.
+    /// Scopes and other rules, if they were asked for and the key is known.
     pub policy: Option<Arc<Policy>>,
+    /// The key's tenant, likewise.
+    pub tenant: Option<Arc<str>>,
 }
 
 impl Engine {
@@ -38,7 +41,21 @@ impl Engine {
         now: Now,
         answers: &mut ArrayVec<Answer, BATCH>,
     ) {
+        self.validate_for(None, questions, now, answers);
+    }
+
+    /// As [`Engine::validate`], for a caller that is bound to a tenant: another tenant's key is as
+    /// unknown to it as no key at all.
+    pub fn validate_for(
+        &self,
+        tenant: Option<&str>,
+        questions: &[Validate<'_>],
+        now: Now,
+        answers: &mut ArrayVec<Answer, BATCH>,
+    ) {
         let catalog = self.read();
+        // Once for the batch, under the lock: numbers are used again.
+        let bound = catalog.tenants.bound(tenant);
         let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
         for question in questions.iter().take(BATCH) {
             tokens.push(self.hash(question.token, &catalog));
@@ -52,7 +69,7 @@ impl Engine {
         for (question, token) in questions.iter().zip(&tokens) {
             let answer = match token {
                 Err(code) => Answer::plain(Verdict::unknown(*code)),
-                Ok(token) => self.decide(&catalog, question, token, now),
+                Ok(token) => self.decide(&catalog, bound, question, token, now),
             };
             answers.push(answer);
         }
@@ -71,16 +88,22 @@ impl Engine {
     fn decide(
         &self,
         catalog: &Catalog,
+        bound: Bound,
         question: &Validate<'_>,
         token: &TokenHash,
         now: Now,
     ) -> Answer {
-        // 2: lookup.
-        let Some((entry, previous)) = catalog.find(token) else {
+        // 2: lookup. What is deleted, with its tenant or by itself, and what the caller may not see
+        // is not there: the answer to it is that to an unknown token, to the last byte.
+        let found = catalog.find(token).and_then(|(entry, previous)| {
+            Some((entry, previous, catalog.tenants.state_for(entry.tenant, bound)?))
+        });
+        let Some((entry, previous, tenant)) = found else {
             return Answer::plain(Verdict::unknown(VerdictCode::NotFound));
         };
         let policy = catalog.policy(entry);
-        let denial = check_state(entry, previous, now)
+        let denial = check_tenant(tenant)
+            .or_else(|| check_state(entry, previous, now))
             .or_else(|| self.check_rotation(entry, now))
             .or_else(|| check_scopes(policy, question))
             .map(|code| Verdict::of(code, entry.id));
@@ -89,6 +112,7 @@ impl Engine {
         Answer {
             verdict: Verdict { warnings: self.warnings(entry, previous, now), ..verdict },
             policy: wants_details.then(|| Arc::clone(policy)),
+            tenant: wants_details.then(|| Arc::clone(catalog.tenants.name(entry.tenant))),
         }
     }
 
@@ -151,8 +175,13 @@ impl Cell {
 
 impl Answer {
     const fn plain(verdict: Verdict) -> Self {
-        Self { verdict, policy: None }
+        Self { verdict, policy: None, tenant: None }
     }
+}
+
+/// 3: the tenant's status.
+fn check_tenant(tenant: TenantState) -> Option<VerdictCode> {
+    (tenant == TenantState::Suspended).then_some(VerdictCode::TenantSuspended)
 }
 
 /// 3: status, expiry, the end of a rotated-out token.

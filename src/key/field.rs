@@ -28,11 +28,11 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn text(value: &Value) -> Result<&str, String> {
+pub(super) fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| format!("it is a string, not {}", kind(value)))
 }
 
-fn bounded(text: &str, max: usize) -> Result<&str, String> {
+pub(super) fn bounded(text: &str, max: usize) -> Result<&str, String> {
     if text.len() > max {
         return Err(format!("it has {} bytes, at most {max} are taken", text.len()));
     }
@@ -55,14 +55,19 @@ impl<const MAX: usize> Codec<String> for Text<MAX> {
 /// The name of a tenant or another level of the hierarchy: safe in paths, logs and indexes.
 pub(super) struct Name;
 
+/// See [`Name`].
+pub(super) fn name(value: &Value) -> Result<String, String> {
+    let name = text(value)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.len() > 64 || !name.bytes().all(plain) {
+        return Err(format!("{name:?} is not a name: up to 64 letters, digits, '.', '_', '-'"));
+    }
+    Ok(name.to_owned())
+}
+
 impl Codec<String> for Name {
     fn read(value: &Value, _: &Pepper) -> Result<String, String> {
-        let name = text(value)?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.len() > 64 || !name.bytes().all(plain) {
-            return Err(format!("{name:?} is not a name: up to 64 letters, digits, '.', '_', '-'"));
-        }
-        Ok(name.to_owned())
+        name(value)
     }
 
     fn write(field: &String, _: &Pepper) -> Value {

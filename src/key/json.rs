@@ -194,7 +194,7 @@ fn is_blank(value: &Value) -> bool {
 }
 
 /// The field's name in snake_case, with the aliases of later revisions of the source model.
-fn canonical(given: &str) -> String {
+pub(super) fn canonical(given: &str) -> String {
     let mut name = String::with_capacity(given.len() + 4);
     for char in given.chars() {
         if char.is_ascii_uppercase() {

@@ -2,8 +2,9 @@
 //!
 //! Nothing here reads a clock, a file or a socket. [`record`] is the table of fields; [`json`] is
 //! the source system's spelling of it; [`token`] and [`digest`] are what a holder sends and what
-//! is kept of it; [`status`], [`reason`] and [`life`] are what may become of a key; [`rules`] is
-//! what the configuration says of keys; [`policy`] is what a key compiles to when it is loaded.
+//! is kept of it; [`status`], [`reason`] and [`life`] are what may become of a key; [`tenant`] is the
+//! record above keys; [`rules`] is what the configuration says of keys; [`policy`] is what a key
+//! compiles to when it is loaded.
 
 pub mod digest;
 mod field;
@@ -16,6 +17,7 @@ pub mod record;
 pub mod rules;
 pub mod scope;
 pub mod status;
+pub mod tenant;
 pub mod time;
 pub mod token;
 pub mod view;
@@ -27,4 +29,5 @@ pub use reason::{Reason, ReasonCode};
 pub use record::{KeyRecord, KeyView};
 pub use rules::{Allowance, Rules};
 pub use status::Status;
+pub use tenant::{TenantRecord, TenantState, TenantStatus};
 pub use time::Time;

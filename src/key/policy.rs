@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::record::KeyView;
 use super::scope::Scopes;
 
-/// The shared part of a compiled key. Keys with equal policies share one in memory.
+/// The shared part of a compiled key. Keys with equal policies share one in memory, whatever their
+/// tenants: whose a key is stands beside it, so that a thousand tenants with the same rules need
+/// them once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Policy {
-    /// The tenant, for answers.
-    pub tenant_id: Box<str>,
     /// Granted scopes.
     pub scopes: Scopes,
     /// The tier that the record names; empty for none.
@@ -27,7 +27,6 @@ impl Policy {
         // Each once, or a key would count twice among those that use it.
         let profiles: BTreeSet<&str> = record.compliance_standards.iter().copied().collect();
         Self {
-            tenant_id: record.tenant_id.into(),
             scopes: Scopes::new(record.scopes.iter().copied()),
             billing_tier: record.billing_tier.into(),
             compliance_standards: profiles.into_iter().map(Into::into).collect(),

@@ -18,11 +18,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::admit::admit;
 use super::dispatch::{Dispatcher, Go, hello, put_error};
 use super::reload::Reload;
 use crate::admin::{Admin, AdminError, Caller, Import};
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{AdminRight, Limits};
 use crate::engine::Engine;
 
 /// Room for one read.
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
+    /// Who may do what here.
+    pub(super) rights: Vec<AdminRight>,
     /// Records that could not be read at start.
     pub(super) unreadable: u64,
     /// Open connections of the data plane.
@@ -51,6 +54,7 @@ pub(super) struct Shared {
 
 /// Serves one admin connection to its end.
 pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
+    let admitted = admit(&stream, &shared.rights);
     let mut connection = Connection {
         stream,
         shared,
@@ -59,6 +63,15 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
         output: BytesMut::new(),
         imports: HashMap::new(),
     };
+    match admitted {
+        Ok(caller) => connection.caller = caller,
+        Err(message) => {
+            put_error(&mut connection.output, 0, ErrorCode::NotAdmitted, &message);
+            // Whether it arrives is the peer's affair.
+            let _ = connection.flush().await;
+            return;
+        }
+    }
     // A request that is read is carried to its end: nothing cancels between store and catalog.
     while let Some(request) = connection.next().await {
         let go = connection.carry_out(&request).await;
@@ -181,10 +194,12 @@ impl Connection {
         if Opcode::from_byte(frame.header.opcode) == Some(Opcode::Hello)
             && frame.header.flags == Flags::NONE
         {
-            return hello(frame, true, limits.admin_frame_bytes_max, &mut self.output);
+            let (bound, caller) = (limits.admin_frame_bytes_max, &mut self.caller);
+            return hello(frame, true, bound, |tenant| caller.bind(tenant), &mut self.output);
         }
-        let dispatcher = Dispatcher {
+        let mut dispatcher = Dispatcher {
             engine: &self.shared.engine,
+            tenant: self.caller.tenant_shared(),
             frame_bytes_max: limits.frame_bytes_max,
             reply_bytes_max: limits.reply_bytes_max,
         };
@@ -227,7 +242,7 @@ impl Connection {
             }
             Opcode::Stats => {
                 parse_none(payload)?;
-                let mut stats = admin.stats().await;
+                let mut stats = admin.stats(caller).await?;
                 let connections = (shared.data_connections)() as u64;
                 stats.insert("connections".to_owned(), connections);
                 stats.insert("records_unreadable".to_owned(), shared.unreadable);
@@ -235,7 +250,28 @@ impl Connection {
             }
             Opcode::Health => {
                 parse_none(payload)?;
-                self.put(request, &admin.health(shared.unreadable));
+                self.put(request, &admin.health(caller, shared.unreadable));
+            }
+            Opcode::TenantCreate => {
+                self.put(request, &admin.create_tenant(caller, parse(payload)?).await?);
+            }
+            Opcode::TenantGet => {
+                self.put(request, &admin.get_tenant(caller, parse(payload)?).await?);
+            }
+            Opcode::TenantList => {
+                self.put(request, &admin.list_tenants(caller, parse(payload)?).await?);
+            }
+            Opcode::TenantUpdate => {
+                self.put(request, &admin.update_tenant(caller, parse(payload)?).await?);
+            }
+            Opcode::TenantSetStatus => {
+                self.put(request, &admin.set_tenant_status(caller, parse(payload)?).await?);
+            }
+            Opcode::TenantDelete => {
+                self.put(request, &admin.delete_tenant(caller, parse(payload)?).await?);
+            }
+            Opcode::TenantRestore => {
+                self.put(request, &admin.restore_tenant(caller, parse(payload)?).await?);
             }
             Opcode::Reload => {
                 parse_none(payload)?;

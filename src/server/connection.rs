@@ -45,6 +45,7 @@ where
     let mut connection = Connection {
         dispatcher: Dispatcher {
             engine: &shared.engine,
+            tenant: None,
             frame_bytes_max: shared.limits.frame_bytes_max,
             reply_bytes_max: shared.limits.reply_bytes_max,
         },

@@ -16,7 +16,7 @@ use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
 use super::worker::{Accepted, Workers};
-use super::{admin, connection, retention};
+use super::{admin, connection, retention, tenants};
 use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits, Source};
@@ -112,7 +112,7 @@ impl Daemon {
         ));
         engine.set_rules(Arc::new(config.rules()));
         engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);
-        let unreadable = load_keys(&engine, &keys, &*clock)?;
+        let unreadable = tenants::load(&engine, &keys)? + load_keys(&engine, &keys, &*clock)?;
         reload::log_unknown(&engine);
         let flusher = Flusher::restore(
             Arc::clone(&engine),
@@ -200,6 +200,7 @@ impl Daemon {
             engine,
             clock,
             limits: config.limits.clone(),
+            rights: config.admin_rights.clone(),
             unreadable,
             data_connections: Box::new(move || open.upgrade().map_or(0, |open| open.open())),
             stop: drain.clone(),
@@ -209,6 +210,8 @@ impl Daemon {
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
         let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
+        let resumed = tenants::resume_purges(Arc::clone(&shared.admin));
+        tasks.admin.spawn(drain.clone().run_until_cancelled_owned(resumed));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();

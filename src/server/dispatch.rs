@@ -1,5 +1,7 @@
 //! Frames in, frames out: everything that one read brought is decided before anything is written.
 
+use std::sync::Arc;
+
 use arrayvec::ArrayVec;
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
@@ -46,6 +48,8 @@ pub(super) fn put_payload_error(out: &mut BytesMut, header: Header, error: Paylo
 /// Answers the data plane's frames from one engine.
 pub(super) struct Dispatcher<'e> {
     pub(super) engine: &'e Engine,
+    /// The tenant that the connection is bound to: no other tenant's key is there for it.
+    pub(super) tenant: Option<Arc<str>>,
     pub(super) frame_bytes_max: u32,
     pub(super) reply_bytes_max: usize,
 }
@@ -59,7 +63,7 @@ struct Waiting<'a> {
 
 impl Dispatcher<'_> {
     /// Answers every whole frame of `input`, in order, at one instant.
-    pub(super) fn drain(&self, input: &[u8], now: Now, out: &mut BytesMut) -> Drained {
+    pub(super) fn drain(&mut self, input: &[u8], now: Now, out: &mut BytesMut) -> Drained {
         let mut waiting = Waiting::default();
         let mut consumed = 0;
         let mut close = false;
@@ -92,7 +96,7 @@ impl Dispatcher<'_> {
     }
 
     /// Answers one frame by itself.
-    pub(super) fn single(&self, frame: Frame<'_>, now: Now, out: &mut BytesMut) -> Go {
+    pub(super) fn single(&mut self, frame: Frame<'_>, now: Now, out: &mut BytesMut) -> Go {
         let mut waiting = Waiting::default();
         let go = self.frame(frame, now, &mut waiting, out);
         self.decide(&mut waiting, now, out);
@@ -100,7 +104,7 @@ impl Dispatcher<'_> {
     }
 
     fn frame<'a>(
-        &self,
+        &mut self,
         frame: Frame<'a>,
         now: Now,
         waiting: &mut Waiting<'a>,
@@ -129,7 +133,10 @@ impl Dispatcher<'_> {
             Opcode::Increment => self.increment(frame, now, quiet, out),
             Opcode::IncrementBatch => self.increment_batch(frame, now, quiet, out),
             Opcode::ValidateBatch => self.validate_batch(frame, now, out),
-            Opcode::Hello => return hello(frame, false, self.frame_bytes_max, out),
+            Opcode::Hello => {
+                let tenant = &mut self.tenant;
+                return hello(frame, false, self.frame_bytes_max, |to| bind(tenant, to), out);
+            }
             Opcode::Ping => ping(frame, out),
             // Whole questions without flags are taken above.
             _ => refuse(header, out),
@@ -163,7 +170,7 @@ impl Dispatcher<'_> {
             return;
         }
         let mut answers = ArrayVec::new();
-        self.engine.validate(&waiting.questions, now, &mut answers);
+        self.engine.validate_for(self.tenant.as_deref(), &waiting.questions, now, &mut answers);
         for (answer, correlation) in answers.iter().zip(&waiting.correlations) {
             frame::encode(out, Opcode::Validate.reply(), Flags::NONE, *correlation, |out| {
                 put_answer(answer, out);
@@ -197,7 +204,7 @@ impl Dispatcher<'_> {
             while questions.peek().is_some() {
                 let chunk: ArrayVec<Validate<'_>, BATCH> = questions.by_ref().take(BATCH).collect();
                 let mut answers = ArrayVec::new();
-                self.engine.validate(&chunk, now, &mut answers);
+                self.engine.validate_for(self.tenant.as_deref(), &chunk, now, &mut answers);
                 answers.iter().for_each(|answer| batch.item(|out| answer.verdict.encode(out)));
             }
             batch.finish();
@@ -207,7 +214,7 @@ impl Dispatcher<'_> {
     fn increment(&self, frame: Frame<'_>, now: Now, quiet: bool, out: &mut BytesMut) {
         match Increment::decode(frame.payload) {
             Ok(report) => {
-                let outcome = self.engine.increment(&report, now);
+                let outcome = self.engine.increment_for(self.tenant.as_deref(), &report, now);
                 if !quiet {
                     reply(frame.header, Opcode::Increment, out, |out| outcome.encode(out));
                 }
@@ -227,7 +234,7 @@ impl Dispatcher<'_> {
         };
         let outcomes: ArrayVec<IncrementOutcome, BATCH_ITEMS_MAX> = items
             .filter_map(|item| Increment::decode(item).ok())
-            .map(|report| self.engine.increment(&report, now))
+            .map(|report| self.engine.increment_for(self.tenant.as_deref(), &report, now))
             .collect();
         if !quiet {
             reply(frame.header, Opcode::IncrementBatch, out, |out| {
@@ -258,13 +265,25 @@ pub(super) fn reply(
 
 fn put_answer(answer: &Answer, out: &mut BytesMut) {
     answer.verdict.encode(out);
-    if let Some(policy) = &answer.policy {
-        verdict::put_details(&policy.tenant_id, policy.scopes.iter(), out);
+    if let (Some(tenant), Some(policy)) = (&answer.tenant, &answer.policy) {
+        verdict::put_details(tenant, policy.scopes.iter(), out);
     }
 }
 
-/// `Hello`, on either socket.
-pub(super) fn hello(frame: Frame<'_>, admin: bool, frame_bytes_max: u32, out: &mut BytesMut) -> Go {
+/// Binds a connection to a tenant; whether it is bound to that one now. Once bound it stays so:
+/// whoever is handed the connection cannot undo what binds it.
+pub(super) fn bind(tenant: &mut Option<Arc<str>>, to: &str) -> bool {
+    &**tenant.get_or_insert_with(|| to.into()) == to
+}
+
+/// `Hello`, on either socket. `bind` binds the connection and says whether that could be done.
+pub(super) fn hello(
+    frame: Frame<'_>,
+    admin: bool,
+    frame_bytes_max: u32,
+    bind: impl FnOnce(&str) -> bool,
+    out: &mut BytesMut,
+) -> Go {
     let hello = match Hello::decode(frame.payload) {
         Ok(hello) => hello,
         Err(error) => {
@@ -280,6 +299,11 @@ pub(super) fn hello(frame: Frame<'_>, admin: bool, frame_bytes_max: u32, out: &m
         put_error(out, frame.header.correlation, ErrorCode::UnsupportedVersion, &message);
         return Go::Close;
     };
+    if hello.tenant.is_some_and(|tenant| !bind(tenant)) {
+        let message = "tenant: the connection is bound to another tenant already, and stays so";
+        put_error(out, frame.header.correlation, ErrorCode::BadPayload, message);
+        return Go::On;
+    }
     // A constant well below 2^16.
     let batch_items_max = u16::try_from(BATCH_ITEMS_MAX).unwrap_or(u16::MAX);
     reply(frame.header, Opcode::Hello, out, |out| {
@@ -317,8 +341,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_served_here_is_refused_for_that_and_then_for_its_flags() {
         let engine = engine();
-        let dispatcher =
-            Dispatcher { engine: &engine, frame_bytes_max: 1024, reply_bytes_max: 4096 };
+        let mut dispatcher = dispatcher(&engine);
         let now = Now { mono_ns: 0, wall_us: 0 };
         for (opcode, flags, code) in [
             (0x7F, Flags::NONE, ErrorCode::UnknownOpcode),
@@ -340,6 +363,39 @@ pub(super) mod tests {
             let error = ErrorReply::decode(reply.payload).expect("an error");
             assert_eq!(error.code, Some(code), "{opcode:#04x} {flags:?}");
         }
+    }
+
+    #[test]
+    fn a_connection_is_bound_once_and_what_came_before_is_not() {
+        let engine = engine();
+        let mut dispatcher = dispatcher(&engine);
+        let now = Now { mono_ns: 0, wall_us: 0 };
+        let mut say = |tenant| {
+            let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
+            let hello = Hello { version_min: 1, version_max: 1, name: None, tenant };
+            frame::encode(&mut input, Opcode::Hello.byte(), Flags::NONE, 9, |out| {
+                hello.encode(out);
+            });
+            assert!(!dispatcher.drain(&input, now, &mut out).close);
+            let (reply, _) = frame::decode(&out, 4096).expect("a frame").expect("whole");
+            let taken = reply.header.opcode == Opcode::Hello.reply();
+            (taken, dispatcher.tenant.as_deref().map(str::to_owned))
+        };
+        let acme = || Some("acme".to_owned());
+        for (tenant, taken, bound) in [
+            (None, true, None),
+            (Some(""), false, None),
+            (Some("acme"), true, acme()),
+            (None, true, acme()),
+            (Some("acme"), true, acme()),
+            (Some("other"), false, acme()),
+        ] {
+            assert_eq!(say(tenant), (taken, bound), "{tenant:?}");
+        }
+    }
+
+    fn dispatcher(engine: &Engine) -> Dispatcher<'_> {
+        Dispatcher { engine, tenant: None, frame_bytes_max: 1024, reply_bytes_max: 4096 }
     }
 
     /// An engine without keys.

@@ -13,8 +13,6 @@ use crate::config::Config;
 
 /// Mode of the data socket: its owner and group.
 const DATA_MODE: u32 = 0o660;
-/// Mode of the admin socket: its owner alone.
-const ADMIN_MODE: u32 = 0o600;
 
 /// Why a socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +48,19 @@ pub enum ListenError {
         address: SocketAddr,
         /// The system's answer.
         error: io::Error,
+    },
+    /// Everybody could do everything.
+    #[error(
+        "the admin socket {} has the mode {mode:#o}, so everybody can connect, and no \
+         [[admin_rights]] say who may do what: set SocketMode=0600 or 0660 in its unit, or give \
+         rights in the configuration",
+        path.display()
+    )]
+    OpenToAll {
+        /// The socket that systemd passed.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// systemd passed a socket that is not known by its name.
     #[error(
@@ -107,8 +118,8 @@ impl Listeners {
             None => bind(&config.socket, DATA_MODE)?,
         };
         let admin = match admin {
-            Some(socket) => socket,
-            None => bind(&config.admin_socket, ADMIN_MODE)?,
+            Some(socket) => guarded(socket, config)?,
+            None => bind(&config.admin_socket, config.admin_socket_mode)?,
         };
         let tcp = config.tcp.iter().map(bind_tcp).collect::<Result<_, _>>()?;
         Ok(Self { data, admin, tcp })
@@ -140,6 +151,16 @@ fn inherited(config: &Config) -> Result<Inherited, ListenError> {
         *socket = Some(UnixSocket { listener, path, lock: None });
     }
     Ok((data, admin))
+}
+
+/// The admin socket as systemd made it, unless its mode lets everybody in and no rights tell them
+/// apart. A path that cannot be looked at from here is the unit's affair.
+fn guarded(socket: UnixSocket, config: &Config) -> Result<UnixSocket, ListenError> {
+    let mode = std::fs::metadata(&socket.path).map_or(0, |file| file.permissions().mode() & 0o777);
+    if mode & 0o002 != 0 && config.admin_rights.is_empty() {
+        return Err(ListenError::OpenToAll { path: socket.path.clone(), mode });
+    }
+    Ok(socket)
 }
 
 /// Makes a Unix socket. The daemon's umask is 0077 by now, so nobody else can connect before the
@@ -265,7 +286,30 @@ mod tests {
         // A killed daemon leaves its file behind.
         let dead = dir.path().join("dead.sock");
         drop(UnixListener::bind(&dead).expect("a socket"));
-        bind(&dead, ADMIN_MODE).expect("the stale file is replaced");
+        bind(&dead, 0o600).expect("the stale file is replaced");
+    }
+
+    #[test]
+    fn an_admin_socket_that_is_open_to_all_needs_rights() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("admin.sock");
+        let right = "[[admin_rights]]\nuid = 1\ntenant = \"a\"\n";
+        for (mode, text, taken) in
+            [(0o600, "", true), (0o660, "", true), (0o666, "", false), (0o666, right, true)]
+        {
+            let socket = bind(&path, mode).expect("a socket");
+            let config: Config = toml::from_str(text).expect("a configuration");
+            match guarded(socket, &config) {
+                Ok(_) => assert!(taken, "{mode:o} {text}"),
+                Err(error) => {
+                    let words = error.to_string();
+                    assert!(
+                        !taken && words.contains("0o666") && words.contains("SocketMode"),
+                        "{words}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! deleted long enough ago. [`daemon`] starts all of it in order and stops it in the opposite order.
 
 mod admin;
+mod admit;
 mod connection;
 pub mod daemon;
 mod dispatch;
@@ -15,6 +16,7 @@ pub mod listen;
 mod pepper;
 mod reload;
 mod retention;
+mod tenants;
 mod watch;
 mod worker;
 

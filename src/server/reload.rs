@@ -61,7 +61,7 @@ impl Reload {
     /// why nothing did.
     ///
     /// # Errors
-    /// `INVALID` for a caller that is bound to a tenant, without a file, for what is wrong in it,
+    /// `FORBIDDEN` for a caller that is bound to a tenant; `INVALID` without a file, for what is wrong in it,
     /// and for a setting that needs a restart; those of [`Admin::apply`].
     pub async fn reload(&self, caller: &Caller) -> Result<Reloaded, AdminError> {
         let outcome = self.apply(caller).await;
@@ -77,9 +77,7 @@ impl Reload {
     }
 
     async fn apply(&self, caller: &Caller) -> Result<Reloaded, AdminError> {
-        if caller.tenant().is_some() {
-            return Err(refused("the configuration is of all tenants, and this caller is of one"));
-        }
+        caller.check_unbound("Reload")?;
         let mut current = self.current.lock().await;
         let next = self.read().await?;
         let changes = changes(&current, &next);
@@ -97,7 +95,7 @@ impl Reload {
                 applied.failed
             ));
         }
-        notices.extend(self.admin.health(0).reasons);
+        notices.extend(self.admin.health(caller, 0).reasons);
         Ok(Reloaded {
             settings_changed: changes.len() as u64,
             changes: changes.into_iter().take(CHANGES_MAX).map(|change| change.line).collect(),
@@ -165,7 +163,7 @@ mod tests {
         std::fs::write(&file, "[tiers.gold]\n").expect("written");
         let reload = reload(Some(file));
         let refused = reload.reload(&Caller::of_tenant("acme")).await.expect_err("of one tenant");
-        assert_eq!(refused.code, ErrorCode::Invalid);
+        assert_eq!(refused.code, ErrorCode::Forbidden);
         let reloaded = reload.reload(&Caller::unbound()).await.expect("of all");
         assert_eq!(reloaded.changes, ["tiers.gold: not set → {}"]);
     }

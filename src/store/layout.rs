@@ -7,6 +7,7 @@
 //! 's' status(1) id          → nothing; the keys in a status
 //! 'g' tag 00 id             → nothing; the keys with a tag
 //! 'x' deleted_at(8) id      → nothing; the deleted keys, those of the longest time ago first
+//! 'n' tenant                → the record of a tenant, in an envelope
 //! 'u' id                    → usage of the key as absolute figures, in an envelope
 //! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
 //! 'm' name                  → facts about the whole: "format", "imports", "pending_import"
@@ -30,6 +31,8 @@ pub const STATUS: u8 = b's';
 pub const TAG: u8 = b'g';
 /// Deleted keys.
 pub const DELETED: u8 = b'x';
+/// Records of tenants.
+pub const TENANT_RECORD: u8 = b'n';
 /// Usage.
 pub const USAGE: u8 = b'u';
 /// Ids of increments.
@@ -62,6 +65,12 @@ pub fn digest(digest: &[u8; 32]) -> Vec<u8> {
 #[must_use]
 pub fn tenant(tenant: &str) -> Vec<u8> {
     [&[TENANT][..], tenant.as_bytes(), &[0]].concat()
+}
+
+/// The key of a tenant's record.
+#[must_use]
+pub fn tenant_record(tenant: &str) -> Vec<u8> {
+    [&[TENANT_RECORD][..], tenant.as_bytes()].concat()
 }
 
 /// What the keys of a status's index rows begin with.

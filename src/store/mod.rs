@@ -39,6 +39,7 @@ mod suite;
 mod swap;
 mod sweep;
 pub mod tap;
+mod tenants;
 pub mod verify;
 pub mod write;
 
@@ -52,7 +53,8 @@ pub use keys::{Filter, Keys, Page};
 use latch::Latch;
 pub use memory::MemoryStore;
 pub use swap::{Compacted, compact};
-pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
+pub use tenants::TENANT_SCHEMA;
+pub use write::{Conflict, Fact, KeyWrite, TenantWrite, Write, WriteError};
 
 /// Most operations of one [`Store::apply`]. Measured on sled: batches of 1,000 counters held
 /// 94 MB of memory, batches of 10,000 held 8 GB.

@@ -5,10 +5,11 @@
 //! conflict just as two that come one after the other.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use super::envelope::{self, EnvelopeError};
-use super::write::{Conflict, Fact, KeyWrite, RowWrite, Write, WriteError};
+use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
 use crate::key::record::AddedBySchema2;
 use crate::key::{KeyRecord, KeyView};
@@ -88,12 +89,21 @@ pub(super) struct Plan<'a> {
     ops: Vec<Op>,
     /// Where in `ops` a row was last written.
     rows: HashMap<Vec<u8>, usize>,
+    /// Tenants that were seen to take keys: many keys of one batch are of one tenant. Forgotten
+    /// with every change of a tenant.
+    pub(super) tenants_open: HashSet<String>,
     bytes: usize,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn new(store: &'a dyn Store) -> Self {
-        Self { store, ops: Vec::new(), rows: HashMap::new(), bytes: 0 }
+        Self {
+            store,
+            ops: Vec::new(),
+            rows: HashMap::new(),
+            tenants_open: HashSet::new(),
+            bytes: 0,
+        }
     }
 
     /// The batch.
@@ -137,6 +147,13 @@ impl<'a> Plan<'a> {
                 }
                 Ok(())
             }
+            Write::Tenant(TenantWrite::Insert(record)) => self.insert_tenant(record),
+            Write::Tenant(TenantWrite::Replace { before_revision, after }) => {
+                self.replace_tenant(*before_revision, after)
+            }
+            Write::Tenant(TenantWrite::Remove { id, revision }) => {
+                self.remove_tenant(id, *revision)
+            }
             Write::Row(RowWrite(op)) => self.row(op),
             Write::BeginImport { number } => self.begin_import(*number),
             Write::FinishImport { number } => self.finish_import(*number),
@@ -165,6 +182,7 @@ impl<'a> Plan<'a> {
             return Err(Conflict::Id { id }.into());
         }
         let rows = index_rows(record)?;
+        self.check_tenant_takes_keys(&record.tenant_id)?;
         self.check_digests(record)?;
         self.put_record(record)?;
         rows.into_iter().for_each(|(key, value)| self.push(Op::Put { key, value }));
@@ -173,7 +191,11 @@ impl<'a> Plan<'a> {
     }
 
     fn replace(&mut self, before_revision: u64, after: &KeyRecord) -> Result<(), WriteError> {
-        let before = index_rows(&self.stored_at(after.id, before_revision)?)?;
+        let stored = self.stored_at(after.id, before_revision)?;
+        if stored.tenant_id != after.tenant_id {
+            self.check_tenant_takes_keys(&after.tenant_id)?;
+        }
+        let before = index_rows(&stored)?;
         let rows = index_rows(after)?;
         self.check_digests(after)?;
         self.put_record(after)?;
@@ -261,8 +283,23 @@ impl<'a> Plan<'a> {
         self.push(Op::Put { key, value });
     }
 
+    /// Whether a row stands under a prefix after this batch.
+    pub(super) fn any(&self, prefix: &[u8]) -> Result<bool, StoreError> {
+        let put = |op: &Op| matches!(op, Op::Put { .. });
+        let last = |key: &Vec<u8>| self.rows.get(key).and_then(|at| self.ops.get(*at));
+        if self.rows.keys().any(|key| key.starts_with(prefix) && last(key).is_some_and(put)) {
+            return Ok(true);
+        }
+        let mut found = false;
+        self.store.scan_each(prefix, None, &mut |key, _| {
+            found = !self.rows.contains_key(key);
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(found)
+    }
+
     /// A row as it will be after this batch.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.rows.get(key).and_then(|at| self.ops.get(*at)) {
             Some(Op::Put { value, .. }) => Ok(Some(value.clone())),
             Some(Op::Remove { .. }) => Ok(None),
@@ -270,7 +307,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn push(&mut self, op: Op) {
+    pub(super) fn push(&mut self, op: Op) {
         self.bytes += op.bytes();
         self.rows.insert(op.key().to_vec(), self.ops.len());
         self.ops.push(op);
@@ -282,6 +319,8 @@ impl<'a> Plan<'a> {
         self.bytes = self.ops.iter().map(Op::bytes).sum();
         let rows = self.ops.iter().enumerate().map(|(at, op)| (op.key().to_vec(), at));
         self.rows = rows.collect();
+        // Of what was just forgotten, a tenant may have been a part.
+        self.tenants_open.clear();
     }
 }
 

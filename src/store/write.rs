@@ -4,13 +4,15 @@ use serde::Serialize;
 
 use super::envelope::{self, EnvelopeError};
 use super::{Op, StoreError, layout};
-use crate::key::KeyRecord;
+use crate::key::{KeyRecord, TenantRecord};
 
 /// One change that a job asks for.
 #[derive(Debug)]
 pub enum Write {
     /// A change to a key.
     Key(KeyWrite),
+    /// A change to a tenant's record.
+    Tenant(TenantWrite),
     /// A row outside the records: usage, increment ids, a fact. Made by the functions below.
     Row(RowWrite),
     /// Marks an import as begun. Durable before the first of its rows.
@@ -54,6 +56,28 @@ pub enum KeyWrite {
     },
 }
 
+/// A change to a tenant's record.
+#[derive(Debug)]
+pub enum TenantWrite {
+    /// A new record.
+    Insert(Box<TenantRecord>),
+    /// The record as it is to be, if the stored one is the one that was read.
+    Replace {
+        /// The revision of the record that was read.
+        before_revision: u64,
+        /// Has the same id, and another revision.
+        after: Box<TenantRecord>,
+    },
+    /// Removes the record, if the stored one is the one that was read and no key names the tenant
+    /// any more.
+    Remove {
+        /// The tenant.
+        id: String,
+        /// The revision of the record that was read.
+        revision: u64,
+    },
+}
+
 /// A row outside the records.
 #[derive(Debug)]
 pub struct RowWrite(pub(super) Op);
@@ -89,6 +113,43 @@ pub enum Conflict {
         /// The id.
         id: u64,
     },
+    /// A key would come to be in a deleted tenant.
+    #[error(
+        "the tenant {id} is deleted: no key can be made in it or moved into it; \
+         `keygate tenant restore {id}` brings it back"
+    )]
+    TenantDeleted {
+        /// The tenant.
+        id: String,
+    },
+    /// The tenant has a record.
+    #[error("the tenant {id} has a record already")]
+    TenantExists {
+        /// The tenant.
+        id: String,
+    },
+    /// The tenant has no record.
+    #[error("the tenant {id} has no record")]
+    TenantMissing {
+        /// The tenant.
+        id: String,
+    },
+    /// The tenant's record has changed since it was read.
+    #[error("tenant {id} has changed meanwhile: revision {stored} where {expected} was read")]
+    TenantRevision {
+        /// The tenant.
+        id: String,
+        /// The revision in the store.
+        stored: u64,
+        /// The revision that the writer had read.
+        expected: u64,
+    },
+    /// The tenant cannot be removed before its keys are.
+    #[error("the tenant {id} still has keys")]
+    TenantHasKeys {
+        /// The tenant.
+        id: String,
+    },
     /// Another import is under way, or this one is not.
     #[error("import {number} does not fit: {}", pending.map_or_else(
         || "no import is under way, or its number is used".to_owned(),
@@ -116,6 +177,14 @@ pub enum WriteError {
     Record {
         /// The key.
         id: u64,
+        /// Why.
+        source: EnvelopeError,
+    },
+    /// A tenant's record cannot be stored.
+    #[error("tenant {id} cannot be stored: {source}")]
+    TenantRecord {
+        /// The tenant.
+        id: String,
         /// Why.
         source: EnvelopeError,
     },

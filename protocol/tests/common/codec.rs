@@ -50,6 +50,7 @@ pub(crate) fn decode(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
                 "version_min": hello.version_min,
                 "version_max": hello.version_max,
                 "name": hello.name,
+                "tenant": hello.tenant,
             })
         }
         "HelloReply" => {
@@ -182,6 +183,19 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "Export" | "Stats" | "Health" | "Reload" | "Verify" => {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
+        "TenantCreate" => through::<admin::TenantCreate>(payload),
+        "TenantGet" | "TenantRestore" => through::<admin::TenantRef>(payload),
+        "TenantGetReply" => through::<Value>(payload),
+        "TenantList" => through::<admin::TenantList>(payload),
+        "TenantListReply" => through::<admin::TenantPage>(payload),
+        "TenantUpdate" => through::<admin::TenantUpdate>(payload),
+        "TenantSetStatus" => through::<admin::TenantSetStatus>(payload),
+        "TenantDelete" => through::<admin::TenantDelete>(payload),
+        "TenantCreateReply"
+        | "TenantUpdateReply"
+        | "TenantSetStatusReply"
+        | "TenantDeleteReply"
+        | "TenantRestoreReply" => through::<admin::TenantChanged>(payload),
         "StatsReply" => through::<admin::Stats>(payload),
         "Backup" => through::<admin::Backup>(payload),
         "BackupReply" => through::<admin::BackupFrame>(payload),
@@ -205,6 +219,7 @@ pub(crate) fn encode(kind: &str, fields: &Value, out: &mut BytesMut) {
             version_min: number(&fields["version_min"]),
             version_max: number(&fields["version_max"]),
             name: fields["name"].as_str(),
+            tenant: fields["tenant"].as_str(),
         }
         .encode(out),
         "HelloReply" => HelloReply {

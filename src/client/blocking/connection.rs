@@ -126,7 +126,10 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn open(endpoint: &Endpoint) -> Result<(Self, ServerInfo), ConnectError> {
+    pub(super) fn open(
+        endpoint: &Endpoint,
+        tenant: Option<&str>,
+    ) -> Result<(Self, ServerInfo), ConnectError> {
         let watch = Deadline::after(CONNECT_TIMEOUT);
         let mut connection = Self {
             socket: Socket::connect(endpoint, watch)?,
@@ -135,7 +138,7 @@ impl Connection {
             frame_bytes_max: 0,
             armed: Duration::ZERO,
         };
-        match connection.greet(watch) {
+        match connection.greet(watch, tenant) {
             Err(ConnectError::Io(error)) if is_timeout(&error) => {
                 Err(ConnectError::TimedOut(CONNECT_TIMEOUT))
             }
@@ -150,10 +153,10 @@ impl Connection {
         }
     }
 
-    fn greet(&mut self, watch: Deadline) -> Result<ServerInfo, ConnectError> {
+    fn greet(&mut self, watch: Deadline, tenant: Option<&str>) -> Result<ServerInfo, ConnectError> {
         let name = concat!("keygate-blocking/", env!("CARGO_PKG_VERSION"));
         // A daemon that refuses at once closes before it reads; what it said is still to be read.
-        let written = self.write_all(&handshake::greeting(name), watch).1;
+        let written = self.write_all(&handshake::greeting(name, tenant), watch).1;
         while !self.inbox.is_ready() {
             if self.fill(watch)? == 0 {
                 return Err(written.map_or_else(ConnectError::Io, |()| ConnectError::Ended));

@@ -44,6 +44,8 @@ use connection::{Connection, Deadline, Pages, Step, is_timeout};
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
+    /// What every connection is bound to.
+    tenant: Option<String>,
     timeout: Duration,
     connection: Option<Connection>,
     server: Option<ServerInfo>,
@@ -55,7 +57,22 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`].
     pub fn connect(endpoint: Endpoint) -> Result<Self, Error> {
-        let mut client = Self { endpoint, timeout: TIMEOUT, connection: None, server: None };
+        Self::make(endpoint, None)
+    }
+
+    /// A client that is connected and bound to a tenant, as is every connection that it makes: no
+    /// other tenant's key is there for it.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], also for a tenant that the daemon refuses: one that is empty or longer
+    /// than 64 bytes, or another than this peer is bound to.
+    pub fn connect_for_tenant(endpoint: Endpoint, tenant: &str) -> Result<Self, Error> {
+        Self::make(endpoint, Some(tenant.to_owned()))
+    }
+
+    fn make(endpoint: Endpoint, tenant: Option<String>) -> Result<Self, Error> {
+        let (connection, server) = (None, None);
+        let mut client = Self { endpoint, tenant, timeout: TIMEOUT, connection, server };
         client.connection = Some(client.open()?);
         Ok(client)
     }
@@ -295,7 +312,7 @@ impl Client {
         decode_batch(&payload, items.len(), decode)
     }
 
-    fn admin<R: DeserializeOwned>(
+    pub(super) fn admin<R: DeserializeOwned>(
         &mut self,
         opcode: Opcode,
         request: &impl Serialize,
@@ -373,7 +390,7 @@ impl Client {
     }
 
     fn open(&mut self) -> Result<Connection, Error> {
-        let (connection, server) = Connection::open(&self.endpoint)
+        let (connection, server) = Connection::open(&self.endpoint, self.tenant.as_deref())
             .map_err(|error| connect_error(&self.endpoint, error))?;
         self.server = Some(server);
         Ok(connection)

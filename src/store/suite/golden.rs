@@ -1,4 +1,5 @@
-//! Records as earlier keygates wrote them: `src/store/golden/record_<schema>.hex`.
+//! Records as earlier keygates wrote them: `src/store/golden/record_<schema>.hex`, and those of
+//! tenants, `tenant_<schema>.hex`.
 //!
 //! A released file never changes. A change of the record before its schema is released is written
 //! with `KEYGATE_GOLDEN=write cargo test golden`.
@@ -10,14 +11,14 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
-use super::super::{StoreError, envelope};
+use super::super::{StoreError, TENANT_SCHEMA, envelope};
 use super::{
     Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Store, Write, index_rows, layout,
     pepper, record, rows_of,
 };
 use crate::key::digest::hex;
 use crate::key::record::AddedBySchema2;
-use crate::key::{KeyRecord, KeyView, Status, Time};
+use crate::key::{KeyRecord, KeyView, Status, TenantRecord, TenantStatus, Time};
 
 /// A record of schema 1 that sets a field of every type.
 fn golden_1() -> KeyRecord {
@@ -129,6 +130,37 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     assert!(matches!(refused, StoreError::NewerSchema { .. }), "{refused}");
     assert!(refused.to_string().contains("9.9.9"), "it names who can read it: {refused}");
     assert_eq!(rows_of(store.as_ref()), before);
+}
+
+/// A tenant's record that sets a field of every type.
+fn golden_tenant_1() -> TenantRecord {
+    TenantRecord {
+        id: "acme".to_owned(),
+        organization_id: "holding".to_owned(),
+        name: "Acme Ltd".to_owned(),
+        description: "makes everything".to_owned(),
+        status: TenantStatus::Suspended,
+        status_reason: "unpaid".to_owned(),
+        created_at: Some(Time::from_micros(1_700_000_000_000_001)),
+        updated_at: Some(Time::from_micros(1_800_000_000_000_000)),
+        deleted_at: None,
+        purge_began_at: Some(Time::from_micros(-1)),
+        revision: 300,
+    }
+}
+
+#[test]
+fn tenants_of_every_schema_are_read_and_the_newest_is_written() {
+    assert_eq!(TENANT_SCHEMA, 1, "a new schema has a golden file, and a case here");
+    let path = path(1).with_file_name("tenant_1.hex");
+    let written = hex(&envelope::seal(TENANT_SCHEMA, &golden_tenant_1()).expect("sealed"));
+    if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
+        fs::write(&path, format!("{written}\n")).expect("written");
+    }
+    let kept = fs::read_to_string(&path).expect("the golden file");
+    assert_eq!(kept.trim(), written, "the record's bytes have changed: raise TENANT_SCHEMA");
+    let bytes: Vec<u8> = kept.trim().as_bytes().chunks(2).map(byte).collect();
+    assert_eq!(envelope::open(&bytes, TENANT_SCHEMA), Ok(golden_tenant_1()));
 }
 
 fn byte(digits: &[u8]) -> u8 {

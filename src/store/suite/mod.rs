@@ -1,6 +1,6 @@
 //! One suite over every implementation of the store: what holds for one holds for all.
 //!
-//! [`rows`] asks the seam itself, [`typed`] what is built on it, [`verify`] what is found wrong with
+//! [`rows`] asks the seam itself, [`typed`] and [`tenants`] what is built on it, [`verify`] what is found wrong with
 //! it; [`disk`] what only files can show, [`moves`] how data goes from one directory to another,
 //! [`golden`] what earlier keygates wrote; [`faults`] and [`crashes`] need
 //! failures on request and so the store in memory, which keeps the same contract.
@@ -11,6 +11,7 @@ mod faults;
 mod golden;
 mod moves;
 mod rows;
+mod tenants;
 mod typed;
 mod verify;
 

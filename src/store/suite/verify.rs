@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
 use super::super::verify::{Kind, NoWriters, PROBLEMS_MAX, Report, verify};
-use super::super::{Op, Store, envelope, layout};
+use super::super::{Op, Store, TENANT_SCHEMA, envelope, layout};
 use super::{
     Home, KeyWrite, Write, changed, insert, over_every_store, put, record, remove, replace, start,
 };
-use crate::key::{Status, Time};
+use crate::key::{Status, TenantRecord, Time};
 use crate::usage::UsageRow;
 
 over_every_store! {
@@ -80,6 +80,8 @@ fn every_kind_of_damage_is_named(home: &mut Home) {
     let digest = |id: u64| layout::digest(&record(id).digests().next().expect("one").0);
     let of_tenant = |id: u64| layout::with_id(&layout::tenant(&record(id).tenant_id), id);
     let newer = envelope::seal(999, &1_u8).expect("small");
+    let other = TenantRecord { id: "other".to_owned(), ..TenantRecord::default() };
+    let other_tenant = envelope::seal(TENANT_SCHEMA, &other).expect("small");
     #[rustfmt::skip]
     let cases: Vec<(Op, &[Kind], &str)> = vec![
         (flipped(layout::record(3)), &[Kind::Unreadable], "key 3"),
@@ -97,6 +99,8 @@ fn every_kind_of_damage_is_named(home: &mut Home) {
         (put(&digest(3), &layout::with_id_and_kind(3, 1)), &[Kind::IndexMissing, Kind::IndexStray], "key 3"),
         (put(&digest(3), b"short"), &[Kind::Unreadable, Kind::IndexMissing], "digest"),
         (put(b"\x01novel", b"x"), &[Kind::Unknown], "0x01"),
+        (put(&layout::tenant_record("acme"), b"x"), &[Kind::Unreadable], "acme"),
+        (put(&layout::tenant_record("acme"), &other_tenant), &[Kind::Misplaced], "acme"),
         (put(&layout::meta("format"), b"x"), &[Kind::Unreadable], "format"),
         (put(&layout::meta("format"), b"\xFF\xFF9.9"), &[Kind::NewerSchema], "format"),
         (remove(&layout::meta("format")), &[Kind::Unreadable], "format"),

@@ -5,10 +5,10 @@ use super::super::keys::read_format;
 use super::super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, RECORD_SCHEMA};
 use super::super::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
 use super::super::write::Fact;
-use super::super::{Store, StoreError, layout};
+use super::super::{Store, StoreError, TENANT_SCHEMA, layout};
 use super::{Kind, Problem};
 use crate::key::digest::hex;
-use crate::key::{KeyRecord, Time};
+use crate::key::{KeyRecord, TenantRecord, Time};
 use crate::usage::UsageRow;
 
 /// Bytes of a digest that name its row: enough to find it, too few to be the digest.
@@ -62,6 +62,14 @@ pub(super) fn judge(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judge
             judged
         }
         layout::META => plain(Seen::Fact, judge_fact(key, value)),
+        layout::TENANT_RECORD => match envelope::open::<TenantRecord>(value, TENANT_SCHEMA) {
+            Ok(tenant) => {
+                let here = key.get(1..) == Some(tenant.id.as_bytes());
+                let misplaced = || of(Kind::Misplaced, format!("it holds tenant {:?}", tenant.id));
+                plain(Seen::Fact, (!here).then(misplaced))
+            }
+            Err(error) => plain(Seen::Fact, Some(unreadable(error))),
+        },
         space if layout::INDEXES.contains(&space) => {
             let owner = layout::owner(key, value);
             let lost = || of(Kind::Unreadable, "it names no key".to_owned());
@@ -194,6 +202,7 @@ pub(super) fn name(key: &[u8]) -> String {
         layout::RECORD => format!("key {}", number()),
         layout::USAGE => format!("usage of key {}", number()),
         layout::INCREMENTS => format!("chunk of increments {}", number()),
+        layout::TENANT_RECORD => format!("tenant {:?}", String::from_utf8_lossy(rest)),
         layout::META => format!("the fact {:?}", String::from_utf8_lossy(rest)),
         layout::DIGEST => format!("digest {}…", hex(&rest[..rest.len().min(DIGEST_BYTES_SHOWN)])),
         layout::TENANT => format!("key {} in the index of tenant {:?}", id(), text(rest)),

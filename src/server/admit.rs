@@ -1,0 +1,33 @@
+//! Who is at the admin socket: the kernel tells, and the configuration says what that may do.
+
+use tokio::net::UnixStream;
+
+use crate::admin::Caller;
+use crate::config::AdminRight;
+use crate::config::rights::{Peer, Right, right_of};
+
+/// What the peer may see, by what the kernel says of it; or why it may not be here.
+pub(super) fn admit(stream: &UnixStream, rights: &[AdminRight]) -> Result<Caller, String> {
+    let peer = stream.peer_cred().map_err(|error| {
+        tracing::warn!(%error, "a peer of the admin socket could not be told");
+        format!("the kernel does not say who you are: {error}")
+    })?;
+    let (uid, gid, pid) = (peer.uid(), peer.gid(), peer.pid());
+    let own_uid = rustix::process::geteuid().as_raw();
+    match right_of(rights, Peer { uid, gid }, own_uid) {
+        Right::All => Ok(Caller::unbound()),
+        Right::Tenant(tenant) => Ok(Caller::of_tenant(tenant)),
+        Right::None => {
+            tracing::warn!(
+                uid,
+                gid,
+                pid,
+                "a peer of the admin socket was refused: no right names it"
+            );
+            Err(format!(
+                "no right names user {uid} or group {gid}: an [[admin_rights]] entry of the daemon's \
+                 configuration gives one (supplementary groups are not seen)"
+            ))
+        }
+    }
+}

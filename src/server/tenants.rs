@@ -1,0 +1,72 @@
+//! Tenants at the daemon's start: how they stand, and purges that were cut short.
+
+use std::sync::Arc;
+
+use crate::admin::Admin;
+use crate::engine::Engine;
+use crate::key::TenantState;
+use crate::store::{Keys, StoreError};
+
+/// Loads how every tenant stands, before the first of its keys can be judged; answers how many
+/// records could not be read.
+pub(super) fn load(engine: &Engine, keys: &Keys) -> Result<u64, StoreError> {
+    let mut unreadable = 0;
+    keys.for_each_tenant(|id, record| {
+        let state = match record {
+            Ok(record) => record.state(),
+            Err(error @ StoreError::NewerSchema { .. }) => return Err(error),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(tenant = id, %error, "a tenant could not be loaded; its keys are denied");
+                // It may have been suspended: whoever cannot know denies.
+                TenantState::Suspended
+            }
+        };
+        engine.put_tenant(id, state);
+        Ok(())
+    })?;
+    Ok(unreadable)
+}
+
+/// Goes on with what a crash cut short. Nobody waits for it: those keys are unknown already.
+pub(super) async fn resume_purges(admin: Arc<Admin>) {
+    match admin.sweep_tenants(None).await {
+        Ok(0) => {}
+        Ok(tenants) => tracing::info!(tenants, "purges that were cut short are done"),
+        Err(error) => tracing::error!(
+            %error,
+            "a purge that was cut short could not go on; `keygate tenant purge` does"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dispatch::tests::engine;
+    use super::*;
+    use crate::key::TenantRecord;
+    use crate::store::{MemoryStore, Op, Store, TENANT_SCHEMA, envelope, layout};
+
+    fn row(id: &str, schema: u16) -> Op {
+        let record = TenantRecord { revision: 1, ..TenantRecord::unrecorded(id) };
+        let value = envelope::seal(schema, &record).expect("sealed");
+        Op::Put { key: layout::tenant_record(id), value }
+    }
+
+    /// It may have been suspended, so its keys are denied, and the others' are not.
+    #[test]
+    fn a_tenant_that_cannot_be_read_denies_and_a_newer_one_refuses_the_start() {
+        let store = Arc::new(MemoryStore::new());
+        let keys = Keys::open(Arc::<MemoryStore>::clone(&store)).expect("a store");
+        let damaged = Op::Put { key: layout::tenant_record("bad"), value: b"damaged".to_vec() };
+        store.apply(&[row("good", TENANT_SCHEMA), damaged]).expect("applied");
+        let engine = engine();
+        assert_eq!(load(&engine, &keys).expect("it starts"), 1);
+        let state = |id| engine.tenant(id).map(|view| view.state);
+        assert_eq!(state("bad"), Some(TenantState::Suspended));
+        assert_eq!(state("good"), Some(TenantState::Active));
+        store.apply(&[row("newer", TENANT_SCHEMA + 1)]).expect("applied");
+        let refused = load(&engine, &keys).expect_err("whoever cannot read it cannot obey it");
+        assert!(matches!(refused, StoreError::NewerSchema { .. }), "{refused}");
+    }
+}
