@@ -1,16 +1,22 @@
-//! The store: durable commits, single and grouped, beside a bare write and fdatasync.
+//! Both engines of the store: a read, durable commits, single and grouped, beside a bare write and
+//! fdatasync.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use keygate::key::{KeyRecord, Pepper};
-use keygate::store::{Committer, CommitterOptions, KeyWrite, Keys, SledOptions, SledStore, Write};
+use keygate::store::{
+    Committer, CommitterOptions, KeyWrite, Keys, StoreEngine, StoreOptions, Write, open,
+};
 
 /// Writers of the grouped commit.
 const WRITERS: u64 = 64;
 
+/// Keys in the store before reads are measured.
+const KEYS: u64 = 20_000;
+
 struct Bench {
+    keys: Keys,
     committer: Committer,
     pepper: Pepper,
     next: u64,
@@ -18,12 +24,20 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(engine: StoreEngine) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = SledStore::open(&dir.path().join("data"), &SledOptions::default());
-        let keys = Keys::open(Arc::new(store.expect("a store"))).expect("its keys");
+        let store = open(engine, &dir.path().join("data"), &StoreOptions::default());
+        let keys = Keys::open(store.expect("a store")).expect("its keys");
         let committer = Committer::start(&keys, &CommitterOptions::default()).expect("a thread");
-        Self { committer, pepper: Pepper::new(&[1; 32]), next: 1, _dir: dir }
+        let pepper = Pepper::new(&[1; 32]);
+        let mut bench = Self { keys, committer, pepper, next: 1, _dir: dir };
+        while bench.next <= KEYS {
+            let writes = (0..50).flat_map(|_| bench.insert()).collect();
+            bench.committer.commit(writes, false).expect("a commit");
+        }
+        let last = bench.insert();
+        bench.committer.commit(last, true).expect("a commit");
+        bench
     }
 
     /// A new key, about as large as the source system's.
@@ -42,6 +56,21 @@ impl Bench {
         };
         vec![Write::Key(KeyWrite::Insert(Box::new(record)))]
     }
+
+    /// Many keys at once, which share their syncs.
+    fn group(&mut self) {
+        let jobs: Vec<_> = (0..WRITERS).map(|_| self.insert()).collect();
+        let (answer, answers) = crossbeam::channel::unbounded();
+        for writes in jobs {
+            let answer = answer.clone();
+            let done = Box::new(move |outcome| drop(answer.send(outcome)));
+            let job = keygate::store::Job { writes, durable: true, done };
+            self.committer.submit(job).expect("room");
+        }
+        for _ in 0..WRITERS {
+            answers.recv().expect("an answer").expect("a commit");
+        }
+    }
 }
 
 fn store(c: &mut Criterion) {
@@ -55,29 +84,28 @@ fn store(c: &mut Criterion) {
             file.sync_data().expect("a sync");
         });
     });
-    let mut bench = Bench::new();
-    group.bench_function("one key, durable", |b| {
-        b.iter(|| {
-            let writes = bench.insert();
-            bench.committer.commit(writes, true).expect("a commit");
+    for engine in StoreEngine::ALL {
+        let mut bench = Bench::new(*engine);
+        let mut id = 0;
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("{engine}: one key, read"), |b| {
+            b.iter(|| {
+                // Keys that do not lie beside each other.
+                id = (id + 7919) % KEYS;
+                bench.keys.get(1 + id).expect("readable").expect("there")
+            });
         });
-    });
-    group.throughput(Throughput::Elements(WRITERS));
-    group.bench_function("64 keys at once, durable", |b| {
-        b.iter(|| {
-            let jobs: Vec<_> = (0..WRITERS).map(|_| bench.insert()).collect();
-            let (answer, answers) = crossbeam::channel::unbounded();
-            for writes in jobs {
-                let answer = answer.clone();
-                let done = Box::new(move |outcome| drop(answer.send(outcome)));
-                let job = keygate::store::Job { writes, durable: true, done };
-                bench.committer.submit(job).expect("room");
-            }
-            for _ in 0..WRITERS {
-                answers.recv().expect("an answer").expect("a commit");
-            }
+        group.bench_function(format!("{engine}: one key, durable"), |b| {
+            b.iter(|| {
+                let writes = bench.insert();
+                bench.committer.commit(writes, true).expect("a commit");
+            });
         });
-    });
+        group.throughput(Throughput::Elements(WRITERS));
+        group.bench_function(format!("{engine}: 64 keys at once, durable"), |b| {
+            b.iter(|| bench.group());
+        });
+    }
     group.finish();
 }
 

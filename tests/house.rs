@@ -35,7 +35,7 @@ const ARROWS: &[Row] = &[
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
     Row { module: "store",  may: &["usage", "key"], protocol: false, pure: false },
-    Row { module: "config", may: &["key"], protocol: true, pure: false },
+    Row { module: "config", may: &["key", "store::StoreEngine"], protocol: true, pure: false },
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "usage",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "key",    may: &["clock::Now"], protocol: true, pure: true },
@@ -56,8 +56,8 @@ const TIME: &[&str] =
 const TIME_FILE: &str = "src/clock.rs";
 /// … in the daemon. The client runs in other people's processes and names no module of this crate.
 const CLIENT_TIME_FILE: &str = "src/client/stopwatch.rs";
-/// The only file that names sled.
-const SLED_FILE: &str = "src/store/sled.rs";
+/// The engines, each with the only file that names it.
+const ENGINES: &[(&str, &str)] = &[("sled", "src/store/sled.rs"), ("redb", "src/store/redb.rs")];
 
 /// One source file, read.
 struct Source {
@@ -178,15 +178,29 @@ fn time_reads(source: &Source) -> Vec<String> {
     pairs.map(say).collect()
 }
 
-fn sled_named(source: &Source) -> Vec<String> {
+fn engine_named(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
     // A bench may put the bare store beside ours.
-    if source.path == SLED_FILE || source.path.starts_with("benches/") {
-        return Vec::new();
+    for (engine, file) in ENGINES.iter().filter(|_| !source.path.starts_with("benches/")) {
+        let of_engine = |path: &&NamedPath| {
+            // Our own module of that name is brought in by `use self::` or `use super::`.
+            path.segments[0] == *engine && path.segments.len() > 1 && !brings_own(source, engine)
+        };
+        let say =
+            |path: &NamedPath| source.at(path.line, &format!("{engine} is named outside {file}"));
+        if source.path != *file {
+            found.extend(source.paths.iter().filter(of_engine).map(say));
+        }
     }
-    let named = |path: &&NamedPath| path.segments[0] == "sled" && path.segments.len() > 1;
-    let say =
-        |path: &NamedPath| source.at(path.line, &format!("sled is named outside {SLED_FILE}"));
-    source.paths.iter().filter(named).map(say).collect()
+    found
+}
+
+/// Whether a file brings our own module of an engine's name in, so that the name means that.
+fn brings_own(source: &Source, engine: &str) -> bool {
+    let own = |path: &NamedPath| {
+        path.segments.len() >= 2 && path.segments[0] == "super" && path.segments[1] == engine
+    };
+    source.module().first() == Some(&"store") && source.paths.iter().any(own)
 }
 
 fn leftovers(source: &Source) -> Vec<String> {
@@ -291,8 +305,8 @@ fn time_is_read_in_one_file() {
 }
 
 #[test]
-fn sled_is_named_in_one_file() {
-    judge("the store is behind its trait", sled_named, |_| true);
+fn an_engine_is_named_in_one_file() {
+    judge("the store is behind its trait", engine_named, |_| true);
 }
 
 #[test]
@@ -375,9 +389,13 @@ fn the_rules_see_what_breaks_them() {
         ("the client's stopwatch", time_reads, "src/client/stopwatch.rs", "Instant::now().elapsed()", 0),
         ("a clock's now", time_reads, "src/server/mod.rs", "clock.now(); Now::from(1); deadline.elapsed", 0),
         ("a test's deadline", time_reads, "tests/daemon.rs", "Instant::now()", 0),
-        ("sled", sled_named, "src/store/mod.rs", "use sled::Db;", 1),
-        ("our sled", sled_named, "src/store/mod.rs", "mod sled; pub use self::sled::SledStore;", 0),
-        ("its file", sled_named, "src/store/sled.rs", "use sled::Db;", 0),
+        ("sled", engine_named, "src/store/mod.rs", "use sled::Db;", 1),
+        ("redb", engine_named, "src/cli/doctor.rs", "fn f() { redb::Database::open(); }", 1),
+        ("our sled", engine_named, "src/store/mod.rs", "mod sled; pub use self::sled::SledStore;", 0),
+        ("our redb", engine_named, "src/store/engine.rs", "use super::redb::{self, RedbStore}; fn f() { redb::is_ours() }", 0),
+        ("ours elsewhere", engine_named, "src/cli/doctor.rs", "use super::redb; fn f() { redb::x() }", 1),
+        ("its file", engine_named, "src/store/sled.rs", "use sled::Db;", 0),
+        ("the other's file", engine_named, "src/store/sled.rs", "use redb::Database;", 1),
         ("macros", leftovers, "src/lib.rs", "todo!(); dbg!(1); unimplemented!()", 3),
         ("ignored", leftovers, "src/lib.rs", "#[ignore = \"slow\"] fn a() {} #[cfg_attr(miri, ignore)] fn b() {}", 2),
         ("no reason", leftovers, "src/lib.rs", "#![allow(dead_code)] #[expect(unused)] fn a() { b.expect(\"c\") }", 2),

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use keygate::key::digest::hex;
 use keygate::key::{ReasonCode, Status, Time};
-use keygate::store::{SledOptions, SledStore, Store};
+use keygate::store::{StoreOptions, open_existing};
 use keygate_protocol::VerdictCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -246,8 +246,9 @@ fn what_was_deleted_longer_ago_than_the_retention_is_purged_at_a_start() {
 
 /// Everything in the store that a stopped daemon has left.
 fn rows(home: &Home) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let store = SledStore::open(&home.data(), &SledOptions { cache_bytes: 1 << 20 });
-    store.expect("the daemon has stopped").scan(&[], None, 100_000).expect("readable")
+    let opened = open_existing(&home.data(), &StoreOptions::default());
+    let (_, store) = opened.expect("the daemon has stopped");
+    store.scan(&[], None, 100_000).expect("readable")
 }
 
 #[test]

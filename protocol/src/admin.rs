@@ -6,6 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::backup::{
+    Backup, BackupFrame, BackupRow, PepperFrom, Progress, VerifyFrame, VerifyProblem, VerifyReport,
+};
 pub use crate::tenant::{
     TenantChanged, TenantCreate, TenantDelete, TenantList, TenantPage, TenantRef, TenantSetStatus,
     TenantUpdate,
@@ -269,7 +272,7 @@ pub struct KeyUsage {
     pub recent_errors: Vec<RecentError>,
 }
 
-/// A request without members: `Export`, `Stats`, `Health`, `Reload`.
+/// A request without members: `Export`, `Stats`, `Health`, `Reload`, `Verify`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoFields {}

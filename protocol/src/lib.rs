@@ -9,6 +9,7 @@
 //! socket).
 
 pub mod admin;
+mod backup;
 pub mod batch;
 pub mod error;
 mod facts;

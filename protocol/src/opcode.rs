@@ -101,6 +101,10 @@ opcodes! {
     TenantRestore = 0x56, admin;
     /// Read the configuration again and apply it, as a whole or not at all.
     Reload = 0x60, admin;
+    /// The whole store, streamed out as it is at the stream's end.
+    Backup = 0x61, admin;
+    /// Every row judged; progress streamed out, then the report.
+    Verify = 0x62, admin;
 }
 
 impl Opcode {

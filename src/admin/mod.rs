@@ -17,6 +17,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,7 @@ pub use error::AdminError;
 pub use import::Import;
 pub use life::LifeRules;
 pub use rules::{Applied, Live};
+pub use whole::{EachFrame, Origin, verify_report};
 
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
@@ -62,6 +64,10 @@ pub struct Admin {
     /// See [`rules::Gate`].
     rules_gate: RwLock<()>,
     started: Now,
+    /// What a backup is of; absent where the store lives in memory.
+    origin: Option<Origin>,
+    /// Held by a backup or a verification: one at a time.
+    whole: Mutex<()>,
 }
 
 impl Admin {
@@ -88,7 +94,15 @@ impl Admin {
             life_rules: parking_lot::RwLock::new(life_rules),
             rules_gate: RwLock::default(),
             started,
+            origin: None,
+            whole: Mutex::default(),
         }
+    }
+
+    /// The same, over a store on disk, which can be backed up.
+    #[must_use]
+    pub fn with_origin(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
     }
 
     /// Figures of the daemon; the server adds its own.

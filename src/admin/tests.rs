@@ -3,6 +3,7 @@
 mod deletion;
 mod life;
 mod model;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -18,7 +18,7 @@ impl Global {
         self.socket.clone().unwrap_or_else(|| SOCKET_DEFAULT.into())
     }
 
-    fn admin_socket(&self) -> PathBuf {
+    pub(super) fn admin_socket(&self) -> PathBuf {
         self.admin_socket.clone().unwrap_or_else(|| ADMIN_SOCKET_DEFAULT.into())
     }
 

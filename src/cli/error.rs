@@ -10,6 +10,7 @@ use super::bench::BenchError;
 use crate::client;
 use crate::config::ConfigError;
 use crate::server::StartError;
+use crate::store::StoreError;
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub(super) enum CliError {
     /// The configuration is refused.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// A data directory or a backup cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The load generator failed.
     #[error("{0}")]
     Bench(#[from] BenchError),

@@ -12,11 +12,14 @@ macro_rules! eprintln {
     }};
 }
 
+mod backup;
 pub mod bench;
 mod bench_command;
+mod compact;
 mod config;
 mod connect;
 mod demo;
+mod doctor;
 mod error;
 mod export;
 mod import;
@@ -24,14 +27,17 @@ mod increment;
 mod key;
 mod output;
 mod ping;
+mod progress;
 mod records;
 mod reload;
+mod restore;
 mod secret;
 mod serve;
 mod status;
 mod tenant;
 mod usage;
 mod validate;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -128,6 +134,16 @@ enum Command {
     Import(import::Args),
     /// Write all records as the source system would
     Export(export::Args),
+    /// Copy the running daemon's whole store into a new data directory
+    Backup(backup::Args),
+    /// Make a data directory from a backup, of either engine
+    Restore(restore::Args),
+    /// Read every row and say what is wrong
+    Verify(verify::Args),
+    /// Rewrite a stopped daemon's store, which gives unused room back
+    Compact(compact::Args),
+    /// Look at daemon and data, and say what mends what is wrong
+    Doctor(doctor::Args),
     /// Put load on the daemon and measure it beside a bare echo
     Bench(bench_command::Args),
 }
@@ -184,6 +200,11 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Usage(args) => usage::run(args, global),
         Command::Import(args) => import::run(args, global),
         Command::Export(args) => export::run(args, global),
+        Command::Backup(args) => backup::run(args, global),
+        Command::Restore(args) => restore::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
+        Command::Compact(args) => compact::run(args, global),
+        Command::Doctor(args) => doctor::run(args, global),
         Command::Bench(args) => bench_command::run(args, global),
     }
 }

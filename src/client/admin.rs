@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::error::{Error, ReplyError};
 use super::slot::Reply;
 use super::table::Request;
-use super::{Client, Export, Import, refused};
+use super::{Backup, Client, Export, Import, Verification, refused};
 
 /// The calls of the admin socket. On the data socket the daemon refuses them.
 ///
@@ -156,6 +156,24 @@ impl Client {
     /// [`Error::Connect`].
     pub async fn export(&self) -> Result<Export, Error> {
         Export::begin(self.handle.settings.clone()).await
+    }
+
+    /// Begins to copy the whole store, on a connection of its own. With `without_pepper` the pepper
+    /// is left out.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn backup(&self, without_pepper: bool) -> Result<Backup, Error> {
+        let request = keygate_protocol::admin::Backup { without_pepper };
+        Backup::begin(self.handle.settings.clone(), &request).await
+    }
+
+    /// Begins to verify the whole store, on a connection of its own.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn verify(&self) -> Result<Verification, Error> {
+        Verification::begin(self.handle.settings.clone()).await
     }
 
     pub(super) async fn admin<R: DeserializeOwned>(

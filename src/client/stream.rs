@@ -1,15 +1,17 @@
-//! Import and export. Each has a connection of its own, so that a stream neither delays nor is
+//! Import, export, backup and verification. Each has a connection of its own, so that a stream neither delays nor is
 //! delayed by other calls, and its back-pressure is the socket's.
 
 use std::future::Future;
 
 use bytes::{BufMut, BytesMut};
-use keygate_protocol::admin::{ImportReport, KeyPage};
+use keygate_protocol::admin::{BackupFrame, ImportReport, KeyPage, NoFields, VerifyFrame};
 use keygate_protocol::frame::{HEADER_BYTES, encode};
 use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
 use keygate_protocol::{Flags, Frame, Opcode, opcode};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::error::{Error, Loss, Refusal, ReplyError};
 use super::wire::{Settings, Wire};
@@ -211,14 +213,61 @@ impl std::fmt::Debug for Import {
     }
 }
 
-/// Records on their way out. Made by [`super::Client::export`].
-///
-/// The daemon is read only as fast as pages are asked for.
-pub struct Export {
+/// A stream of frames downward. The daemon is read only as fast as frames are asked for.
+struct Down {
     stream: Stream,
+    opcode: Opcode,
+    request: Zeroizing<Vec<u8>>,
     asked: bool,
     ended: bool,
 }
+
+impl Down {
+    async fn begin(
+        settings: Settings,
+        opcode: Opcode,
+        request: &impl Serialize,
+    ) -> Result<Self, Error> {
+        let stream = Stream::open(settings).await?;
+        let request = admin::encode(request);
+        Ok(Self { stream, opcode, request, asked: false, ended: false })
+    }
+
+    /// The next frame's payload; `None` after the last.
+    async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        // Whatever goes wrong from here on, there is nothing more.
+        self.ended = true;
+        if !self.asked {
+            self.asked = true;
+            let mut frame = BytesMut::new();
+            encode(&mut frame, self.opcode.byte(), Flags::NONE, CORRELATION, |out| {
+                out.put_slice(&self.request);
+            });
+            self.stream.write(&frame, true).await?;
+        }
+        let frame = self.stream.read().await?;
+        expect(&frame, self.opcode)?;
+        let more = frame.header.flags.has(Flags::MORE);
+        let page = admin::decode(frame.payload)?;
+        self.ended = !more;
+        Ok(Some(page))
+    }
+}
+
+impl std::fmt::Debug for Down {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Down").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+/// Records on their way out. Made by [`super::Client::export`].
+///
+/// The daemon is read only as fast as pages are asked for.
+#[derive(Debug)]
+pub struct Export(Down);
 
 /// A page of records as the daemon wrote them.
 #[derive(Deserialize)]
@@ -231,7 +280,7 @@ const _: fn(KeyPage) = |page| drop(page.keys);
 
 impl Export {
     pub(super) async fn begin(settings: Settings) -> Result<Self, Error> {
-        Ok(Self { stream: Stream::open(settings).await?, asked: false, ended: false })
+        Ok(Self(Down::begin(settings, Opcode::Export, &NoFields {}).await?))
     }
 
     /// The next records, by ascending id, each as the daemon wrote it; `None` after the last.
@@ -239,30 +288,48 @@ impl Export {
     /// # Errors
     /// [`Error`]. The export is over after any, and what came before it is not all there is.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Box<RawValue>>>, Error> {
-        if self.ended {
-            return Ok(None);
-        }
-        // Whatever goes wrong from here on, there is nothing more.
-        self.ended = true;
-        if !self.asked {
-            self.asked = true;
-            let mut frame = BytesMut::new();
-            encode(&mut frame, Opcode::Export.byte(), Flags::NONE, CORRELATION, |out| {
-                out.put_slice(b"{}");
-            });
-            self.stream.write(&frame, true).await?;
-        }
-        let frame = self.stream.read().await?;
-        expect(&frame, Opcode::Export)?;
-        let more = frame.header.flags.has(Flags::MORE);
-        let page: RawPage = admin::decode(frame.payload)?;
-        self.ended = !more;
-        Ok(Some(page.keys))
+        Ok(self.0.next::<RawPage>().await?.map(|page| page.keys))
     }
 }
 
-impl std::fmt::Debug for Export {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Export").field("ended", &self.ended).finish_non_exhaustive()
+/// The whole store on its way out. Made by [`super::Client::backup`].
+///
+/// The daemon is read only as fast as frames are asked for. It holds what is written meanwhile, up to
+/// a bound: a reader that is too slow is told so.
+#[derive(Debug)]
+pub struct Backup(Down);
+
+impl Backup {
+    pub(super) async fn begin(
+        settings: Settings,
+        request: &keygate_protocol::admin::Backup,
+    ) -> Result<Self, Error> {
+        Ok(Self(Down::begin(settings, Opcode::Backup, request).await?))
+    }
+
+    /// The next rows; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Error`]. What came before it is then no backup.
+    pub async fn next_frame(&mut self) -> Result<Option<BackupFrame>, Error> {
+        self.0.next().await
+    }
+}
+
+/// A verification that is under way. Made by [`super::Client::verify`].
+#[derive(Debug)]
+pub struct Verification(Down);
+
+impl Verification {
+    pub(super) async fn begin(settings: Settings) -> Result<Self, Error> {
+        Ok(Self(Down::begin(settings, Opcode::Verify, &NoFields {}).await?))
+    }
+
+    /// How far it has come, and at last the report; `None` after that.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn next_frame(&mut self) -> Result<Option<VerifyFrame>, Error> {
+        self.0.next().await
     }
 }

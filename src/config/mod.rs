@@ -33,6 +33,8 @@ pub mod rights;
 
 pub use rights::AdminRight;
 
+use crate::store::StoreEngine;
+
 /// Where the daemon's data socket stands if nothing says otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/keygate/keygate.sock";
 /// Where its admin socket stands.
@@ -110,6 +112,8 @@ pub struct Limits {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
+    /// What keeps the data on disk. A data directory is the engine's that made it.
+    pub engine: StoreEngine,
     /// Memory that the store may use to cache pages. Decisions do not read them.
     pub cache_bytes: u64,
     /// Writes that may wait for the disk; one more is told that the daemon is busy.
@@ -178,6 +182,7 @@ impl Default for Limits {
 impl Default for Store {
     fn default() -> Self {
         Self {
+            engine: StoreEngine::default(),
             cache_bytes: 16 * 1024 * 1024,
             commit_queue_max: 4096,
             usage_flush_interval_ms: 1000,
@@ -299,6 +304,15 @@ mod tests {
         let error = toml::from_str::<Config>("[limits]\nidle_timeout = 5\n").expect_err("unknown");
         assert!(error.to_string().contains("idle_timeout_ms"), "{error}");
         assert!(error.to_string().contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn an_engine_is_chosen_by_its_name() {
+        let engine = |text| toml::from_str::<Config>(text).map(|config| config.store.engine);
+        assert_eq!(engine("").expect("the default"), StoreEngine::Sled);
+        assert_eq!(engine("[store]\nengine = \"redb\"\n").expect("known"), StoreEngine::Redb);
+        let error = engine("[store]\nengine = \"rocksdb\"\n").expect_err("unknown").to_string();
+        assert!(error.contains("`sled` or `redb`"), "{error}");
     }
 
     #[test]

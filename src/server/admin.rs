@@ -1,5 +1,7 @@
 //! One admin connection: a request at a time, JSON in the same frames.
 
+mod whole;
+
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -175,6 +177,7 @@ impl Connection {
                 Go::On
             }
             Opcode::Export => self.export(request).await,
+            Opcode::Backup | Opcode::Verify => self.whole_store(opcode, request).await,
             opcode => {
                 let answered = self.answer(opcode, request).await;
                 let Err(error) = answered else { return Go::On };
@@ -359,16 +362,20 @@ impl Connection {
     }
 
     fn put_more(&mut self, header: Header, body: &impl Serialize, more: bool) {
-        let opcode = header.opcode | keygate_protocol::opcode::REPLY;
-        let flags = if more { Flags::MORE } else { Flags::NONE };
         // It may hold a token: what is made here is wiped, and has room so that it seldom moves.
         let mut json = Zeroizing::new(Vec::with_capacity(BODY_BYTES));
         // Replies are plain data: maps with text keys and finite numbers.
         if serde_json::to_writer(&mut *json, body).is_err() {
             json.clear();
         }
+        self.put_json(header, &json, more);
+    }
+
+    fn put_json(&mut self, header: Header, json: &[u8], more: bool) {
+        let opcode = header.opcode | keygate_protocol::opcode::REPLY;
+        let flags = if more { Flags::MORE } else { Flags::NONE };
         frame::encode(&mut self.output, opcode, flags, header.correlation, |out| {
-            out.extend_from_slice(&json);
+            out.extend_from_slice(json);
         });
     }
 

@@ -11,21 +11,21 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::flush::{Flusher, IdBounds, USAGE_SCHEMA};
+use super::flush::{Flusher, IdBounds};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
 use super::worker::{Accepted, Workers};
 use super::{admin, connection, retention, tenants};
-use crate::admin::Admin;
+use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits, Source};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
+use crate::store::rows::USAGE_SCHEMA;
 use crate::store::{
-    CommitError, Committer, CommitterOptions, Keys, SledOptions, SledStore, Store, StoreError,
-    Write,
+    self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
 };
 use crate::usage::UsageRow;
 
@@ -72,6 +72,7 @@ pub struct Daemon {
     committer: Arc<Committer>,
     flusher: Flusher,
     unreadable: u64,
+    origin: Origin,
 }
 
 impl Daemon {
@@ -87,8 +88,8 @@ impl Daemon {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         raise_descriptor_limit(&config.limits);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let options = SledOptions { cache_bytes: config.store.cache_bytes };
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&config.data_dir, &options)?);
+        let options = StoreOptions { cache_bytes: config.store.cache_bytes };
+        let store = store::open(config.store.engine, &config.data_dir, &options)?;
         let listeners = Listeners::open(&config)?;
         let keys = Keys::open(store)?;
         let options = CommitterOptions {
@@ -121,7 +122,21 @@ impl Daemon {
             IdBounds { window_us, ids_max: limits.increment_ids_max },
         )?;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
-        Ok(Self { config, source, listeners, clock, engine, keys, committer, flusher, unreadable })
+        let own = pepper::path(&config.data_dir)?;
+        let own = own.starts_with(&config.data_dir).then_some(own);
+        let origin = Origin { engine: config.store.engine, pepper: own };
+        Ok(Self {
+            config,
+            source,
+            listeners,
+            clock,
+            engine,
+            keys,
+            committer,
+            flusher,
+            unreadable,
+            origin,
+        })
     }
 
     /// Where the data and the admin socket stand: those that systemd passed, or those made here.
@@ -133,13 +148,14 @@ impl Daemon {
     /// The operations of the admin socket, for a caller in this process.
     #[must_use]
     pub fn admin(&self) -> Arc<Admin> {
-        Arc::new(Admin::new(
+        let admin = Admin::new(
             Arc::clone(&self.engine),
             self.keys.clone(),
             Arc::clone(&self.committer),
             Arc::clone(&self.clock),
             retention::life_rules(&self.config.keys),
-        ))
+        );
+        Arc::new(admin.with_origin(self.origin.clone()))
     }
 
     /// What reads the configuration again, for the operations of [`Daemon::admin`].

@@ -6,29 +6,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use serde::{Deserialize, Serialize};
-
 use crate::clock::Clock;
 use crate::engine::Engine;
+use crate::store::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
 use crate::store::{CommitError, Committer, Keys, StoreError, Write, plan};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-/// The newest schema of a usage row. Raised with every change of [`crate::usage::UsageRow`].
-pub(super) const USAGE_SCHEMA: u16 = 1;
-/// The newest schema of a chunk of ids.
-const IDS_SCHEMA: u16 = 1;
 /// Ids in one row: at most 17 bytes each.
 const IDS_IN_CHUNK: usize = 16 * 1024;
 /// Keys whose figures are gathered at a time, and outdated chunks that are removed at a time.
 const KEYS_AT_A_TIME: usize = 400;
-
-/// Ids of `Increment`s that were counted.
-#[derive(Debug, Serialize, Deserialize)]
-struct IdChunk {
-    /// When they were written, microseconds since 1970.
-    at_us: i64,
-    ids: Vec<u128>,
-}
 
 /// Writes what the engine has counted.
 pub(super) struct Flusher {
@@ -229,7 +216,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::key::KeyRecord;
-    use crate::store::{CommitterOptions, MemoryStore, Store, layout};
+    use crate::store::{CommitterOptions, KeyWrite, MemoryStore, Store, layout};
     use keygate_protocol::{Increment, IncrementOutcome};
 
     const BOUNDS: IdBounds = IdBounds { window_us: 60_000_000, ids_max: 1000 };
@@ -245,6 +232,10 @@ mod tests {
         fn new(bounds: IdBounds) -> Self {
             let store = Arc::new(MemoryStore::new());
             let keys = Keys::open(Arc::clone(&store) as Arc<dyn Store>).expect("a store");
+            let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
+            let key = KeyRecord { id: 7, ..KeyRecord::default() };
+            let insert = Write::Key(KeyWrite::Insert(Box::new(key)));
+            committer.commit(vec![insert], true).expect("written");
             let clock = Arc::new(ManualClock::new(1_800_000_000_000_000));
             let flusher = Self::flusher(&keys, &clock, bounds);
             Self { store, keys, clock, flusher }
@@ -289,11 +280,12 @@ mod tests {
         bench.report(2);
         let moved = bench.flusher.engine.take_moved();
         let row = bench.flusher.engine.take_usage(7).expect("the key is there");
-        bench.flusher.committer.commit(vec![Write::remove_usage(7)], true).expect("purged");
+        let purge = Write::Key(KeyWrite::Remove { id: 7, revision: 0 });
+        bench.flusher.committer.commit(vec![purge], true).expect("purged");
         bench.flusher.engine.remove(7);
         let late = Write::usage(7, USAGE_SCHEMA, &row).expect("small");
         bench.flusher.committer.commit(vec![late], true).expect("written");
-        assert_eq!((moved.as_slice(), bench.rows(layout::USAGE)), ([7].as_slice(), 1));
+        assert_eq!((moved.as_slice(), bench.rows(layout::USAGE)), ([7].as_slice(), 0));
         bench.flusher.flush().expect("written");
         assert_eq!(bench.rows(layout::USAGE), 0);
     }

@@ -19,8 +19,9 @@ use parking_lot::{Mutex, RwLock};
 
 use super::keys::Keys;
 use super::plan::Plan;
+use super::tap::{Tap, Taps};
 use super::write::{Write, WriteError};
-use super::{Store, StoreError};
+use super::{Op, Store, StoreError};
 
 /// How a job's answer is given: called once, on a thread of the committer's, so it must be short.
 pub type Done = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
@@ -121,6 +122,8 @@ struct Threads {
 
 struct Shared {
     store: Arc<dyn Store>,
+    /// Locked while a batch is applied, so that a tap has all of it or nothing.
+    taps: Mutex<Taps>,
     /// The answers that the group in hand owes. The watch takes them when the group stalls.
     /// It leaves `None` behind, so that an answer and its place in the group stay together.
     owed: Mutex<Vec<Option<Done>>>,
@@ -208,6 +211,26 @@ impl Committer {
         }
     }
 
+    /// Gathers what is applied from here on. Waits for a batch that is being applied, so not for a
+    /// thread that serves a connection.
+    #[must_use]
+    pub fn tap(&self) -> Tap {
+        self.shared.taps.lock().begin()
+    }
+
+    /// Runs something while no batch is applied: what it reads is of one instant. It must be short,
+    /// and holds up every write.
+    pub fn hold<T>(&self, quiet: impl FnOnce() -> T) -> T {
+        let _taps = self.shared.taps.lock();
+        quiet()
+    }
+
+    /// Batches that were tried since the start: while this does not move, nothing is written.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.shared.taps.lock().batches
+    }
+
     /// Takes no more jobs, writes those that wait, syncs, and ends the threads. A writer that
     /// hangs in the disk is left behind. Stopping twice does nothing.
     ///
@@ -246,6 +269,7 @@ impl Shared {
     fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
+            taps: Mutex::default(),
             owed: Mutex::new(Vec::new()),
             groups_begun: AtomicU64::new(0),
             groups_ended: AtomicU64::new(0),
@@ -317,7 +341,7 @@ impl Shared {
         if plan.ops().is_empty() && !durable {
             return;
         }
-        let applied = self.refusal().and_then(|()| self.store.apply(plan.ops()));
+        let applied = self.refusal().and_then(|()| self.apply(plan.ops()));
         let written = applied.and_then(|()| if durable { self.store.sync() } else { Ok(()) });
         match written {
             Ok(()) => {
@@ -331,6 +355,22 @@ impl Shared {
                 *self.last_error.lock() = Some(error);
             }
         }
+    }
+
+    fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
+        let mut taps = self.taps.lock();
+        let applied = self.store.apply(ops);
+        // Refused, it has not touched a row.
+        let refused = matches!(
+            applied,
+            Err(StoreError::Latched { .. }
+                | StoreError::BatchTooLarge { .. }
+                | StoreError::RowSize { .. })
+        );
+        if !refused {
+            taps.record(ops, applied.is_ok());
+        }
+        applied
     }
 
     fn answer(&self, outcomes: Vec<Result<(), WriteError>>) {

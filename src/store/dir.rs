@@ -4,23 +4,24 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::StoreError;
 
 /// The file whose lock is the right to the directory. It stays when the daemon ends: removing it
 /// would let two daemons hold locks on two files of one name.
-const LOCK_FILE: &str = "LOCK";
+pub(super) const LOCK_FILE: &str = "LOCK";
 
 /// Bytes read of a lock file to name its holder: a process id and a line feed.
 const HOLDER_BYTES_MAX: u64 = 32;
 
-/// A data directory that is ours until this is dropped. The system drops the lock with the
-/// process, however that ends.
-#[derive(Debug)]
+/// A data directory that is ours until this and every clone of it is dropped. The system drops the
+/// lock with the process, however that ends.
+#[derive(Debug, Clone)]
 pub(crate) struct DataDir {
     path: PathBuf,
     /// Held for its lock.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl DataDir {
@@ -50,7 +51,7 @@ impl DataDir {
         }
         // The lock is what counts; on a full disk the daemon must start without its name in it.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
     }
 
     /// The directory.
@@ -88,13 +89,27 @@ pub(crate) fn sync_path(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::io("sync", path, error))
 }
 
-fn create_private(path: &Path) -> Result<(), StoreError> {
+/// fsyncs everything under a directory, and the directory.
+pub(super) fn sync_tree(path: &Path) -> Result<(), StoreError> {
+    let io = |error| StoreError::io("list", path, error);
+    for entry in fs::read_dir(path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            sync_path(&entry.path())?;
+        }
+    }
+    sync_path(path)
+}
+
+/// Makes a directory of its owner's alone, durably, where there is none.
+pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
     let io = |error| StoreError::io("make the directory", path, error);
     if path.is_dir() {
         return Ok(());
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = parent_of(path);
     fs::create_dir_all(parent).map_err(io)?;
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_path(parent),
@@ -102,6 +117,12 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(io(error)),
     }
+}
+
+/// Where the name of a file or a directory stands.
+pub(super) fn parent_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// Who wrote the lock file, in words.

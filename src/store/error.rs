@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::engine::StoreEngine;
+
 /// Why the store did not do what it was asked.
 ///
 /// `Clone`, because one failed sync is the answer to every write that waited for it.
@@ -55,6 +57,42 @@ pub enum StoreError {
         dir: PathBuf,
         /// Who holds it, such as `process 4711`.
         holder: String,
+    },
+    /// The data directory holds the other engine's data.
+    #[error(
+        "the data directory {dir} was made by {found}, and the store is to be {wanted}: set engine = \
+         \"{found}\" under [store]; to move to {wanted}, stop keygate, make a directory with `keygate \
+         restore {dir} --data-dir NEW --engine {wanted}`, and start on that (or export from the one \
+         and import into the other)",
+        dir = dir.display()
+    )]
+    OtherEngine {
+        /// The data directory.
+        dir: PathBuf,
+        /// Whose data it is.
+        found: StoreEngine,
+        /// What was asked for.
+        wanted: StoreEngine,
+    },
+    /// There is no data where some was looked for.
+    #[error("{dir} holds no data of keygate's: give the daemon's data directory or a backup", dir = dir.display())]
+    NoData {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A directory that is to be made is there already.
+    #[error("{dir} is there already, and nothing is written over: give another name, or move it away", dir = dir.display())]
+    Exists {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A copy is not what it was made from.
+    #[error("the copy in {dir} is not the data ({what}); it is not used; look at the disk", dir = dir.display())]
+    CopyDiffers {
+        /// Where the copy is.
+        dir: PathBuf,
+        /// The first difference.
+        what: String,
     },
     /// One atomic batch asks for too much.
     #[error("a batch of {found} {unit} is over the limit of {max}: split it")]

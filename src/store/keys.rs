@@ -3,13 +3,16 @@
 //! Reads are here and may come from any thread that can wait for a disk; writes go through the
 //! [`super::committer::Committer`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::copy::{Rows, Walked};
 use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
+use super::verify::{self, Report, Writers};
 use super::write::{Fact, KeyWrite, Write, WriteError};
-use super::{OPS_MAX, Op, Store, StoreError, envelope, layout, sweep};
+use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout, sweep};
 use crate::key::{KeyRecord, KeyView, Status};
 
 /// Rows of an index read at a time by a page.
@@ -274,6 +277,26 @@ impl Keys {
         Ok(removed)
     }
 
+    /// The next rows of a walk over everything; none at the end.
+    ///
+    /// # Errors
+    /// As [`Store::scan_each`].
+    pub fn next_chunk(&self, rows: &mut Rows) -> Result<Vec<Row>, StoreError> {
+        rows.next_chunk(self.store.as_ref())
+    }
+
+    /// Judges every row; see [`verify::verify`].
+    ///
+    /// # Errors
+    /// As [`verify::verify`].
+    pub fn verify(
+        &self,
+        writers: &dyn Writers,
+        each: impl FnMut(Walked) -> ControlFlow<()>,
+    ) -> Result<Report, StoreError> {
+        verify::verify(self.store.as_ref(), writers, each)
+    }
+
     /// The bytes below. Only the committer, and nothing else once it runs, writes to it.
     pub(super) fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -353,7 +376,7 @@ fn read_row<T: DeserializeOwned>(
 
 /// The schema of the records, and the version of the keygate that wrote this. Outside an envelope:
 /// every keygate must be able to read it.
-fn read_format(bytes: &[u8]) -> Result<(u16, String), StoreError> {
+pub(super) fn read_format(bytes: &[u8]) -> Result<(u16, String), StoreError> {
     let (schema, version) = bytes
         .split_first_chunk()
         .ok_or_else(|| StoreError::corrupt("the format of the data is not stated"))?;

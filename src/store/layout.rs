@@ -40,6 +40,9 @@ pub const INCREMENTS: u8 = b'i';
 /// Facts about the whole.
 pub const META: u8 = b'm';
 
+/// The first bytes of index rows: each names one record, which says by itself that it has the row.
+pub const INDEXES: &[u8] = &[DIGEST, TENANT, STATUS, TAG, DELETED];
+
 /// Most bytes of a tenant or a tag that can be indexed.
 pub const INDEXED_TEXT_BYTES_MAX: usize = KEY_BYTES_MAX - 10;
 
@@ -132,6 +135,15 @@ pub fn with_id_and_kind(id: u64, kind: u8) -> Vec<u8> {
 #[must_use]
 pub fn id_of(key: &[u8]) -> Option<u64> {
     key.last_chunk::<ID_BYTES>().map(|id| u64::from_be_bytes(*id))
+}
+
+/// The record that an index row names.
+#[must_use]
+pub fn owner(key: &[u8], value: &[u8]) -> Option<u64> {
+    match key.first()? {
+        &DIGEST => value.first_chunk().map(|id| u64::from_be_bytes(*id)),
+        _ => id_of(key),
+    }
 }
 
 /// Whether a tenant or a tag can stand in an index.

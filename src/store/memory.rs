@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::latch::Latch;
-use super::{EachRow, Op, Store, StoreError, check_batch, scan_range};
+use super::{EachRow, Op, Store, StoreError, admits, scan_range};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -125,9 +125,7 @@ impl Store for MemoryStore {
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
-        check_batch(ops)?;
-        self.latch.check()?;
-        if ops.is_empty() {
+        if !admits(&self.latch, ops)? {
             return Ok(());
         }
         let mut state = self.state.lock();

@@ -1,8 +1,8 @@
 //! The store: what must survive.
 //!
-//! In reading order: the seam ([`Store`], [`StoreError`]) and its two implementations
-//! ([`SledStore`], in the only file that names that library, and [`MemoryStore`], which fails on
-//! request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
+//! In reading order: the seam ([`Store`], [`StoreError`]) and its implementations (`sled.rs` and
+//! `redb.rs`, each the only file that names its library, behind [`open`]; and [`MemoryStore`], which
+//! fails on request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
 //! records by index, usage, imports; `deleted.rs`: deleted keys by their time); what can be asked of it ([`mod@write`]) and what that becomes
 //! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
 //! writes ([`committer`]).
@@ -15,34 +15,46 @@
 //! 4. After a failed write or sync nothing more is written (`latch.rs`); reads go on.
 //! 5. No call here is made on a data-plane thread: every one may wait for a disk.
 
+mod caught;
 pub mod committer;
+pub mod copy;
 mod deleted;
 mod dir;
+mod draft;
+mod engine;
 pub mod envelope;
 mod error;
+mod held_file;
 pub mod keys;
 mod latch;
 pub mod layout;
 pub mod memory;
 mod overflow;
 pub mod plan;
+mod redb;
+pub mod rows;
 mod sled;
 #[cfg(test)]
 mod suite;
+mod swap;
 mod sweep;
+pub mod tap;
 mod tenants;
+pub mod verify;
 pub mod write;
 
 use std::ops::ControlFlow;
 
 pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Job, SubmitError};
+pub use draft::Draft;
+pub use engine::{StoreEngine, StoreOptions, found_in, open, open_existing};
 pub use error::StoreError;
 pub use keys::{Filter, Keys, Page};
+use latch::Latch;
 pub use memory::MemoryStore;
+pub use swap::{Compacted, compact};
 pub use tenants::TENANT_SCHEMA;
 pub use write::{Conflict, Fact, KeyWrite, TenantWrite, Write, WriteError};
-
-pub use self::sled::{SledOptions, SledStore};
 
 /// Most operations of one [`Store::apply`]. Measured on sled: batches of 1,000 counters held
 /// 94 MB of memory, batches of 10,000 held 8 GB.
@@ -191,6 +203,13 @@ fn check_batch(ops: &[Op]) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Whether there is anything to write. Refuses what no batch may be, and all once the latch is shut.
+fn admits(latch: &Latch, ops: &[Op]) -> Result<bool, StoreError> {
+    check_batch(ops)?;
+    latch.check()?;
+    Ok(!ops.is_empty())
 }
 
 /// The first key after every key that begins with `prefix`; `None` where there is none.

@@ -154,13 +154,26 @@ impl<'a> Plan<'a> {
             Write::Tenant(TenantWrite::Remove { id, revision }) => {
                 self.remove_tenant(id, *revision)
             }
-            Write::Row(RowWrite(op)) => {
-                self.push(op.clone());
-                Ok(())
-            }
+            Write::Row(RowWrite(op)) => self.row(op),
             Write::BeginImport { number } => self.begin_import(*number),
             Write::FinishImport { number } => self.finish_import(*number),
         }
+    }
+
+    /// Usage of a key that is not there any more is not written: its figures may have been on their
+    /// way while it was purged, and nobody would ever remove them.
+    fn row(&mut self, op: &Op) -> Result<(), WriteError> {
+        let late = match op {
+            Op::Put { key, .. } if key.first() == Some(&layout::USAGE) => {
+                let record = layout::id_of(key).map(layout::record);
+                record.map(|key| self.get(&key)).transpose()?.flatten().is_none()
+            }
+            _ => false,
+        };
+        if !late {
+            self.push(op.clone());
+        }
+        Ok(())
     }
 
     fn insert(&mut self, record: &KeyRecord) -> Result<(), WriteError> {

@@ -12,6 +12,8 @@
 //!   of the failure. `flush_async` is not used: it can deadlock (#1308).
 //! * **An I/O error stays.** A failed write of the log sets an error inside sled that fails every
 //!   later write and flush until the process ends. Our latch says the same, with the cause.
+//!   Reads of pages that are not in its cache fail too: what a latched sled still shows is what it
+//!   has in memory. (With redb all of it can be read; see `held_file.rs`.)
 //! * **A flush may miss that error and wait for ever**: one of the two places that set it does not
 //!   wake who waits (`Log::exit_reservation`). A thread of ours looks for the error four times a
 //!   second; it trips the latch and calls `flush()` once more, which does wake them.
@@ -34,13 +36,11 @@
 //! here at every open together with the directory · `snap.*` where recovery starts, written by each
 //! open · `blobs/` see above · `LOCK` ours.
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -49,19 +49,21 @@ use crossbeam::channel::{self, RecvTimeoutError, Sender};
 use parking_lot::{Mutex, RwLock};
 use sled::{Batch, Db};
 
+use super::caught::caught;
 use super::dir::{DataDir, sync_path};
 use super::latch::Latch;
 use super::overflow::{self, Head};
-use super::{
-    EachRow, KEY_BYTES_MAX, Op, RESERVED_PREFIX, Store, StoreError, check_batch, scan_range,
-};
+use super::{EachRow, KEY_BYTES_MAX, Op, RESERVED_PREFIX, Store, StoreError, admits, scan_range};
 
-/// Memory for pages unless stated otherwise. Decisions never read the store, so this serves lists
-/// and the parents of pages that are written.
-const CACHE_BYTES_DEFAULT: u64 = 16 * 1024 * 1024;
+/// The log.
+pub(super) const FILE: &str = "db";
 
 /// How often the watch looks for an error inside sled.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a closed database is waited for, and how often: 5 seconds in all.
+const CLOSE_WAIT: Duration = Duration::from_millis(5);
+const CLOSE_WAITS_MAX: u32 = 1000;
 
 /// sled's limits for a page that stays in the log: a quarter of a segment, 512 KiB by default.
 const PAGE_BYTES_MAX: usize = 512 * 1024 / 4 - 64;
@@ -76,22 +78,9 @@ const _: () =
     assert!(LEAF_ROWS_MAX * (KEY_BYTES_MAX + overflow::PART_BYTES + ROW_OVERHEAD) < PAGE_BYTES_MAX);
 const _: () = assert!(INDEX_ROWS_MAX * (KEY_BYTES_MAX + ROW_OVERHEAD) < PAGE_BYTES_MAX);
 
-/// What can be chosen about the store on disk.
-#[derive(Debug, Clone)]
-pub struct SledOptions {
-    /// Memory for pages, in bytes.
-    pub cache_bytes: u64,
-}
-
-impl Default for SledOptions {
-    fn default() -> Self {
-        Self { cache_bytes: CACHE_BYTES_DEFAULT }
-    }
-}
-
 /// The store on disk.
 #[derive(Debug)]
-pub struct SledStore {
+pub(super) struct SledStore {
     /// `None` only while this is dropped.
     db: Option<Db>,
     /// Our own handle of `db`, the one that is synced.
@@ -122,26 +111,22 @@ struct Watch {
 }
 
 impl SledStore {
-    /// Opens the store in a directory, or makes both.
+    /// Opens the store in a directory, or makes it there.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it open, [`StoreError::Corrupt`],
-    /// [`StoreError::Io`].
-    pub fn open(dir: &Path, options: &SledOptions) -> Result<Self, StoreError> {
-        let dir = DataDir::claim(dir)?;
-        let config = sled::Config::new()
-            .path(dir.path())
-            .cache_capacity(options.cache_bytes)
-            .flush_every_ms(None);
-        let db = caught("open the data", dir.path(), || config.open())?;
-        let log_path = dir.path().join("db");
+    /// [`StoreError::Corrupt`], [`StoreError::Io`], [`StoreError::Panicked`].
+    pub(super) fn open(dir: DataDir, cache_bytes: u64) -> Result<Self, StoreError> {
+        let config =
+            sled::Config::new().path(dir.path()).cache_capacity(cache_bytes).flush_every_ms(None);
+        let db = call("open the data", dir.path(), || config.open())?;
+        let log_path = dir.path().join(FILE);
         let log = OpenOptions::new()
             .read(true)
             .write(true)
             .open(&log_path)
             .map_err(|error| StoreError::io("open", &log_path, error))?;
         // Recovery may have cut the log, and written a snapshot whose name is not durable yet.
-        dir.settle(|name| matches!(name, "db" | "conf" | "blobs") || name.starts_with("snap."))?;
+        dir.settle(is_ours)?;
 
         let latch = Latch::default();
         let blobs = Mutex::new(Blobs { path: dir.path().join("blobs"), durable: HashSet::new() });
@@ -169,7 +154,7 @@ impl SledStore {
         call: impl FnOnce(&Db) -> Result<T, sled::Error>,
     ) -> Result<T, StoreError> {
         let Some(db) = &self.db else { unreachable!("the database is there until the drop") };
-        let result = caught(doing, self.dir.path(), || call(db));
+        let result = self::call(doing, self.dir.path(), || call(db));
         if let Err(error @ StoreError::Panicked { .. }) = &result {
             self.latch.trip(error);
         }
@@ -258,6 +243,18 @@ impl SledStore {
         self.guarded("write", |db| db.apply_batch(batch))
     }
 
+    /// sled's I/O threads may have the log in their hands for a moment after the database is
+    /// dropped. Until they let go of its lock, the files are in use, and so is the directory.
+    fn wait_for_its_threads(&self) {
+        for _ in 0..CLOSE_WAITS_MAX {
+            // The lock is of the open file, so that of our own handle waits for sled's.
+            if !matches!(self.log.try_lock(), Err(TryLockError::WouldBlock)) {
+                return;
+            }
+            thread::sleep(CLOSE_WAIT);
+        }
+    }
+
     /// Makes the files in `blobs/` durable. There are none as a rule: one empty directory is read.
     fn sync_blobs(&self) -> Result<(), StoreError> {
         let mut blobs = self.blobs.lock();
@@ -319,9 +316,7 @@ impl Store for SledStore {
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
-        check_batch(ops)?;
-        self.latch.check()?;
-        if ops.is_empty() {
+        if !admits(&self.latch, ops)? {
             return Ok(());
         }
         let long =
@@ -354,10 +349,11 @@ impl Drop for SledStore {
         if healthy {
             // It has a handle of the database: until it has ended, the files are in use.
             let _ = thread.join();
-            let _ = caught("close", self.dir.path(), || {
+            let _ = caught("close", || {
                 drop(db);
                 Ok(())
             });
+            self.wait_for_its_threads();
         } else {
             // The drop would write once more; see the head of this file. Nor is the thread waited
             // for: it may hang where the writer hung.
@@ -376,7 +372,7 @@ impl Watch {
                 let Err(error) = db.context.global_error() else { continue };
                 latch.trip(&from_sled("write", &log_path, error));
                 // Wakes whoever waits for a write that will not come; returns the error at once.
-                let _ = caught("flush", &log_path, || db.flush());
+                let _ = call("flush", &log_path, || db.flush());
             }
         };
         let thread = thread::Builder::new()
@@ -387,18 +383,18 @@ impl Watch {
     }
 }
 
+/// Whether a file of the data directory is this engine's.
+pub(super) fn is_ours(name: &str) -> bool {
+    matches!(name, FILE | "conf" | "blobs") || name.starts_with("snap.")
+}
+
 /// Runs a call of sled's and catches its panic.
-fn caught<T>(
+fn call<T>(
     doing: &'static str,
     path: &Path,
     call: impl FnOnce() -> Result<T, sled::Error>,
 ) -> Result<T, StoreError> {
-    // sled's state after a panic is not trusted: the caller trips the latch, and a database that
-    // could not be opened is not used.
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| from_sled(doing, path, error)),
-        Err(panic) => Err(StoreError::Panicked { doing, what: panic_message(&*panic) }),
-    }
+    caught(doing, || call().map_err(|error| from_sled(doing, path, error)))
 }
 
 fn from_sled(doing: &'static str, path: &Path, error: sled::Error) -> StoreError {
@@ -415,12 +411,4 @@ fn from_sled(doing: &'static str, path: &Path, error: sled::Error) -> StoreError
 
 fn missing_part(part: u16) -> StoreError {
     StoreError::corrupt(format!("part {part} of a long value is missing or short"))
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "no message".to_owned())
 }

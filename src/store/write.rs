@@ -197,7 +197,8 @@ pub enum WriteError {
 }
 
 impl Write {
-    /// A key's usage, as absolute figures: writing it twice counts once.
+    /// A key's usage, as absolute figures: writing it twice counts once. Nothing is written where
+    /// there is no such key.
     ///
     /// # Errors
     /// [`EnvelopeError::TooLarge`].

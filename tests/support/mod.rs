@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 mod daemon;
+pub(crate) mod random;
 pub(crate) mod wire;
 
 use std::ffi::OsStr;
@@ -192,6 +193,13 @@ impl Home {
         text(&self.verdict(token, EXAMPLE_FACTS)["code"])
     }
 
+    /// What `keygate verify` says of a directory that nobody uses, which must be whole.
+    pub(crate) fn clean(&self, dir: &Path) -> Value {
+        let report = self.json([OsStr::new("verify"), dir.as_os_str()]);
+        assert_eq!(report["clean"], true, "{report}");
+        report
+    }
+
     /// Makes a key; its id and its token.
     pub(crate) fn create(&self, args: &[&str]) -> (String, String) {
         let mut all = vec!["key", "create"];
@@ -326,7 +334,26 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 }
 
 /// A child that does not outlive its test.
-struct Reaped(Child);
+pub(crate) struct Reaped(Child);
+
+impl Reaped {
+    /// Starts a command that is not waited for.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().expect("it is spawned"))
+    }
+
+    /// Ends it as a crash does, and tells how it ended: it may have been sooner.
+    pub(crate) fn kill(mut self) -> ExitStatus {
+        self.0.kill().expect("a child of ours");
+        self.0.wait().expect("its status")
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.0.wait().expect("its status")
+    }
+}
 
 impl Drop for Reaped {
     fn drop(&mut self) {

@@ -207,7 +207,7 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
-        "Export" | "Stats" | "Health" | "Reload" => {
+        "Export" | "Stats" | "Health" | "Reload" | "Verify" => {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
         "TenantCreate" => through::<admin::TenantCreate>(payload),
@@ -224,6 +224,9 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         | "TenantDeleteReply"
         | "TenantRestoreReply" => through::<admin::TenantChanged>(payload),
         "StatsReply" => through::<admin::Stats>(payload),
+        "Backup" => through::<admin::Backup>(payload),
+        "BackupReply" => through::<admin::BackupFrame>(payload),
+        "VerifyReply" => through::<admin::VerifyFrame>(payload),
         "HealthReply" => through::<admin::Health>(payload),
         "ReloadReply" => through::<admin::Reloaded>(payload),
         _ => panic!("no such kind: {kind}"),

@@ -1,7 +1,10 @@
 //! The admin socket: JSON calls, lists of many frames, import and export.
 
 use bytes::BytesMut;
-use keygate_protocol::admin::{ImportChunk, ImportReport, KeyCreated, KeyList, KeyPage, KeyRef};
+use keygate_protocol::admin::{
+    BackupFrame, BackupRow, ImportChunk, ImportReport, KeyCreated, KeyList, KeyPage, KeyRef,
+    VerifyFrame,
+};
 use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
 use keygate_protocol::{ErrorCode, Flags, Opcode};
 use serde_json::value::RawValue;
@@ -253,4 +256,43 @@ async fn an_export_that_breaks_off_is_an_error_and_not_an_end() {
         let error = records.expect_err("the end is missing");
         assert_eq!(matches!(error, Error::Refused(_)), refused, "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_backup_and_a_verification_come_frame_by_frame_to_their_ends() {
+    let daemon = FakeDaemon::start();
+    let client = builder(&daemon).build();
+    let row = |key: &str| BackupRow { k: key.to_owned(), ..BackupRow::default() };
+    let frame = |rows| BackupFrame { rows, ..BackupFrame::default() };
+    let server = async {
+        let mut peer = daemon.accept_with(ADMIN).await;
+        let asked = peer.asked().await.expect("a backup");
+        assert_eq!(asked.opcode, Opcode::Backup);
+        assert_eq!(asked.payload, br#"{"without_pepper":true}"#);
+        let reply = Opcode::Backup.reply();
+        let first = write_json(&frame(vec![row("YQ=="), row("Yg==")]));
+        peer.send(reply, Flags::MORE, asked.correlation, first).await;
+        peer.send(reply, Flags::NONE, asked.correlation, write_json(&frame(vec![]))).await;
+
+        let mut peer = daemon.accept_with(ADMIN).await;
+        let asked = peer.asked().await.expect("a verification");
+        assert_eq!((asked.opcode, asked.payload.as_slice()), (Opcode::Verify, b"{}".as_slice()));
+        let reply = Opcode::Verify.reply();
+        let progress = write_json(&VerifyFrame::default());
+        peer.send(reply, Flags::MORE, asked.correlation, progress).await;
+        peer.refuse(asked.correlation, ErrorCode::Storage, "the disk is gone").await;
+    };
+    let calls = async {
+        let mut backup = client.backup(true).await.expect("a connection");
+        let first = backup.next_frame().await.expect("readable").expect("a frame");
+        assert_eq!(first.rows, [row("YQ=="), row("Yg==")]);
+        assert!(backup.next_frame().await.expect("readable").is_some());
+        assert!(backup.next_frame().await.expect("readable").is_none());
+
+        let mut verification = client.verify().await.expect("a connection");
+        assert!(verification.next_frame().await.expect("readable").is_some());
+        let error = verification.next_frame().await.expect_err("it broke off");
+        assert_eq!(error.code(), Some(ErrorCode::Storage), "{error}");
+    };
+    tokio::join!(server, calls);
 }

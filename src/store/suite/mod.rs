@@ -1,6 +1,7 @@
 //! One suite over every implementation of the store: what holds for one holds for all.
 //!
-//! [`rows`] asks the seam itself, [`typed`] and [`tenants`] what is built on it; [`disk`] what only files can show,
+//! [`rows`] asks the seam itself, [`typed`] and [`tenants`] what is built on it, [`verify`] what is found wrong with
+//! it; [`disk`] what only files can show, [`moves`] how data goes from one directory to another,
 //! [`golden`] what earlier keygates wrote; [`faults`] and [`crashes`] need
 //! failures on request and so the store in memory, which keeps the same contract.
 
@@ -8,19 +9,22 @@ mod crashes;
 mod disk;
 mod faults;
 mod golden;
+mod moves;
 mod rows;
 mod tenants;
 mod typed;
+mod verify;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::plan::{index_rows, read_record};
 use super::{
-    Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Row, SledOptions, SledStore,
-    Store, Write, layout,
+    Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Row, Store, StoreEngine,
+    StoreError, StoreOptions, Write, layout, open,
 };
 use crate::key::{KeyRecord, Pepper, Status};
 
@@ -28,15 +32,23 @@ use crate::key::{KeyRecord, Pepper, Status};
 macro_rules! over_every_store {
     ($($name:ident)+) => {
         mod memory { $(#[test] fn $name() { super::$name(&mut $crate::store::suite::Home::memory()); })+ }
-        mod sled { $(#[test] fn $name() { super::$name(&mut $crate::store::suite::Home::sled()); })+ }
+        $crate::store::suite::over_every_disk! { $($name)+ }
     };
 }
-use over_every_store;
+
+/// Runs a test once over each implementation on disk.
+macro_rules! over_every_disk {
+    ($($name:ident)+) => {
+        mod sled { $(#[test] fn $name() { super::$name(&mut $crate::store::suite::Home::disk($crate::store::StoreEngine::Sled)); })+ }
+        mod redb { $(#[test] fn $name() { super::$name(&mut $crate::store::suite::Home::disk($crate::store::StoreEngine::Redb)); })+ }
+    };
+}
+use {over_every_disk, over_every_store};
 
 /// Where a store lives, so that a test can start it again.
 enum Home {
     Memory(Arc<MemoryStore>),
-    Sled { dir: TempDir, store: Option<Arc<dyn Store>> },
+    Disk { engine: StoreEngine, dir: TempDir, store: Option<Arc<dyn Store>> },
 }
 
 impl Home {
@@ -44,9 +56,9 @@ impl Home {
         Self::Memory(Arc::new(MemoryStore::new()))
     }
 
-    fn sled() -> Self {
+    fn disk(engine: StoreEngine) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut home = Self::Sled { dir, store: None };
+        let mut home = Self::Disk { engine, dir, store: None };
         home.restart();
         home
     }
@@ -54,7 +66,7 @@ impl Home {
     fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(store) => Arc::<MemoryStore>::clone(store),
-            Self::Sled { store, .. } => Arc::clone(store.as_ref().expect("started")),
+            Self::Disk { store, .. } => Arc::clone(store.as_ref().expect("started")),
         }
     }
 
@@ -65,13 +77,28 @@ impl Home {
                 store.sync().expect("healthy");
                 *store = Arc::new(store.crash());
             }
-            Self::Sled { dir, store } => {
+            Self::Disk { engine, dir, store } => {
                 *store = None;
-                let opened = SledStore::open(dir.path(), &SledOptions { cache_bytes: 1 << 20 });
-                *store = Some(Arc::new(opened.expect("opened")));
+                *store = Some(open_small(*engine, &data_of(dir)).expect("opened"));
             }
         }
     }
+
+    /// Ends the process; the directory of its data and its engine. Memory has none.
+    fn stop(&mut self) -> (PathBuf, StoreEngine) {
+        let Self::Disk { engine, dir, store } = self else { panic!("it is not on disk") };
+        *store = None;
+        (data_of(dir), *engine)
+    }
+}
+
+fn data_of(dir: &TempDir) -> PathBuf {
+    dir.path().join("data")
+}
+
+/// Opens a store on disk with a small cache, so that pages are read and written.
+fn open_small(engine: StoreEngine, dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    open(engine, dir, &StoreOptions { cache_bytes: 1 << 20 })
 }
 
 /// Keys and a committer over a store.

@@ -110,7 +110,7 @@ fn what_is_synced_survives_a_restart(home: &mut Home) {
     home.restart();
     let store = home.store();
     assert_eq!(rows_of(store.as_ref()).len(), 1000);
-    if matches!(home, Home::Sled { .. }) {
+    if matches!(home, Home::Disk { .. }) {
         assert!(store.bytes_on_disk().expect("measured") > 800_000);
     }
 }

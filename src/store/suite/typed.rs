@@ -169,10 +169,11 @@ fn pages_join_filters_and_continue(home: &mut Home) {
 fn usage_and_increments_are_absolute(home: &mut Home) {
     let (keys, committer) = start(home.store());
     let usage = |id, count: u64| Write::usage(id, 1, &count).expect("small");
-    committer.commit(vec![usage(1, 10), usage(2, 5)], true).expect("written");
+    committer.commit(vec![insert(&record(1)), insert(&record(2))], true).expect("written");
+    committer.commit(vec![usage(1, 10), usage(2, 5), usage(3, 1)], true).expect("written");
     committer.commit(vec![usage(1, 11), usage(1, 12)], true).expect("written");
     assert_eq!(keys.usage::<u64>(1, 1).expect("readable"), Some(12));
-    assert_eq!(keys.usage::<u64>(3, 1).expect("readable"), None);
+    assert_eq!(keys.usage::<u64>(3, 1).expect("readable"), None, "there is no such key");
     let mut all = Vec::new();
     keys.for_each_usage(1, |id, count: Result<u64, StoreError>| {
         all.push((id, count?));

@@ -1,0 +1,121 @@
+//! Backup and verification against a store in memory.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keygate_protocol::ErrorCode;
+use keygate_protocol::admin::{Backup, BackupFrame};
+use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
+
+use super::super::{Admin, AdminError, Caller, Origin};
+use super::{ALL, START_US, admin_over, code};
+use crate::clock::ManualClock;
+use crate::store::rows::{IDS_SCHEMA, IdChunk};
+use crate::store::{MemoryStore, Op, Store as _, StoreEngine, VALUE_BYTES_MAX, Write};
+
+fn backup_frames(admin: &Admin, caller: &Caller) -> Result<Vec<BackupFrame>, AdminError> {
+    let mut frames = Vec::new();
+    let request = Backup::default();
+    admin.backup(caller, request, &mut |json, more| {
+        assert!(json.len() < ADMIN_FRAME_BYTES_MAX as usize, "it fits a frame");
+        assert!(!json.is_empty());
+        frames.push((serde_json::from_slice(&json).expect("a frame"), more));
+        ControlFlow::Continue(())
+    })?;
+    let last = frames.len() - 1;
+    assert!(frames.iter().enumerate().all(|(at, (_, more))| *more == (at < last)));
+    Ok(frames.into_iter().map(|(frame, _)| frame).collect())
+}
+
+fn over(store: Arc<MemoryStore>) -> Admin {
+    let admin = admin_over(store, Arc::new(ManualClock::new(START_US)));
+    Arc::into_inner(admin).expect("nobody else has it")
+}
+
+fn whole_admin(rows: &[(Vec<u8>, Vec<u8>)]) -> (Arc<MemoryStore>, Admin) {
+    let store = Arc::new(MemoryStore::new());
+    for (key, value) in rows {
+        let put = Op::Put { key: key.clone(), value: value.clone() };
+        store.apply(&[put]).expect("applied");
+    }
+    let admin = over(Arc::<MemoryStore>::clone(&store));
+    let origin = Origin { engine: StoreEngine::Redb, pepper: None };
+    (store, admin.with_origin(origin))
+}
+
+#[test]
+fn a_backup_has_every_row_whole_whatever_its_length() {
+    let lengths = [0, 1, 256 * 1024, 256 * 1024 + 1, VALUE_BYTES_MAX];
+    let rows = lengths.map(|len| (format!("z{len}").into_bytes(), vec![b'v'; len]));
+    let (store, admin) = whole_admin(&rows);
+    let frames = backup_frames(&admin, &ALL).expect("a backup");
+    assert_eq!(frames[0].engine.as_deref(), Some("redb"));
+    assert!(frames.iter().skip(1).all(|frame| frame.engine.is_none()));
+    let mut copied: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut open = false;
+    for row in frames.iter().flat_map(|frame| &frame.rows) {
+        let key = STANDARD.decode(&row.k).expect("base64");
+        let part = STANDARD.decode(row.v.as_ref().expect("nothing is removed")).expect("base64");
+        match copied.last_mut().filter(|_| open) {
+            Some((of, value)) => {
+                assert_eq!(*of, key, "the parts of a value follow each other");
+                value.extend(part);
+            }
+            None => copied.push((key, part)),
+        }
+        open = row.more;
+    }
+    assert_eq!(copied, store.scan(&[], None, 100).expect("readable"));
+    let rows = copied.len() as u64;
+    assert_eq!(frames.last().map(|frame| frame.progress.rows), Some(rows));
+}
+
+#[test]
+fn the_whole_store_is_for_who_sees_all_of_it_and_for_one_at_a_time() {
+    let (_, admin) = whole_admin(&[]);
+    let bound = Caller::of_tenant("acme");
+    assert_eq!(code(backup_frames(&admin, &bound)), Some(ErrorCode::Invalid));
+    let mut seen = 0;
+    let mut each = |_, _| {
+        seen += 1;
+        ControlFlow::Continue(())
+    };
+    assert_eq!(code(admin.verify(&bound, &mut each)), Some(ErrorCode::Invalid));
+    assert_eq!(seen, 0, "nothing was shown");
+    let request = Backup::default();
+    let outcome = admin.backup(&ALL, request, &mut |_, _| {
+        assert_eq!(code(backup_frames(&admin, &ALL)), Some(ErrorCode::Busy));
+        ControlFlow::Break(())
+    });
+    assert!(outcome.is_ok(), "nobody wants the rest");
+    assert!(backup_frames(&admin, &ALL).is_ok(), "and the turn is given back");
+    let memory = over(Arc::new(MemoryStore::new()));
+    assert_eq!(code(backup_frames(&memory, &ALL)), Some(ErrorCode::Invalid));
+}
+
+#[test]
+fn a_backup_whose_reader_is_too_slow_is_told_so_and_harms_nobody() {
+    let long = |name: &str| (name.as_bytes().to_vec(), vec![0; 400 * 1024]);
+    let (_, admin) = whole_admin(&[long("z1"), long("z2")]);
+    let write = |seq| {
+        let ids = IdChunk { at_us: 0, ids: vec![u128::MAX; 50_000] };
+        let write = Write::increments(seq, IDS_SCHEMA, &ids).expect("it fits");
+        admin.committer.commit(vec![write], false).expect("writes go on");
+    };
+    let request = Backup::default();
+    let mut frames = 0;
+    let outcome = admin.backup(&ALL, request, &mut |_, _| {
+        frames += 1;
+        // The first frame, of the first rows, is taken only after a lot was written.
+        if frames == 1 {
+            (0..90).for_each(write);
+        }
+        ControlFlow::Continue(())
+    });
+    let error = outcome.expect_err("what was written meanwhile is lost to it");
+    assert_eq!(error.code, ErrorCode::Busy, "{error}");
+    assert!(error.message.contains("64 MiB"), "{error}");
+    write(91);
+}

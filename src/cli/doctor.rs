@@ -1,0 +1,183 @@
+//! `keygate doctor`: looks at the daemon and at its data directory, and says what mends what is wrong.
+
+mod findings;
+
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use keygate_protocol::admin::{Health, Stats, VerifyReport};
+use serde_json::json;
+
+use super::backup::PEPPER;
+use super::error::CliError;
+use super::output::{print, print_json};
+use super::{Exit, Global, verify};
+use crate::client::{self, ServerInfo};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::DATA_DIR_DEFAULT;
+use crate::store::{StoreOptions, found_in, open_existing};
+use findings::{Finding, Guarded, Space, State};
+
+const AFTER_HELP: &str = "\
+All of the data is read; a daemon that runs does that beside its work. Exit code 1 means that
+something is wrong. The data directory is looked at where this user may.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// The data directory; /var/lib/keygate if not given and there
+    #[arg(long, env = "KEYGATE_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
+    let dir = match &args.data_dir {
+        Some(dir) => Some(dir.clone()),
+        None => Some(PathBuf::from(DATA_DIR_DEFAULT)).filter(|dir| dir.is_dir()),
+    };
+    let mut found = Vec::new();
+    let daemon = ask(global, args.data_dir.is_some(), &mut found)?;
+    let (report, on_disk) = look_at_data(daemon, dir.as_deref(), &mut found);
+    let now = SystemClock::default().now().wall_us;
+    if let Some(report) = &report {
+        found.extend(findings::data(report, dir.as_deref()));
+        found.push(findings::clock(now, report.newest_at.as_deref()));
+        if let Some(on_disk) = on_disk {
+            found.push(findings::disk(on_disk, report.bytes, dir.as_deref()));
+        }
+    }
+    if let Some(dir) = &dir {
+        look_at_directory(dir, on_disk, &mut found);
+    }
+    found.extend(findings::permissions(&guarded(dir.as_deref(), global)));
+    tell(&found, global)
+}
+
+/// What a daemon that runs says.
+struct Told {
+    health: Health,
+    stats: Stats,
+    server: Option<ServerInfo>,
+    report: Result<VerifyReport, CliError>,
+}
+
+/// Asks the daemon, if there is one. Without one, and without a directory that was named, something
+/// is wrong.
+fn ask(global: &Global, named: bool, found: &mut Vec<Finding>) -> Result<Option<Told>, CliError> {
+    let told = global.with_admin(async |client| {
+        let (health, stats) = (client.health().await?, client.stats().await?);
+        let server = client.hello().await.ok();
+        Ok(Told { health, stats, server, report: verify::of_daemon(client).await })
+    });
+    match told {
+        Ok(told) => {
+            found.extend(findings::health(&told.health));
+            let name = told.server.as_ref().and_then(|server| server.name.as_deref());
+            found.push(findings::versions(name, env!("CARGO_PKG_VERSION")));
+            Ok(Some(told))
+        }
+        Err(CliError::Client(error @ client::Error::Connect { .. })) => {
+            let mend = "`keygate serve` or `systemctl start keygate` starts it; --admin-socket says \
+                        where it listens";
+            let finding = if named { Finding::advice } else { Finding::wrong };
+            found.push(finding("daemon", error.to_string().as_str(), mend));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The report on the data and its bytes on disk: from the daemon, or from the directory itself.
+fn look_at_data(
+    daemon: Option<Told>,
+    dir: Option<&Path>,
+    found: &mut Vec<Finding>,
+) -> (Option<VerifyReport>, Option<u64>) {
+    let (report, on_disk) = match (daemon, dir) {
+        (Some(told), _) => (told.report, told.stats.get("store_bytes").copied()),
+        (None, Some(dir)) => match of_directory(dir) {
+            Ok((report, on_disk)) => (Ok(report), Some(on_disk)),
+            Err(error) => (Err(error), None),
+        },
+        (None, None) => return (None, None),
+    };
+    match report {
+        Ok(report) => (Some(report), on_disk),
+        Err(error) => {
+            let mend = "mend what it says, then `keygate verify`";
+            found.push(Finding::wrong("data", error.to_string(), mend));
+            (None, on_disk)
+        }
+    }
+}
+
+fn of_directory(dir: &Path) -> Result<(VerifyReport, u64), CliError> {
+    let report = verify::of_directory(dir)?;
+    let (_, store) = open_existing(dir, &StoreOptions::default())?;
+    Ok((report, store.bytes_on_disk()?))
+}
+
+fn look_at_directory(dir: &Path, on_disk: Option<u64>, found: &mut Vec<Finding>) {
+    match rustix::fs::statvfs(dir) {
+        Ok(stat) => {
+            let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+            let space = Space { free: of(stat.f_bavail), total: of(stat.f_blocks) };
+            found.push(findings::free(space, on_disk.unwrap_or(0)));
+        }
+        Err(error) => {
+            let words =
+                format!("the file system of {} cannot be looked at: {error}", dir.display());
+            found.push(Finding::wrong("free_space", words, "check the path of --data-dir"));
+            return;
+        }
+    }
+    if let Some(engine) = found_in(dir) {
+        let words = format!("{} holds data of the engine {engine}", dir.display());
+        found.push(Finding::fine("engine", words));
+    }
+    let pepper = dir.join(PEPPER);
+    let length = pepper.metadata().ok().map(|metadata| metadata.len());
+    found.push(findings::pepper(&pepper, length));
+}
+
+/// What must be private: the directory with its files, and the sockets.
+fn guarded(dir: Option<&Path>, global: &Global) -> Vec<Guarded> {
+    let look = |path: PathBuf, forbidden| {
+        let mode = path.symlink_metadata().ok()?.permissions().mode();
+        Some(Guarded { path, mode, forbidden })
+    };
+    let mut guarded = Vec::new();
+    if let Some(dir) = dir {
+        guarded.extend(look(dir.to_owned(), 0o077));
+        let entries = dir.read_dir().into_iter().flatten().filter_map(Result::ok);
+        let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        guarded.extend(files.filter_map(|entry| look(entry.path(), 0o077)));
+    }
+    for socket in [global.data_socket(), global.admin_socket()] {
+        let is_socket = socket.metadata().is_ok_and(|found| found.file_type().is_socket());
+        guarded.extend(is_socket.then(|| look(socket, 0o007)).flatten());
+    }
+    guarded
+}
+
+fn tell(found: &[Finding], global: &Global) -> Result<Exit, CliError> {
+    let wrong = found.iter().any(|finding| finding.state == State::Wrong);
+    if global.json {
+        print_json(&json!({ "wrong": wrong, "findings": found }))?;
+    } else {
+        let mut text = String::new();
+        for finding in found {
+            let state = match finding.state {
+                State::Fine => "fine",
+                State::Advice => "advice",
+                State::Wrong => "WRONG",
+            };
+            text += &format!("{state:7} {:12} {}\n", finding.check, finding.found);
+            if let Some(mend) = &finding.mend {
+                text += &format!("{:7} {:12} {mend}\n", "", "");
+            }
+        }
+        print(&text)?;
+    }
+    Ok(if wrong { Exit::Error } else { Exit::Fine })
+}

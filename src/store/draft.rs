@@ -1,0 +1,101 @@
+//! A data directory in the making: under another name until it is whole and durable.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::dir::{DataDir, create_private, parent_of, sync_path, sync_tree};
+use super::engine::{StoreEngine, StoreOptions, open_claimed};
+use super::{Store, StoreError, swap};
+
+/// Makes the directory `target` out of `target` + `.part`. Dropped before its end, it leaves nothing
+/// behind; killed, it leaves the part, which the next one of this name removes.
+#[derive(Debug)]
+pub struct Draft {
+    part: PathBuf,
+    target: PathBuf,
+    finished: bool,
+}
+
+impl Draft {
+    /// Begins. An empty directory of the target's name may be there if `over_empty`.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`]; [`StoreError::InUse`] while another process makes the same one;
+    /// [`StoreError::Io`].
+    pub fn begin(target: &Path, over_empty: bool) -> Result<Self, StoreError> {
+        // So that `.` has a name too. A path that ends in `..` is refused: it is there.
+        let target = std::path::absolute(target)
+            .map_err(|error| StoreError::io("look at", target, error))?;
+        let target = target.as_path();
+        let may_be_made = match target.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            Err(error) => return Err(StoreError::io("look at", target, error)),
+            Ok(_) => {
+                over_empty
+                    && target.file_name().is_some()
+                    && target.read_dir().is_ok_and(|mut names| names.next().is_none())
+            }
+        };
+        if !may_be_made {
+            return Err(StoreError::Exists { dir: target.to_owned() });
+        }
+        let part = target.with_added_extension("part");
+        if part.exists() {
+            // Shows that nobody is making it now.
+            let left = DataDir::claim(&part)?;
+            swap::remove(left.path())?;
+        }
+        create_private(&part)?;
+        Ok(Self { part, target: target.to_owned(), finished: false })
+    }
+
+    /// Opens a new store in it. It must be dropped before [`Draft::finish`].
+    ///
+    /// # Errors
+    /// As [`super::open`].
+    pub fn open(
+        &self,
+        engine: StoreEngine,
+        options: &StoreOptions,
+    ) -> Result<Arc<dyn Store>, StoreError> {
+        open_claimed(engine, DataDir::claim(&self.part)?, options)
+    }
+
+    /// Adds a file, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn add_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.part.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(bytes))
+            .map_err(|error| StoreError::io("write", &path, error))
+    }
+
+    /// Makes all of it durable, and then known by its name.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; nothing of the target's name is there then.
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        let _ours = DataDir::claim(&self.part)?;
+        sync_tree(&self.part)?;
+        // Over nothing, or an empty directory: one that was filled meanwhile is not replaced.
+        fs::rename(&self.part, &self.target).map_err(|error| {
+            StoreError::io("give the finished directory its name,", &self.target, error)
+        })?;
+        self.finished = true;
+        sync_path(parent_of(&self.target))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now is removed by the next one of this name.
+            let _ = swap::remove(&self.part);
+        }
+    }
+}
