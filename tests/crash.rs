@@ -113,7 +113,8 @@ fn work(home: &Home, mut random: Random, acks: &Sender<()>) -> Vec<Held> {
             _ => match acknowledged(client.create(json!({"name": "crash", "tags": ["crash"]}))) {
                 Some(made) => {
                     let id = text(&made.key["id"]).parse().expect("an id");
-                    held.push(Held { id, tokens: vec![(made.token, vec![VerdictCode::Valid])] });
+                    let token = made.token.expect("a new key's token");
+                    held.push(Held { id, tokens: vec![(token, vec![VerdictCode::Valid])] });
                     true
                 }
                 None => false,

@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod list;
 mod random;
+mod repeat;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -23,6 +24,7 @@ use tokio::sync::{Mutex, MutexGuard, oneshot};
 pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
+pub use list::Listing;
 
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
@@ -44,6 +46,8 @@ pub struct Admin {
     ids: IdMaker,
     /// Each serialises the changes of the keys that fall to it, across read, commit and catalog.
     locks: Box<[Mutex<()>]>,
+    /// One count of keys at a time.
+    tallying: Mutex<()>,
     /// One import at a time.
     importing: Arc<Mutex<()>>,
     /// The import whose keys are in the store and not there yet for anybody; 0 for none.
@@ -70,6 +74,7 @@ impl Admin {
             clock,
             ids: IdMaker::default(),
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
+            tallying: Mutex::default(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),
             rotation_grace_ms,

@@ -30,6 +30,11 @@ impl Global {
         with_client(&self.data_socket(), calls)
     }
 
+    /// A connection to the admin socket, for a command that needs several.
+    pub(super) async fn admin_client(&self) -> Result<Client, CliError> {
+        connect(&self.admin_socket()).await
+    }
+
     /// Runs a command's calls to the admin socket.
     pub(super) fn with_admin<T, F: Future<Output = Result<T, CliError>>>(
         &self,
@@ -44,19 +49,21 @@ fn with_client<T, F: Future<Output = Result<T, CliError>>>(
     calls: impl FnOnce(Client) -> F,
 ) -> Result<T, CliError> {
     let runtime = runtime()?;
-    let outcome = runtime.block_on(async {
-        // A person waits: one attempt is enough to know.
-        let client = Client::builder(Endpoint::unix(socket))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CONNECT_TIMEOUT)
-            .name("keygate command line")
-            .connect()
-            .await?;
-        calls(client.with_timeout(TIMEOUT)).await
-    });
+    let outcome = runtime.block_on(async { calls(connect(socket).await?).await });
     // A thread that still reads an endless input must not hold the end up.
     runtime.shutdown_background();
     outcome
+}
+
+async fn connect(socket: &Path) -> Result<Client, CliError> {
+    // A person waits: one attempt is enough to know.
+    let client = Client::builder(Endpoint::unix(socket))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CONNECT_TIMEOUT)
+        .name("keygate command line")
+        .connect()
+        .await?;
+    Ok(client.with_timeout(TIMEOUT))
 }
 
 /// A runtime on this thread.

@@ -23,12 +23,14 @@ mod increment;
 mod key;
 mod output;
 mod ping;
+mod progress;
 mod records;
 mod secret;
 mod serve;
 mod status;
 mod usage;
 mod validate;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use super::digest::{Digest, Pepper, SealedHash};
 use super::field::{
-    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, ScopeList, StatusName,
-    Text, TextList,
+    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, Name, Number, RequestId, ScopeList,
+    StatusName, Text, TextList,
 };
 use super::view::Stored;
 use super::{Status, Time};
@@ -242,7 +242,7 @@ record! {
     }
     schema 2 {
         // Of the life of a key.
-        Derived request_id: String => Text<64>;
+        Derived request_id: String => RequestId;
         Derived status_reason_code: String => Text<32>;
         Derived status_changed_at: Option<Time> => Instant;
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::dispatch::{Dispatcher, Go, hello, put_error};
-use crate::admin::{Admin, AdminError, Caller, Import};
+use crate::admin::{Admin, AdminError, Caller, Import, Listing};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::Engine;
@@ -160,6 +160,7 @@ impl Connection {
                 Go::On
             }
             Opcode::Export => self.export(request).await,
+            Opcode::KeyList => self.list(request).await,
             opcode => {
                 let answered = self.answer(opcode, request).await;
                 let Err(error) = answered else { return Go::On };
@@ -209,13 +210,6 @@ impl Connection {
             }
             Opcode::KeyDelete => self.put(request, &admin.delete(caller, parse(payload)?).await?),
             Opcode::KeyUsage => self.put(request, &admin.usage(caller, parse(payload)?).await?),
-            Opcode::KeyList => {
-                let frames = admin.list(caller, parse(payload)?).await?;
-                let last = frames.len().saturating_sub(1);
-                for (at, page) in frames.iter().enumerate() {
-                    self.put_more(request.header, page, at < last);
-                }
-            }
             Opcode::Stats => {
                 parse_none(payload)?;
                 let mut stats = admin.stats().await;
@@ -235,34 +229,46 @@ impl Connection {
     }
 
     async fn export(&mut self, request: &Request) -> Go {
-        let header = request.header;
-        if let Err(error) = parse_none(&request.payload) {
-            self.error(header, error.code, &error.message);
-            return Go::On;
-        }
+        let listing = match parse_none(&request.payload) {
+            Ok(_) => Ok(self.shared.admin.export(&self.caller)),
+            Err(error) => Err(error),
+        };
+        self.stream(request.header, listing).await
+    }
+
+    async fn list(&mut self, request: &Request) -> Go {
+        let listing = match parse(&request.payload) {
+            Ok(list) => self.shared.admin.list(&self.caller, list).await,
+            Err(error) => Err(error),
+        };
+        self.stream(request.header, listing).await
+    }
+
+    /// Sends a listing to its end, or to the error that ends it.
+    async fn stream(&mut self, header: Header, listing: Result<Listing, AdminError>) -> Go {
         let admin = Arc::clone(&self.shared.admin);
-        let mut after = None;
-        loop {
-            let (frames, next) = match admin.export(&self.caller, after).await {
-                Ok(page) => page,
-                Err(error) => {
-                    self.error(header, error.code, &error.message);
-                    return Go::On;
+        let sent = async {
+            let mut listing = listing?;
+            loop {
+                let (frames, more) = admin.next_page(&mut listing).await?;
+                let last = frames.len().saturating_sub(1);
+                for (at, page) in frames.iter().enumerate() {
+                    self.put_more(header, page, at < last || more);
+                    // The reader sets the pace: one frame at a time is held.
+                    if self.flush().await.is_err() {
+                        return Ok(Go::Close);
+                    }
                 }
-            };
-            let last = frames.len().saturating_sub(1);
-            for (at, page) in frames.iter().enumerate() {
-                self.put_more(header, page, at < last || next.is_some());
-                // The reader sets the pace: one frame at a time is held.
-                if self.flush().await.is_err() {
-                    return Go::Close;
+                if !more {
+                    return Ok(Go::On);
                 }
             }
-            if next.is_none() {
-                return Go::On;
-            }
-            after = next;
-        }
+        };
+        let sent: Result<Go, AdminError> = sent.await;
+        sent.unwrap_or_else(|error| {
+            self.error(header, error.code, &error.message);
+            if error.code.closes() { Go::Close } else { Go::On }
+        })
     }
 
     /// Takes one frame of an import. Its stream is answered once: after its last frame, or as soon

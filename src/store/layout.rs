@@ -6,6 +6,7 @@
 //! 't' tenant 00 id          → nothing; the keys of a tenant
 //! 's' status(1) id          → nothing; the keys in a status
 //! 'g' tag 00 id             → nothing; the keys with a tag
+//! 'q' tenant 00 request id  → id u64 BE: the key that a request has made
 //! 'u' id                    → usage of the key as absolute figures, in an envelope
 //! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
 //! 'm' name                  → facts about the whole: "format", "imports", "pending_import"
@@ -26,6 +27,8 @@ pub const TENANT: u8 = b't';
 pub const STATUS: u8 = b's';
 /// Keys by tag.
 pub const TAG: u8 = b'g';
+/// Keys by the request that made them.
+pub const REQUEST: u8 = b'q';
 /// Usage.
 pub const USAGE: u8 = b'u';
 /// Ids of increments.
@@ -67,6 +70,12 @@ pub fn status(status: u8) -> Vec<u8> {
 #[must_use]
 pub fn tag(tag: &str) -> Vec<u8> {
     [&[TAG][..], tag.as_bytes(), &[0]].concat()
+}
+
+/// The key of a request that made a key.
+#[must_use]
+pub fn request(tenant: &str, request_id: &str) -> Vec<u8> {
+    [&[REQUEST][..], tenant.as_bytes(), &[0], request_id.as_bytes()].concat()
 }
 
 /// The key of a key's usage.

@@ -3,7 +3,7 @@
 //! In reading order: the seam ([`Store`], [`StoreError`]) and its two implementations
 //! ([`SledStore`], in the only file that names that library, and [`MemoryStore`], which fails on
 //! request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
-//! records by index, usage, imports); what can be asked of it ([`mod@write`]) and what that becomes
+//! records, usage, imports; [`list`]: pages and counts by index); what can be asked of it ([`mod@write`]) and what that becomes
 //! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
 //! writes ([`committer`]).
 //!
@@ -22,6 +22,7 @@ mod error;
 pub mod keys;
 mod latch;
 pub mod layout;
+pub mod list;
 pub mod memory;
 mod overflow;
 pub mod plan;
@@ -35,7 +36,8 @@ use std::ops::ControlFlow;
 
 pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Job, SubmitError};
 pub use error::StoreError;
-pub use keys::{Filter, Keys, Page};
+pub use keys::Keys;
+pub use list::{Filter, Page, Tally};
 pub use memory::MemoryStore;
 pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
 

@@ -29,8 +29,9 @@ pub(super) const FORMAT: Fact = Fact("format");
 /// Operations that inserting, or removing, this record takes.
 #[must_use]
 pub fn ops_of(record: &KeyRecord) -> usize {
-    // The record, its usage, its tenant and its status.
-    4 + record.digests().count() + record.tags.len()
+    // The record, its usage, its tenant and its status, and what not every record has.
+    let request = usize::from(!record.request_id.is_empty());
+    4 + request + record.digests().count() + record.tags.len()
 }
 
 /// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
@@ -153,6 +154,7 @@ impl<'a> Plan<'a> {
         }
         let rows = index_rows(record)?;
         self.check_digests(record)?;
+        self.check_request(record)?;
         self.put_record(record)?;
         rows.into_iter().for_each(|(key, value)| self.push(Op::Put { key, value }));
         self.push(Op::Remove { key: layout::usage(id) });
@@ -163,6 +165,7 @@ impl<'a> Plan<'a> {
         let before = index_rows(&self.stored_at(after.id, before_revision)?)?;
         let rows = index_rows(after)?;
         self.check_digests(after)?;
+        self.check_request(after)?;
         self.put_record(after)?;
         for key in before.keys().filter(|key| !rows.contains_key(*key)) {
             self.push(Op::Remove { key: key.clone() });
@@ -209,12 +212,24 @@ impl<'a> Plan<'a> {
     fn check_digests(&self, record: &KeyRecord) -> Result<(), WriteError> {
         for digest in record.digests() {
             let Some(row) = self.get(&layout::digest(&digest.0))? else { continue };
-            let holder = digest_holder(&row)?;
+            let holder = holder_in(&row)?;
             if holder != record.id {
                 return Err(Conflict::Digest { holder }.into());
             }
         }
         Ok(())
+    }
+
+    /// Refuses a record whose request has made another key of its tenant already.
+    fn check_request(&self, record: &KeyRecord) -> Result<(), WriteError> {
+        if record.request_id.is_empty() {
+            return Ok(());
+        }
+        let row = self.get(&layout::request(&record.tenant_id, &record.request_id))?;
+        match row.map(|row| holder_in(&row)).transpose()? {
+            Some(holder) if holder != record.id => Err(Conflict::Request { holder }.into()),
+            _ => Ok(()),
+        }
     }
 
     fn stored_at(&self, id: u64, revision: u64) -> Result<KeyRecord, WriteError> {
@@ -285,7 +300,7 @@ fn check_job(ops: usize, bytes: usize) -> Result<(), WriteError> {
 /// Every index row of a record.
 pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WriteError> {
     let id = record.id;
-    let texts = record.tags.iter().chain([&record.tenant_id]);
+    let texts = record.tags.iter().chain([&record.tenant_id, &record.request_id]);
     if !texts.into_iter().all(|text| layout::indexable(text)) {
         return Err(WriteError::Unindexable { id });
     }
@@ -298,6 +313,11 @@ pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>
     for digest in record.digests() {
         let kind = u8::from(current != Some(digest));
         rows.insert(layout::digest(&digest.0), layout::with_id_and_kind(id, kind));
+    }
+    // Also a deleted key's: what a request has made stays made until it is purged.
+    if !record.request_id.is_empty() {
+        let key = layout::request(&record.tenant_id, &record.request_id);
+        rows.insert(key, id.to_be_bytes().to_vec());
     }
     Ok(rows)
 }
@@ -340,10 +360,11 @@ pub(super) fn from_envelope(row: &str, error: EnvelopeError) -> StoreError {
     }
 }
 
-fn digest_holder(row: &[u8]) -> Result<u64, StoreError> {
+/// The key that a row of digests or of requests names.
+pub(super) fn holder_in(row: &[u8]) -> Result<u64, StoreError> {
     row.first_chunk()
         .map(|id| u64::from_be_bytes(*id))
-        .ok_or_else(|| StoreError::corrupt("a digest's row names no key"))
+        .ok_or_else(|| StoreError::corrupt("a digest's or a request's row names no key"))
 }
 
 /// A number that the store keeps.

@@ -73,6 +73,12 @@ pub enum Conflict {
         /// The key that has it.
         holder: u64,
     },
+    /// An earlier request of the same id has made a key in the same tenant.
+    #[error("key {holder} of the same tenant was made by a request of the same request_id")]
+    Request {
+        /// The key that it made.
+        holder: u64,
+    },
     /// The record has changed since it was read.
     #[error("key {id} has changed meanwhile: revision {stored} where {expected} was read")]
     Revision {
@@ -119,8 +125,8 @@ pub enum WriteError {
         /// Why.
         source: EnvelopeError,
     },
-    /// A tenant or a tag cannot be indexed.
-    #[error("key {id} has a tenant or a tag that is too long or holds a NUL")]
+    /// A tenant, a tag or a request's id cannot be indexed.
+    #[error("key {id} has a tenant, a tag or a request_id that is too long or holds a NUL")]
     Unindexable {
         /// The key.
         id: u64,

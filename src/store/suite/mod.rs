@@ -102,6 +102,7 @@ fn record(id: u64) -> KeyRecord {
         status: if id.is_multiple_of(2) { Status::Active } else { Status::Suspended },
         tags: vec![format!("tag-{}", id % 2), "every".to_owned()],
         key_hash: Some(pepper().seal_token(id.to_string().as_bytes())),
+        request_id: if id.is_multiple_of(2) { format!("request-{id}") } else { String::new() },
         ..KeyRecord::default()
     }
 }
@@ -146,7 +147,9 @@ fn records_of(store: &dyn Store) -> BTreeMap<u64, KeyRecord> {
                 let record = read_record(&value).expect("a record of ours");
                 records.insert(layout::id_of(&key).expect("an id"), record);
             }
-            Some(&(layout::DIGEST | layout::TENANT | layout::STATUS | layout::TAG)) => {
+            Some(
+                &(layout::DIGEST | layout::TENANT | layout::STATUS | layout::TAG | layout::REQUEST),
+            ) => {
                 indexes.insert(key, value);
             }
             _ => {}

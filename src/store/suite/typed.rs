@@ -147,8 +147,11 @@ fn pages_join_filters_and_continue(home: &mut Home) {
         Filter { status: Some(Status::Active), tag: Some("tag-1"), ..Filter::default() },
     ];
     for filter in filters {
-        let all: Vec<_> =
-            (1..=100).map(record).filter(|record| filter.passes(record)).map(|r| r.id).collect();
+        let all: Vec<_> = (1..=100)
+            .map(record)
+            .filter(|record| filter.passes(&record.view()))
+            .map(|r| r.id)
+            .collect();
         for limit in [1, 3, 33, 100, 1000] {
             let (mut found, mut after) = (Vec::new(), None);
             loop {
