@@ -4,6 +4,7 @@
 //! under a lock of that key; so what was answered survives, and the next call obeys it. Nothing
 //! here knows a socket or a frame.
 
+mod batch;
 mod caller;
 mod error;
 mod import;

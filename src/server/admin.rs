@@ -85,7 +85,7 @@ struct Connection {
 
 /// An import on its way in.
 enum Stream {
-    Taking(Import),
+    Taking(Box<Import>),
     /// It was answered with an error; what still comes of it is passed over.
     Refused,
 }
@@ -278,7 +278,7 @@ impl Connection {
         let last = !header.flags.has(Flags::MORE);
         let taken = match self.imports.remove(&header.correlation) {
             Some(Stream::Refused) => Ok(Stream::Refused),
-            Some(Stream::Taking(import)) => take(import, &request.payload).await,
+            Some(Stream::Taking(import)) => take(*import, &request.payload).await,
             None if self.imports.len() < STREAMS_MAX => {
                 begin(Arc::clone(&self.shared.admin), self.caller.clone(), request).await
             }
@@ -349,15 +349,19 @@ impl Connection {
     }
 }
 
+fn taking(import: Import) -> Stream {
+    Stream::Taking(Box::new(import))
+}
+
 async fn begin(admin: Arc<Admin>, caller: Caller, first: &Request) -> Result<Stream, AdminError> {
     let chunk: ImportChunk = parse(&first.payload)?;
     let import = Import::begin(admin, caller, chunk.skip_bad).await?;
-    import.take(chunk).await.map(Stream::Taking)
+    import.take(chunk).await.map(taking)
 }
 
 async fn take(import: Import, payload: &[u8]) -> Result<Stream, AdminError> {
     match parse(payload) {
-        Ok(chunk) => import.take(chunk).await.map(Stream::Taking),
+        Ok(chunk) => import.take(chunk).await.map(taking),
         Err(error) => {
             import.roll_back().await?;
             Err(error)

@@ -3,9 +3,9 @@
 //! In reading order: the seam ([`Store`], [`StoreError`]) and its two implementations
 //! ([`SledStore`], in the only file that names that library, and [`MemoryStore`], which fails on
 //! request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
-//! records, usage, imports; [`list`]: pages and counts by index); what can be asked of it ([`mod@write`]) and what that becomes
-//! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
-//! writes ([`committer`]).
+//! records, usage, imports; [`list`]: pages and counts); what can be asked of it ([`mod@write`])
+//! and what that becomes (`prepare.rs`: a record's rows; [`plan`]: what is written of them, checked
+//! for conflicts); and the one thread that writes ([`committer`]).
 //!
 //! Invariants:
 //! 1. Only the committer's thread writes (and [`keys::Keys::open`], before that thread starts), so
@@ -26,6 +26,7 @@ pub mod list;
 pub mod memory;
 mod overflow;
 pub mod plan;
+mod prepare;
 mod sled;
 #[cfg(test)]
 mod suite;
@@ -39,6 +40,7 @@ pub use error::StoreError;
 pub use keys::Keys;
 pub use list::{Filter, Page, Tally};
 pub use memory::MemoryStore;
+pub use prepare::Prepared;
 pub use write::{Conflict, Fact, KeyWrite, Write, WriteError};
 
 pub use self::sled::{SledOptions, SledStore};

@@ -5,13 +5,14 @@
 //! conflict just as two that come one after the other.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::envelope::{self, EnvelopeError};
+use super::prepare::{Prepared, index_rows, record_row, request_row};
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
 use crate::key::record::AddedBySchema2;
-use crate::key::{KeyRecord, KeyView};
+use crate::key::{Digest, KeyRecord, KeyView};
 
 /// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
 const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
@@ -57,6 +58,7 @@ pub fn jobs(units: impl IntoIterator<Item = Vec<Write>>) -> impl Iterator<Item =
 fn weight(unit: &[Write]) -> (usize, usize) {
     let weights = unit.iter().map(|write| match write {
         Write::Key(KeyWrite::Insert(record)) => (ops_of(record), envelope::payload_bytes(record)),
+        Write::Key(KeyWrite::InsertPrepared(prepared)) => (prepared.ops.len(), prepared.bytes),
         Write::Row(RowWrite(op)) => (1, op.bytes()),
         _ => (OPS_MAX, 0),
     });
@@ -90,11 +92,13 @@ pub(super) struct Plan<'a> {
     /// Where in `ops` a row was last written.
     rows: HashMap<Vec<u8>, usize>,
     bytes: usize,
+    /// Whether the keys that the job in hand inserts have left no usage behind.
+    no_usage: bool,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn new(store: &'a dyn Store) -> Self {
-        Self { store, ops: Vec::new(), rows: HashMap::new(), bytes: 0 }
+        Self { store, ops: Vec::new(), rows: HashMap::new(), bytes: 0, no_usage: false }
     }
 
     /// The batch.
@@ -108,7 +112,12 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// A job that no batch can take, conflicts, and failures of the store's reads.
     pub(super) fn add(&mut self, writes: &[Write]) -> Result<bool, WriteError> {
+        // What plainly does not fit is not looked at twice.
+        if !self.ops.is_empty() && self.ops.len() + least_ops(writes) > OPS_MAX {
+            return Ok(false);
+        }
         let (ops_before, bytes_before) = (self.ops.len(), self.bytes);
+        self.no_usage = self.has_no_usage(writes)?;
         let added = writes.iter().try_for_each(|write| {
             self.write(write)?;
             check_job(self.ops.len() - ops_before, self.bytes - bytes_before)
@@ -122,7 +131,8 @@ impl<'a> Plan<'a> {
 
     fn write(&mut self, write: &Write) -> Result<(), WriteError> {
         match write {
-            Write::Key(KeyWrite::Insert(record)) => self.insert(record),
+            Write::Key(KeyWrite::Insert(record)) => self.insert(&Prepared::new(record)?),
+            Write::Key(KeyWrite::InsertPrepared(prepared)) => self.insert(prepared),
             Write::Key(KeyWrite::Replace { before_revision, after }) => {
                 self.replace(*before_revision, after)
             }
@@ -147,26 +157,44 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn insert(&mut self, record: &KeyRecord) -> Result<(), WriteError> {
-        let id = record.id;
+    fn insert(&mut self, new: &Prepared) -> Result<(), WriteError> {
+        let id = new.id;
         if self.get(&layout::record(id))?.is_some() {
             return Err(Conflict::Id { id }.into());
         }
-        let rows = index_rows(record)?;
-        self.check_digests(record)?;
-        self.check_request(record)?;
-        self.put_record(record)?;
-        rows.into_iter().for_each(|(key, value)| self.push(Op::Put { key, value }));
-        self.push(Op::Remove { key: layout::usage(id) });
+        self.check_digests(id, new.digests.iter().copied())?;
+        self.check_request(id, new.request.as_deref())?;
+        let ops = if self.no_usage { &new.ops[..new.ops.len() - 1] } else { &new.ops };
+        ops.iter().for_each(|op| self.push(op.clone()));
         Ok(())
+    }
+
+    /// Whether none of the keys that a job of insertions brings has left usage behind: one look at
+    /// where it would lie, instead of a removal for each.
+    fn has_no_usage(&self, writes: &[Write]) -> Result<bool, StoreError> {
+        let ids = writes.iter().map(|write| match write {
+            Write::Key(KeyWrite::InsertPrepared(new)) => Some(new.id),
+            _ => None,
+        });
+        let Some(ids) = ids.collect::<Option<Vec<u64>>>() else { return Ok(false) };
+        let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else {
+            return Ok(false);
+        };
+        let of_usage = |op: &Op| op.key().first() == Some(&layout::USAGE);
+        if self.ops.iter().any(of_usage) {
+            return Ok(false);
+        }
+        let before = layout::usage(first.saturating_sub(1));
+        let rows = self.store.scan(&[layout::USAGE], Some(&before), 1)?;
+        Ok(rows.first().and_then(|(key, _)| layout::id_of(key)).is_none_or(|id| id > *last))
     }
 
     fn replace(&mut self, before_revision: u64, after: &KeyRecord) -> Result<(), WriteError> {
         let before = index_rows(&self.stored_at(after.id, before_revision)?)?;
         let rows = index_rows(after)?;
-        self.check_digests(after)?;
-        self.check_request(after)?;
-        self.put_record(after)?;
+        self.check_digests(after.id, after.digests())?;
+        self.check_request(after.id, request_row(after).as_deref())?;
+        self.push(record_row(after)?);
         for key in before.keys().filter(|key| !rows.contains_key(*key)) {
             self.push(Op::Remove { key: key.clone() });
         }
@@ -209,11 +237,15 @@ impl<'a> Plan<'a> {
     }
 
     /// Refuses a record whose digest finds another key already.
-    fn check_digests(&self, record: &KeyRecord) -> Result<(), WriteError> {
-        for digest in record.digests() {
+    fn check_digests(
+        &self,
+        id: u64,
+        digests: impl Iterator<Item = Digest>,
+    ) -> Result<(), WriteError> {
+        for digest in digests {
             let Some(row) = self.get(&layout::digest(&digest.0))? else { continue };
             let holder = holder_in(&row)?;
-            if holder != record.id {
+            if holder != id {
                 return Err(Conflict::Digest { holder }.into());
             }
         }
@@ -221,13 +253,10 @@ impl<'a> Plan<'a> {
     }
 
     /// Refuses a record whose request has made another key of its tenant already.
-    fn check_request(&self, record: &KeyRecord) -> Result<(), WriteError> {
-        if record.request_id.is_empty() {
-            return Ok(());
-        }
-        let row = self.get(&layout::request(&record.tenant_id, &record.request_id))?;
-        match row.map(|row| holder_in(&row)).transpose()? {
-            Some(holder) if holder != record.id => Err(Conflict::Request { holder }.into()),
+    fn check_request(&self, id: u64, request: Option<&[u8]>) -> Result<(), WriteError> {
+        let Some(request) = request else { return Ok(()) };
+        match self.get(request)?.map(|row| holder_in(&row)).transpose()? {
+            Some(holder) if holder != id => Err(Conflict::Request { holder }.into()),
             _ => Ok(()),
         }
     }
@@ -244,14 +273,6 @@ impl<'a> Plan<'a> {
     fn stored(&self, id: u64) -> Result<Option<KeyRecord>, WriteError> {
         let row = self.get(&layout::record(id))?;
         Ok(row.map(|bytes| stored_record(id, &bytes)).transpose()?)
-    }
-
-    fn put_record(&mut self, record: &KeyRecord) -> Result<(), WriteError> {
-        let id = record.id;
-        let value = envelope::seal(RECORD_SCHEMA, record)
-            .map_err(|source| WriteError::Record { id, source })?;
-        self.push(Op::Put { key: layout::record(id), value });
-        Ok(())
     }
 
     fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
@@ -287,6 +308,17 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Operations that writes take at the least.
+fn least_ops(writes: &[Write]) -> usize {
+    let least = |write: &Write| match write {
+        Write::Key(KeyWrite::Insert(record)) => ops_of(record),
+        // Without the removal of usage.
+        Write::Key(KeyWrite::InsertPrepared(prepared)) => prepared.ops.len() - 1,
+        _ => 1,
+    };
+    writes.iter().map(least).sum()
+}
+
 /// Refuses what no batch can take.
 fn check_job(ops: usize, bytes: usize) -> Result<(), WriteError> {
     let (found, max, unit) = match (ops > OPS_MAX, bytes > BATCH_BYTES_MAX) {
@@ -295,31 +327,6 @@ fn check_job(ops: usize, bytes: usize) -> Result<(), WriteError> {
         _ => return Ok(()),
     };
     Err(StoreError::BatchTooLarge { found, max, unit }.into())
-}
-
-/// Every index row of a record.
-pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WriteError> {
-    let id = record.id;
-    let texts = record.tags.iter().chain([&record.tenant_id, &record.request_id]);
-    if !texts.into_iter().all(|text| layout::indexable(text)) {
-        return Err(WriteError::Unindexable { id });
-    }
-    let prefixes = record.tags.iter().map(|tag| layout::tag(tag));
-    let prefixes =
-        prefixes.chain([layout::tenant(&record.tenant_id), layout::status(record.status.byte())]);
-    let mut rows: BTreeMap<_, _> =
-        prefixes.map(|prefix| (layout::with_id(&prefix, id), Vec::new())).collect();
-    let current = record.key_hash.map(|hash| hash.digest);
-    for digest in record.digests() {
-        let kind = u8::from(current != Some(digest));
-        rows.insert(layout::digest(&digest.0), layout::with_id_and_kind(id, kind));
-    }
-    // Also a deleted key's: what a request has made stays made until it is purged.
-    if !record.request_id.is_empty() {
-        let key = layout::request(&record.tenant_id, &record.request_id);
-        rows.insert(key, id.to_be_bytes().to_vec());
-    }
-    Ok(rows)
 }
 
 /// The record in a row that was read.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::envelope::{self, EnvelopeError};
+use super::prepare::Prepared;
 use super::{Op, StoreError, layout};
 use crate::key::KeyRecord;
 
@@ -30,6 +31,8 @@ pub enum Write {
 pub enum KeyWrite {
     /// A new key. Usage that an earlier key of this id left behind is removed.
     Insert(Box<KeyRecord>),
+    /// The same, worked out before: an import has many.
+    InsertPrepared(Prepared),
     /// The key as it is to be, if the stored one is the one that was read.
     Replace {
         /// The revision of the record that was read.

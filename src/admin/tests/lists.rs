@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::{ALL, admin, code, listed, record, records};
 use crate::admin::{Admin, Caller, Import};
+use crate::key::KeyRecord;
+use crate::store::{KeyWrite, Write, plan};
 use crate::usage::UsageRow;
 
 /// The instant of the clock, 2027-01-15T08:00:00Z.
@@ -148,10 +150,15 @@ async fn pages_by_number_and_by_cursor_show_every_key_once() {
 async fn a_filter_that_passes_few_ends_a_page_by_cursor_early_and_not_one_by_number() {
     let admin = admin();
     // More than is looked at for one page of the store.
-    let last = 12_000;
-    let mut all: Vec<Value> = (1..last).map(record).collect();
-    all.push(with(last, &json!({"name": "the needle"})));
-    import(&admin, all).await;
+    let keys = (1..=12_000).map(|id| KeyRecord {
+        id,
+        name: if id == 12_000 { "the needle".to_owned() } else { String::new() },
+        ..KeyRecord::default()
+    });
+    let units = keys.map(|record| vec![Write::Key(KeyWrite::Insert(Box::new(record)))]);
+    for job in plan::jobs(units) {
+        admin.committer.commit(job, false).expect("written");
+    }
     let search = || KeyList { search: some("needle"), ..KeyList::default() };
     let first = list(&admin, KeyList { count: true, ..search() }).await;
     assert_eq!((first.keys.len(), first.total, first.next.as_deref()), (0, Some(1), Some("10000")));

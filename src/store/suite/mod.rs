@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::plan::{index_rows, read_record};
+use super::plan::read_record;
+use super::prepare::index_rows;
 use super::{
     Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Row, SledOptions, SledStore,
     Store, Write, layout,
