@@ -5,9 +5,12 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use keygate_protocol::admin::KeyList;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use support::{Home, text};
@@ -269,6 +272,31 @@ fn a_bulk_command_stops_at_the_first_failure_where_it_is_told_to() {
     home.run_with(&["key", "bulk", "create", "-"], "[{\"name\":\"n\"},")
         .expect(1)
         .says(&["created: 1"]);
+}
+
+#[test]
+fn what_an_interrupted_bulk_command_has_done_is_printed() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let mut command = home.command();
+    command.args(["key", "bulk", "create", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bulk = command.spawn().expect("it is spawned");
+    let mut input = bulk.stdin.take().expect("a pipe");
+    // The rest of its input is yet to come.
+    input.write_all(b"{\"name\":\"a\"}\n{\"name\":\"b\"}\n").expect("it reads");
+    input.flush().expect("it reads");
+    let mut results = BufReader::new(bulk.stdout.take().expect("a pipe")).lines();
+    let mut next = || results.next().expect("a result").expect("text");
+    let done = [next(), next()].map(|line| lines(&line)[0]["outcome"].clone());
+    assert_eq!(done, ["created", "created"]);
+    let id = i32::try_from(bulk.id()).expect("ids are positive");
+    kill_process(Pid::from_raw(id).expect("no id is 0"), Signal::INT).expect("it runs");
+    let ended = bulk.wait_with_output().expect("its output");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("created: 2") && said.contains("interrupted"), "{said}");
+    drop(input);
 }
 
 #[test]
