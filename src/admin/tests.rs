@@ -107,6 +107,30 @@ async fn an_import_that_was_left_behind_does_not_stop_the_next() {
 }
 
 #[tokio::test]
+async fn the_first_of_two_records_that_contradict_is_taken_wherever_jobs_are_cut() {
+    let admin = admin();
+    // Several jobs: in the first something is wrong, and what a later one has taken meanwhile
+    // belongs to a record of the first.
+    let mut given: Vec<_> = (1..=400).map(record).collect();
+    given[2]["key_hash"] = given[0]["key_hash"].clone();
+    given[249]["key_hash"] = given[3]["key_hash"].clone();
+    given[349]["id"] = given[4]["id"].clone();
+    let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");
+    let (first, second) = given.split_at(380);
+    let import = import.take(records(first.iter().cloned())).await.expect("taken");
+    let import = import.take(records(second.iter().cloned())).await.expect("taken");
+    let report = import.finish().await.expect("whole");
+    let problems: Vec<_> =
+        report.problems.iter().map(|problem| (problem.record, problem.field.as_deref())).collect();
+    let expected = [(3, Some("key_hash")), (250, Some("key_hash")), (350, Some("id"))];
+    assert_eq!((report.imported, problems.as_slice()), (397, &expected[..]));
+    assert_eq!((admin.engine.key_count(), exported(&admin, &ALL).await.len()), (397, 397));
+    for id in [1, 4, 5] {
+        assert!(admin.get(&ALL, of(id)).await.is_ok(), "{id} came first");
+    }
+}
+
+#[tokio::test]
 async fn a_report_fits_a_frame_whatever_the_records_say() {
     let admin = admin();
     let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");

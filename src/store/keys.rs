@@ -29,7 +29,8 @@ impl Keys {
         keys.check_format()?;
         if let Some(import) = keys.pending_import()? {
             tracing::warn!(import, "an import was cut short; removing what it had brought");
-            let removed = keys.roll_back_import(import, |writes| keys.write_alone(&writes))?;
+            let removed =
+                keys.roll_back_import(import, |mut writes| keys.write_alone(&mut writes))?;
             keys.store.sync()?;
             tracing::warn!(import, removed, "removed; import the file again");
         }
@@ -221,7 +222,7 @@ impl Keys {
     }
 
     /// Writes a job before there is a committer.
-    fn write_alone(&self, writes: &[Write]) -> Result<(), StoreError> {
+    fn write_alone(&self, writes: &mut [Write]) -> Result<(), StoreError> {
         let mut plan = Plan::new(self.store.as_ref());
         match plan.add(writes) {
             Ok(_) => self.store.apply(plan.ops()),

@@ -94,11 +94,20 @@ pub(super) struct Plan<'a> {
     bytes: usize,
     /// Whether the keys that the job in hand inserts have left no usage behind.
     no_usage: bool,
+    /// Whether the prepared rows of the job in hand may be taken out of it.
+    takes_prepared: bool,
 }
 
 impl<'a> Plan<'a> {
     pub(super) fn new(store: &'a dyn Store) -> Self {
-        Self { store, ops: Vec::new(), rows: HashMap::new(), bytes: 0, no_usage: false }
+        Self {
+            store,
+            ops: Vec::new(),
+            rows: HashMap::new(),
+            bytes: 0,
+            no_usage: false,
+            takes_prepared: false,
+        }
     }
 
     /// The batch.
@@ -111,14 +120,15 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// A job that no batch can take, conflicts, and failures of the store's reads.
-    pub(super) fn add(&mut self, writes: &[Write]) -> Result<bool, WriteError> {
+    pub(super) fn add(&mut self, writes: &mut [Write]) -> Result<bool, WriteError> {
         // What plainly does not fit is not looked at twice.
         if !self.ops.is_empty() && self.ops.len() + least_ops(writes) > OPS_MAX {
             return Ok(false);
         }
         let (ops_before, bytes_before) = (self.ops.len(), self.bytes);
         self.no_usage = self.has_no_usage(writes)?;
-        let added = writes.iter().try_for_each(|write| {
+        self.takes_prepared = self.surely_fits(writes);
+        let added = writes.iter_mut().try_for_each(|write| {
             self.write(write)?;
             check_job(self.ops.len() - ops_before, self.bytes - bytes_before)
         });
@@ -129,10 +139,34 @@ impl<'a> Plan<'a> {
         added.map(|()| fits)
     }
 
-    fn write(&mut self, write: &Write) -> Result<(), WriteError> {
+    /// Whether a job has nothing but prepared insertions, and room for all of them: then it is taken
+    /// or refused here and now, and its rows need not be copied.
+    fn surely_fits(&self, writes: &[Write]) -> bool {
+        let (mut ops, mut bytes) = (self.ops.len(), self.bytes);
+        let prepared = writes.iter().all(|write| match write {
+            Write::Key(KeyWrite::InsertPrepared(new)) => {
+                (ops, bytes) = (ops + new.ops.len(), bytes + new.bytes);
+                true
+            }
+            _ => false,
+        });
+        prepared && ops <= OPS_MAX && bytes <= BATCH_BYTES_MAX
+    }
+
+    fn write(&mut self, write: &mut Write) -> Result<(), WriteError> {
         match write {
-            Write::Key(KeyWrite::Insert(record)) => self.insert(&Prepared::new(record)?),
-            Write::Key(KeyWrite::InsertPrepared(prepared)) => self.insert(prepared),
+            Write::Key(KeyWrite::Insert(record)) => {
+                let new = Prepared::new(record)?;
+                self.check_new(&new)?;
+                self.insert(new.ops);
+                Ok(())
+            }
+            Write::Key(KeyWrite::InsertPrepared(new)) => {
+                self.check_new(new)?;
+                let takes = self.takes_prepared;
+                self.insert(if takes { std::mem::take(&mut new.ops) } else { new.ops.clone() });
+                Ok(())
+            }
             Write::Key(KeyWrite::Replace { before_revision, after }) => {
                 self.replace(*before_revision, after)
             }
@@ -157,16 +191,21 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn insert(&mut self, new: &Prepared) -> Result<(), WriteError> {
+    fn check_new(&self, new: &Prepared) -> Result<(), WriteError> {
         let id = new.id;
         if self.get(&layout::record(id))?.is_some() {
             return Err(Conflict::Id { id }.into());
         }
         self.check_digests(id, new.digests.iter().copied())?;
-        self.check_request(id, new.request.as_deref())?;
-        let ops = if self.no_usage { &new.ops[..new.ops.len() - 1] } else { &new.ops };
-        ops.iter().for_each(|op| self.push(op.clone()));
-        Ok(())
+        self.check_request(id, new.request.as_deref())
+    }
+
+    fn insert(&mut self, mut ops: Vec<Op>) {
+        if self.no_usage {
+            // The last removes what there is not.
+            ops.pop();
+        }
+        ops.into_iter().for_each(|op| self.push(op));
     }
 
     /// Whether none of the keys that a job of insertions brings has left usage behind: one look at
