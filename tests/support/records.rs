@@ -67,7 +67,7 @@ fn camel(name: &str) -> String {
 pub(crate) fn records(count: usize) -> impl Strategy<Value = Vec<Value>> {
     vec(fields(), count).prop_map(|records| {
         let numbered = (1_u64..).zip(records);
-        numbered.map(|(number, fields)| whole(number, fields)).collect()
+        numbered.map(|(number, fields)| whole(number, &fields)).collect()
     })
 }
 
@@ -80,7 +80,7 @@ fn fields() -> impl Strategy<Value = BTreeMap<&'static str, Option<Value>>> {
     each.collect::<Vec<_>>().prop_map(|fields| fields.into_iter().collect())
 }
 
-fn whole(number: u64, fields: BTreeMap<&'static str, Option<Value>>) -> Value {
+fn whole(number: u64, fields: &BTreeMap<&'static str, Option<Value>>) -> Value {
     let mut record: Map<String, Value> = KeyRecord::FIELDS
         .iter()
         .filter_map(|spec| Some((spec.name.to_owned(), fields.get(spec.name)?.clone()?)))
