@@ -78,7 +78,8 @@ fn work(home: &Home, mut random: Random, acks: &Sender<()>) -> Vec<Held> {
             _ => match acknowledged(client.create(json!({"name": "crash", "tags": ["crash"]}))) {
                 Some(made) => {
                     let id = text(&made.key["id"]).parse().expect("an id");
-                    let tokens = vec![(made.token, vec![VerdictCode::Valid])];
+                    let token = made.token.expect("a new key's token");
+                    let tokens = vec![(token, vec![VerdictCode::Valid])];
                     held.push(Held { id, tokens, names: vec!["crash".to_owned()] });
                     true
                 }
@@ -130,8 +131,12 @@ fn change(client: &mut Client, key: &mut Held, way: u64) -> bool {
         _ => {
             let name = format!("update {way}");
             let set = json!({ "name": name, "tags": [name] });
-            let updated =
-                acknowledged(client.update(&KeyUpdate { id, set, expected_revision: None }));
+            let updated = acknowledged(client.update(&KeyUpdate {
+                id,
+                set,
+                mask: None,
+                expected_revision: None,
+            }));
             if updated.is_some() {
                 key.names.clear();
             }

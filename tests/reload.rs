@@ -28,7 +28,7 @@ fn home(config: &str) -> Home {
 }
 
 fn create(home: &Home, tier: &str) -> String {
-    text(&home.admin().create(named(tier)).expect("a key").token.into())
+    home.admin().create(named(tier)).expect("a key").token.expect("a new key's token")
 }
 
 fn named(tier: &str) -> Value {
@@ -93,7 +93,7 @@ fn what_is_refused_is_refused_as_a_whole() {
     let home = home(&(good + "[tiers.idle]\n[profiles.PCI]\n"));
     let mut daemon = home.start();
     let record = json!({"name": "n", "billing_tier": "gold", "compliance_standards": ["PCI"]});
-    let token = home.admin().create(record).expect("a key").token;
+    let token = home.admin().create(record).expect("a key").token.expect("a new key's token");
     let better = tier("gold", 60);
     let cases: &[(String, &[&str])] = &[
         (better.clone() + "requests_per_secnod = 1\n", &["line 4", "requests_per_secnod", "burst"]),

@@ -17,6 +17,15 @@ pub use crate::tenant::{
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;
 
+/// Most records that one list looks at to count them, or to find a page by its number.
+pub const LIST_EXAMINED_MAX: u64 = 1_000_000;
+
+/// Most bytes of a text that a list searches for; at least 1.
+pub const SEARCH_BYTES_MAX: usize = 256;
+
+/// Most bytes of the id of a request; at least 1.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
 /// Names one key: `KeyGet`, `KeyUsage`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +43,10 @@ pub struct KeyRef {
 pub struct KeyCreate {
     /// The fields of the new key. Those that keygate derives are left out, with a notice.
     pub record: Value,
+    /// The caller's own name for this request, 1 to [`REQUEST_ID_BYTES_MAX`] bytes of visible
+    /// ASCII, unique in the key's tenant: the same again makes no second key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// The reply to `KeyCreate`: the only time the token is shown.
@@ -41,8 +54,11 @@ pub struct KeyCreate {
 pub struct KeyCreated {
     /// The record.
     pub key: Value,
-    /// What the holder sends. Not stored, not logged, not shown again.
-    pub token: String,
+    /// What the holder sends. Not stored, not logged, not shown again: null where `repeated`.
+    pub token: Option<String>,
+    /// Whether an earlier request of the same `request_id` had made the key.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub repeated: bool,
     /// What the operator should know of this write.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
@@ -61,15 +77,47 @@ pub struct KeyList {
     /// Only keys with this tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Only keys whose `key_prefix` begins with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Only keys with an `expires_at` before this instant, those that have expired among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiring_before: Option<String>,
+    /// Only keys whose last security review was before this instant, or never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_reviewed_since: Option<String>,
+    /// Only keys whose last valid verdict was before this instant, or never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_used_since: Option<String>,
+    /// Only keys whose `rotation_frequency_days` have passed since their last rotation, or since
+    /// they were made.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rotation_overdue: bool,
+    /// Only keys with this text in name, description or a tag, in whatever case; 1 to
+    /// [`SEARCH_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
     /// Deleted keys too.
     #[serde(default)]
     pub deleted: bool,
+    /// Only deleted keys.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub only_deleted: bool,
     /// Only keys after this id: the `next` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// Records on this page, 1 to 1,000; 100 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// The page by its number, from 1; instead of `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u64>,
+    /// Records on each page, for `page`; 1 to 1,000; 100 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<u32>,
+    /// Count what passes the filters, on all pages.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub count: bool,
 }
 
 /// One frame of the reply to `KeyList` and `Export`: more follow while the frame says so.
@@ -80,6 +128,15 @@ pub struct KeyPage {
     /// In a list's last frame: where the next page starts, or absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// In a list's last frame, where it was asked for: records that pass the filters, on all pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Beside it, for a page by its number: how many such pages there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_pages: Option<u64>,
+    /// Whether the count ended at [`LIST_EXAMINED_MAX`] records, so that there may be more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub total_is_lower_bound: bool,
 }
 
 /// `KeyUpdate`.
@@ -90,6 +147,9 @@ pub struct KeyUpdate {
     pub id: String,
     /// Fields to change; `null` clears one.
     pub set: Value,
+    /// Only these fields are changed, whatever else `set` has; one that `set` lacks is cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Vec<String>>,
     /// Refuse unless the record has this revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_revision: Option<u64>,
@@ -270,6 +330,11 @@ pub struct KeyUsage {
     pub statuses: std::collections::BTreeMap<String, u64>,
     /// The last 32, oldest first.
     pub recent_errors: Vec<RecentError>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A request without members: `Export`, `Stats`, `Health`, `Reload`, `Verify`.

@@ -1,7 +1,7 @@
 //! Imports: records of the source system, taken all or not at all.
 //!
-//! Rows are written as they come, under a mark that says the import is not whole; decisions do not
-//! see them. Finishing removes the mark, durably, and then lets decisions see all of them. An
+//! Rows are written as they come, one batch of records while the next is read, under a mark that
+//! says the import is not whole; decisions do not see them. Finishing removes the mark, durably, and then lets decisions see all of them. An
 //! import that fails, is broken off, or is cut short by a crash is rolled back: here, or when the
 //! store is opened again.
 
@@ -13,10 +13,11 @@ use keygate_protocol::admin::{ImportChunk, ImportProblem, ImportReport};
 use serde_json::value::RawValue;
 use tokio::sync::OwnedMutexGuard;
 
+use super::batch::{Batch, field_error};
 use super::keys::notices;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, blocking};
 use crate::key::{FieldError, KeyRecord, RecordInput, Rules, Time};
-use crate::store::{CommitError, KeyWrite, Write, WriteError, plan};
+use crate::store::{CommitError, Conflict, KeyWrite, Write, WriteError};
 
 /// Problems and notices that a report carries.
 const LINES_MAX: usize = 1000;
@@ -26,6 +27,9 @@ const LINES_BYTES_MAX: usize = 512 * 1024;
 const PUT_RIGHT_LINES_MAX: usize = 100;
 /// What a problem repeats of a record: a field's name, a value.
 const WORDS_BYTES_MAX: usize = 256;
+
+/// Threads that load imported keys.
+const PUBLISHERS_MAX: usize = 4;
 
 /// An import that is under way. Must be ended by [`Import::finish`] or [`Import::roll_back`].
 pub struct Import {
@@ -39,6 +43,8 @@ pub struct Import {
     seen: u64,
     /// Keys written so far.
     ids: Vec<u64>,
+    /// What the committer has been given and not answered yet.
+    under_way: Batch,
     report: ImportReport,
     /// JSON of its problems.
     line_bytes: usize,
@@ -86,6 +92,7 @@ impl Import {
             skip_bad,
             seen: 0,
             ids: Vec::new(),
+            under_way: Batch::default(),
             report: ImportReport::default(),
             line_bytes: 0,
             unenforced: 0,
@@ -115,26 +122,42 @@ impl Import {
     }
 
     fn take_blocking(&mut self, records: &[Box<RawValue>]) -> Result<(), AdminError> {
-        self.admin.engine.check_room(self.ids.len() + records.len())?;
-        let now = Time::from_micros(self.admin.clock.now().wall_us);
-        let mut units = Vec::with_capacity(records.len());
-        for raw in records {
-            self.seen += 1;
-            if self.failed() {
-                break;
-            }
-            match self.read(raw, now) {
-                Ok((record, put_right)) => {
-                    self.put_right(record.id, put_right);
-                    units.push((self.seen, record));
-                }
-                Err(error) => self.problem(self.seen, error.field, error.reason),
-            }
-        }
+        let before = self.ids.len() + self.under_way.records.len();
+        self.admin.engine.check_room(before + records.len())?;
+        // The committer is at the batch before while this one is read.
+        let mut batch = self.read_batch(records);
+        self.settle()?;
         if self.failed() {
             return Ok(());
         }
-        self.write(&units)
+        if self.skip_bad || batch.problems.is_empty() {
+            batch.submit(&self.admin.committer)?;
+        } else {
+            batch.records.clear();
+        }
+        self.under_way = batch;
+        Ok(())
+    }
+
+    /// Reads records; one problem ends it, unless the bad are to be skipped.
+    fn read_batch(&mut self, records: &[Box<RawValue>]) -> Batch {
+        let now = Time::from_micros(self.admin.clock.now().wall_us);
+        let mut batch = Batch::default();
+        for raw in records {
+            if self.failed() || (!self.skip_bad && !batch.problems.is_empty()) {
+                break;
+            }
+            self.seen += 1;
+            let read = match self.read(raw, now) {
+                Ok((record, put_right)) => {
+                    self.put_right(record.id, put_right);
+                    Ok(record)
+                }
+                Err(error) => Err(error),
+            };
+            batch.add(self.seen, read);
+        }
+        batch
     }
 
     fn read(&self, raw: &RawValue, now: Time) -> Result<(KeyRecord, Vec<String>), FieldError> {
@@ -171,25 +194,43 @@ impl Import {
         self.report.notices.extend(of_key);
     }
 
-    /// Writes records in jobs as large as they may be; where one conflicts, its job is written
-    /// again one by one, so that the right record is named.
-    fn write(&mut self, records: &[(u64, KeyRecord)]) -> Result<(), AdminError> {
-        let insert = |record: &KeyRecord| Write::Key(KeyWrite::Insert(Box::new(record.clone())));
-        let units = records.iter().map(|(_, record)| vec![insert(record)]);
-        let mut rest = records;
-        for job in plan::jobs(units) {
-            let (these, later) = rest.split_at(job.len());
-            rest = later;
-            match self.admin.committer.commit(job, false) {
-                Ok(()) => these.iter().for_each(|(_, record)| self.taken(record)),
+    /// Waits for all that is under way, and notes what became of it, in the file's order.
+    fn settle(&mut self) -> Result<(), AdminError> {
+        let mut batch = std::mem::take(&mut self.under_way);
+        let answers = batch.answers();
+        let Batch { records, mut problems, .. } = batch;
+        let (mut written, mut refused) = (0, false);
+        let mut at = 0;
+        let mut out_of_order = Vec::new();
+        for (of_job, answer) in answers {
+            let job = at..at + of_job;
+            at = job.end;
+            match answer {
+                Ok(()) if refused => out_of_order.extend(&records[job]),
+                Ok(()) => written = job.end,
                 Err(CommitError::Write(error)) if !matches!(error, WriteError::Store(_)) => {
-                    self.write_singly(these, insert)?;
+                    refused = true;
                 }
                 Err(error) => return Err(error.into()),
             }
-            if self.failed() {
-                break;
-            }
+        }
+        records[..written].iter().for_each(|(_, record)| self.taken(record));
+        if refused {
+            // What stands behind the record in fault must not have been before it: again, one by
+            // one, so that the right record is named.
+            self.take_back(&out_of_order)?;
+            self.write_singly(&records[written..], &mut problems)?;
+        }
+        problems.sort_by_key(|(number, _)| *number);
+        problems.into_iter().for_each(|(number, error)| self.problem(number, error));
+        Ok(())
+    }
+
+    fn take_back(&self, records: &[&(u64, KeyRecord)]) -> Result<(), AdminError> {
+        let import = self.number;
+        for (_, record) in records {
+            let write = Write::Key(KeyWrite::RollBack { id: record.id, import });
+            self.admin.committer.commit(vec![write], false)?;
         }
         Ok(())
     }
@@ -197,41 +238,35 @@ impl Import {
     fn write_singly(
         &mut self,
         records: &[(u64, KeyRecord)],
-        insert: impl Fn(&KeyRecord) -> Write,
+        problems: &mut Vec<(u64, FieldError)>,
     ) -> Result<(), AdminError> {
         for (number, record) in records {
-            match self.admin.committer.commit(vec![insert(record)], false) {
+            let insert = Write::Key(KeyWrite::Insert(Box::new(record.clone())));
+            match self.admin.committer.commit(vec![insert], false) {
                 Ok(()) => self.taken(record),
                 Err(CommitError::Write(WriteError::Store(error))) => return Err(error.into()),
                 Err(CommitError::Write(error)) => {
-                    let field = match &error {
-                        WriteError::Conflict(crate::store::Conflict::Id { .. }) => Some("id"),
-                        WriteError::Conflict(crate::store::Conflict::Digest { .. }) => {
-                            Some("key_hash")
-                        }
-                        WriteError::Conflict(crate::store::Conflict::TenantDeleted { .. }) => {
-                            Some("tenant_id")
-                        }
-                        _ => None,
-                    };
-                    let reason = match error {
-                        // It may be another tenant's.
-                        WriteError::Conflict(crate::store::Conflict::Digest { .. })
-                            if self.caller.tenant().is_some() =>
-                        {
-                            "another key has the same token digest".to_owned()
-                        }
-                        error => error.to_string(),
-                    };
-                    self.problem(*number, field.map(str::to_owned), reason);
+                    problems.push((*number, self.told(&error)));
+                    if !self.skip_bad {
+                        break;
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
-            if self.failed() {
-                break;
-            }
         }
         Ok(())
+    }
+
+    /// Why a record was not written, as this caller may know it.
+    fn told(&self, error: &WriteError) -> FieldError {
+        let told = field_error(error);
+        match error {
+            // It may be another tenant's.
+            WriteError::Conflict(Conflict::Digest { .. }) if self.caller.tenant().is_some() => {
+                FieldError { reason: "another key has the same token digest".to_owned(), ..told }
+            }
+            _ => told,
+        }
     }
 
     fn taken(&mut self, record: &KeyRecord) {
@@ -245,9 +280,9 @@ impl Import {
         }
     }
 
-    fn problem(&mut self, record: u64, field: Option<String>, reason: String) {
+    fn problem(&mut self, record: u64, error: FieldError) {
         self.report.skipped += 1;
-        let (field, reason) = (field.map(cut), cut(reason));
+        let (field, reason) = (error.field.map(cut), cut(error.reason));
         let problem = ImportProblem { record, field, reason };
         let bytes = serde_json::to_string(&problem).map_or(0, |json| json.len());
         if self.report.problems.len() < LINES_MAX && self.line_bytes + bytes <= LINES_BYTES_MAX {
@@ -261,6 +296,14 @@ impl Import {
     /// # Errors
     /// Of the store: nothing was imported then, as far as the store can tell.
     pub async fn finish(mut self) -> Result<ImportReport, AdminError> {
+        let settled = blocking(move || match self.settle() {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                let _ = self.admin.roll_back_blocking(self.number);
+                Err(error)
+            }
+        });
+        self = settled.await.ok_or_else(AdminError::stopping)??;
         if self.failed() {
             self.report.notices.clear();
             let report = std::mem::take(&mut self.report);
@@ -308,23 +351,19 @@ impl Import {
         blocking(roll_back).await.ok_or_else(AdminError::stopping)?
     }
 
-    /// Lets decisions see the keys, as they are now and each under its lock: a change that was made
-    /// since the import became whole is not undone, and a key that was purged stays away.
+    /// Lets decisions see the keys, on as many threads as may help.
     fn publish_blocking(&mut self) {
-        let mut left_out = 0_u64;
-        for id in &self.ids {
-            let _lock = self.admin.lock_of(*id).blocking_lock();
-            let published = match self.admin.keys.get(*id) {
-                Ok(Some(record)) => self.admin.publish(&record),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error.into()),
-            };
-            // The others are imported all the same.
-            if let Err(error) = published {
-                left_out += 1;
-                tracing::error!(key = id, %error, "an imported key could not be loaded");
-            }
-        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let of_thread = self.ids.len().div_ceil(threads.min(PUBLISHERS_MAX)).max(1);
+        let admin = &self.admin;
+        let publish = |ids: &[u64]| ids.iter().filter(|id| !admin.publish_stored(**id)).count();
+        let left_out: usize = std::thread::scope(|scope| {
+            let shares = self.ids.chunks(of_thread);
+            let threads: Vec<_> =
+                shares.map(|ids| (ids.len(), scope.spawn(move || publish(ids)))).collect();
+            // A thread that could not go on is taken to have loaded none.
+            threads.into_iter().map(|(all, thread)| thread.join().unwrap_or(all)).sum()
+        });
         if left_out > 0 {
             self.report.notices.push(format!(
                 "{left_out} keys are stored and could not be loaded, so they are not judged; the \
@@ -335,7 +374,27 @@ impl Import {
 }
 
 impl Admin {
+    /// Lets decisions see a key as it is now, under its lock: a change that was made since the
+    /// import became whole is not undone, and a key that was purged stays away. Whether that went
+    /// well; the others are imported all the same.
+    fn publish_stored(&self, id: u64) -> bool {
+        let _lock = self.lock_of(id).blocking_lock();
+        let published = match self.keys.get(id) {
+            Ok(Some(record)) => self.publish(&record),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        published
+            .inspect_err(|error| {
+                tracing::error!(key = id, %error, "an imported key could not be loaded");
+            })
+            .is_ok()
+    }
+
     fn roll_back_blocking(&self, import: u64) -> Result<(), AdminError> {
+        // What was handed over before is written by the time that an empty job is answered: the
+        // roll-back finds all of it.
+        self.committer.commit(Vec::new(), false)?;
         let commit = |writes| self.committer.commit(writes, true);
         let removed = self.keys.roll_back_import(import, commit)?;
         self.pending_import.store(0, Ordering::Release);

@@ -4,6 +4,7 @@ use keygate_protocol::admin as wire;
 
 use tokio::sync::MutexGuard;
 
+use super::repeat::request_id;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
 use crate::key::{KeyRecord, RecordInput, Rules, Time, id};
 use crate::store::{KeyWrite, Write};
@@ -29,6 +30,10 @@ impl Admin {
         let mut notices = input.put_right(false, None);
         let (mut record, passed_over) = input.create(pepper)?;
         caller.check_owns(&record)?;
+        record.request_id = request_id(request.request_id)?;
+        if let Some(repeated) = self.repeated(caller, &record).await? {
+            return Ok(repeated);
+        }
         let gate = self.gate().await;
         gate.rules.check(&record)?;
         self.check_tenant_takes_keys(&record)?;
@@ -51,12 +56,20 @@ impl Admin {
         record.updated_at = record.created_at;
         record.revision = 1;
         check_size(&record, self)?;
-        let record = self.insert(record).await?;
+        let record = match self.insert(&record).await {
+            // Perhaps the same request has come twice at once, and the other was first.
+            Err(error) if error.is_conflict() => {
+                return self.repeated(caller, &record).await?.ok_or(error);
+            }
+            inserted => inserted?,
+        };
         tracing::info!(key = record.id, tenant = record.tenant_id, "a key was created");
-        Ok(wire::KeyCreated { key: self.json(&record), token: token.to_string(), notices })
+        let token = Some(token.to_string());
+        Ok(wire::KeyCreated { key: self.json(&record), token, repeated: false, notices })
     }
 
-    async fn insert(&self, mut record: KeyRecord) -> Result<KeyRecord, AdminError> {
+    async fn insert(&self, record: &KeyRecord) -> Result<KeyRecord, AdminError> {
+        let mut record = record.clone();
         for attempt in 1.. {
             record.id = self.ids.make(self.clock.now().wall_us, random::id_bits()?);
             let _lock = self.lock(record.id).await;
@@ -67,7 +80,11 @@ impl Admin {
                     break;
                 }
                 // Two daemons, or an import, may have made the id in the same millisecond.
-                Err(error) if attempt < ID_ATTEMPTS && error.is_conflict() => {}
+                Err(error) if attempt < ID_ATTEMPTS && error.is_conflict() => {
+                    if self.made_by_request(&record).await?.is_some() {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -97,6 +114,9 @@ impl Admin {
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
         let mut input = RecordInput::from_value(request.set)?;
+        if let Some(mask) = &request.mask {
+            input = input.masked(mask)?;
+        }
         let expected = request.expected_revision;
         let moves_expiry = input.names("expires_at");
         let (mut renewed, mut put_right) = (false, Vec::new());
@@ -104,11 +124,7 @@ impl Admin {
         let record = self
             .change(caller, id, |before, now| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
-                    return Err(AdminError::conflict(format!(
-                        "key {id} has revision {}, not {expected}: somebody changed it meanwhile; \
-                         read it again",
-                        before.revision
-                    )));
+                    return Err(AdminError::conflict(lost_update(before, expected)));
                 }
                 put_right = input.put_right(false, Some(before));
                 let mut after = input.update(before, self.engine.pepper())?;
@@ -170,6 +186,16 @@ impl AdminError {
     fn is_conflict(&self) -> bool {
         self.code == keygate_protocol::ErrorCode::Conflict
     }
+}
+
+/// Both versions, and when the present one was made: nobody's change is written over unseen.
+fn lost_update(now: &KeyRecord, expected: u64) -> String {
+    let at = now.updated_at.map(|at| format!(", written at {at}")).unwrap_or_default();
+    format!(
+        "key {} has revision {}{at}, where revision {expected} was expected: it has been changed \
+         since it was read; `keygate key get {}` shows it as it is",
+        now.id, now.revision, now.id
+    )
 }
 
 /// What the writer of this record should know.

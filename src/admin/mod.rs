@@ -4,6 +4,7 @@
 //! under a lock of that key; so what was answered survives, and the next call obeys it. Nothing
 //! here knows a socket or a frame.
 
+mod batch;
 mod caller;
 mod error;
 mod import;
@@ -11,6 +12,7 @@ mod keys;
 mod life;
 mod list;
 mod random;
+mod repeat;
 mod rules;
 mod tenant_purge;
 mod tenants;
@@ -29,6 +31,7 @@ pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
 pub use life::LifeRules;
+pub use list::Listing;
 pub use rules::{Applied, Live};
 pub use whole::{EachFrame, Origin, verify_report};
 
@@ -56,6 +59,8 @@ pub struct Admin {
     tenants: Mutex<()>,
     /// One purge of a tenant at a time.
     purging: Mutex<()>,
+    /// One count of keys at a time.
+    tallying: Mutex<()>,
     /// One import at a time.
     importing: Arc<Mutex<()>>,
     /// The import whose keys are in the store and not there yet for anybody; 0 for none.
@@ -89,6 +94,7 @@ impl Admin {
             locks: std::iter::repeat_with(Mutex::default).take(LOCKS).collect(),
             tenants: Mutex::default(),
             purging: Mutex::default(),
+            tallying: Mutex::default(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),
             life_rules: parking_lot::RwLock::new(life_rules),

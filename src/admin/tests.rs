@@ -2,20 +2,22 @@
 
 mod deletion;
 mod life;
+mod lists;
 mod model;
 mod whole;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{
-    ImportChunk, KeyCreate, KeyDelete, KeyList, KeyRef, KeySetStatus, KeyUpdate,
+    ImportChunk, KeyCreate, KeyDelete, KeyList, KeyPage, KeyRef, KeySetStatus, KeyUpdate,
 };
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Admin, AdminError, Applied, Caller, Import, LifeRules, Live};
+use super::{Admin, AdminError, Applied, Caller, Import, LifeRules, Listing, Live};
 use crate::clock::ManualClock;
 use crate::engine::{Engine, EngineLimits};
 use crate::key::token::Prefixes;
@@ -64,6 +66,27 @@ fn code<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
     result.err().map(|error| error.code)
 }
 
+/// All frames of a listing, as a client joins them.
+async fn joined(admin: &Admin, mut listing: Listing) -> KeyPage {
+    let mut keys = Vec::new();
+    loop {
+        let (mut frames, more) = admin.next_page(&mut listing).await.expect("a page");
+        frames.iter_mut().for_each(|frame| keys.append(&mut frame.keys));
+        if !more {
+            let last = frames.pop().expect("a last frame");
+            return KeyPage { keys, ..last };
+        }
+    }
+}
+
+async fn listed(admin: &Admin, caller: &Caller, list: KeyList) -> Result<KeyPage, AdminError> {
+    Ok(joined(admin, admin.list(caller, list).await?).await)
+}
+
+async fn exported(admin: &Admin, caller: &Caller) -> Vec<serde_json::Value> {
+    joined(admin, admin.export(caller)).await.keys
+}
+
 #[tokio::test]
 async fn keys_of_an_import_are_not_there_until_it_is_whole() {
     let admin = admin();
@@ -79,12 +102,12 @@ async fn keys_of_an_import_are_not_there_until_it_is_whole() {
     assert_eq!(code(admin.get(&ALL, of(1)).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.set_status(&ALL, revoke.clone()).await), Some(ErrorCode::NotFound));
     assert_eq!(code(admin.delete(&ALL, purge).await), Some(ErrorCode::NotFound));
-    assert!(admin.list(&ALL, KeyList::default()).await.expect("a list")[0].keys.is_empty());
-    assert!(admin.export(&ALL, None).await.expect("an export").0[0].keys.is_empty());
+    assert!(listed(&admin, &ALL, KeyList::default()).await.expect("a list").keys.is_empty());
+    assert!(exported(&admin, &ALL).await.is_empty());
     assert_eq!(admin.engine.key_count(), 0, "nothing above has shown it to decisions");
     assert_eq!(import.finish().await.expect("whole").imported, 2);
     assert_eq!(code(admin.set_status(&ALL, revoke).await), None);
-    assert_eq!(admin.list(&ALL, KeyList::default()).await.expect("a list")[0].keys.len(), 2);
+    assert_eq!(listed(&admin, &ALL, KeyList::default()).await.expect("a list").keys.len(), 2);
     assert_eq!(admin.engine.key_count(), 2);
 }
 
@@ -99,6 +122,30 @@ async fn an_import_that_was_left_behind_does_not_stop_the_next() {
     let import = import.take(records([record(1), record(2)])).await.expect("taken");
     let report = import.finish().await.expect("whole");
     assert_eq!((report.imported, report.problems), (2, vec![]));
+}
+
+#[tokio::test]
+async fn the_first_of_two_records_that_contradict_is_taken_wherever_jobs_are_cut() {
+    let admin = admin();
+    // Several jobs: in the first something is wrong, and what a later one has taken meanwhile
+    // belongs to a record of the first.
+    let mut given: Vec<_> = (1..=400).map(record).collect();
+    given[2]["key_hash"] = given[0]["key_hash"].clone();
+    given[249]["key_hash"] = given[3]["key_hash"].clone();
+    given[349]["id"] = given[4]["id"].clone();
+    let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");
+    let (first, second) = given.split_at(380);
+    let import = import.take(records(first.iter().cloned())).await.expect("taken");
+    let import = import.take(records(second.iter().cloned())).await.expect("taken");
+    let report = import.finish().await.expect("whole");
+    let problems: Vec<_> =
+        report.problems.iter().map(|problem| (problem.record, problem.field.as_deref())).collect();
+    let expected = [(3, Some("key_hash")), (250, Some("key_hash")), (350, Some("id"))];
+    assert_eq!((report.imported, problems.as_slice()), (397, &expected[..]));
+    assert_eq!((admin.engine.key_count(), exported(&admin, &ALL).await.len()), (397, 397));
+    for id in [1, 4, 5] {
+        assert!(admin.get(&ALL, of(id)).await.is_ok(), "{id} came first");
+    }
 }
 
 #[tokio::test]
@@ -118,7 +165,7 @@ async fn a_report_fits_a_frame_whatever_the_records_say() {
 async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     let admin = admin();
     let (ours, theirs) = (Caller::of_tenant("ours"), Caller::of_tenant("theirs"));
-    let create = |record| KeyCreate { record };
+    let create = |record| KeyCreate { record, request_id: None };
     let made = admin.create(&ours, create(json!({"name": "a"}))).await.expect("made");
     assert_eq!(made.key["tenant_id"], "ours", "it is its own tenant's if nothing else is said");
     let id = made.key["id"].as_str().expect("an id").to_owned();
@@ -127,18 +174,18 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     assert_eq!(code(admin.usage(&theirs, key()).await), Some(ErrorCode::NotFound));
     let purge = KeyDelete { id: id.clone(), purge: true };
     assert_eq!(code(admin.delete(&theirs, purge).await), Some(ErrorCode::NotFound));
-    assert!(admin.list(&theirs, KeyList::default()).await.expect("a list")[0].keys.is_empty());
-    assert!(admin.export(&theirs, None).await.expect("an export").0[0].keys.is_empty());
+    assert!(listed(&admin, &theirs, KeyList::default()).await.expect("a list").keys.is_empty());
+    assert!(exported(&admin, &theirs).await.is_empty());
     let of_ours = KeyList { tenant_id: Some("ours".to_owned()), ..KeyList::default() };
-    assert!(admin.list(&theirs, of_ours).await.expect("a list")[0].keys.is_empty());
+    assert!(listed(&admin, &theirs, of_ours).await.expect("a list").keys.is_empty());
 
     let foreign = create(json!({"name": "b", "tenantId": "theirs"}));
     assert_eq!(code(admin.create(&ours, foreign).await), Some(ErrorCode::Invalid));
     let set = json!({"tenant_id": "theirs"});
-    let away = KeyUpdate { id: id.clone(), set, expected_revision: None };
+    let away = KeyUpdate { id: id.clone(), set, mask: None, expected_revision: None };
     assert_eq!(code(admin.update(&ours, away).await), Some(ErrorCode::Invalid));
     assert_eq!(admin.get(&ours, key()).await.expect("still there")["tenant_id"], "ours");
-    assert_eq!(admin.export(&ours, None).await.expect("an export").0[0].keys.len(), 1);
+    assert_eq!(exported(&admin, &ours).await.len(), 1);
 
     let import = Import::begin(Arc::clone(&admin), ours, false).await.expect("begun");
     let import = import.take(records([record(1)])).await.expect("taken");
@@ -165,7 +212,7 @@ fn rules(tiers: &[(&str, u32)], profiles: &[(&str, &[&str])]) -> Live {
 }
 
 async fn create(admin: &Admin, record: serde_json::Value) -> Result<u64, AdminError> {
-    let made = admin.create(&ALL, KeyCreate { record }).await?;
+    let made = admin.create(&ALL, KeyCreate { record, request_id: None }).await?;
     Ok(made.key["id"].as_str().and_then(|id| id.parse().ok()).expect("an id"))
 }
 
@@ -184,7 +231,7 @@ async fn writes_are_held_to_the_rules_and_other_changes_are_not() {
     let id = create(&admin, whole).await.expect("as its profile demands");
 
     let update = async |set: serde_json::Value| {
-        let update = KeyUpdate { id: id.to_string(), set, expected_revision: None };
+        let update = KeyUpdate { id: id.to_string(), set, mask: None, expected_revision: None };
         admin.update(&ALL, update).await
     };
     for (set, words) in [

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Admin, AdminError, Caller};
 use crate::engine::Engine;
-use crate::key::{KeyRecord, Time};
+use crate::key::{KeyRecord, KeyView, Time};
 use crate::usage::{Figures, Reported, UsageRow};
 
 /// Totals over both.
@@ -67,6 +67,12 @@ pub(super) fn json(engine: &Engine, record: &KeyRecord) -> Value {
         ..record.clone()
     };
     live.to_json(engine.pepper())
+}
+
+/// Whether a key's last valid verdict was at `since` or later, here or before it was imported.
+pub(super) fn used_since(engine: &Engine, key: &KeyView<'_>, since: Time) -> bool {
+    let here_us = engine.usage_totals(key.id).last_used_us;
+    here_us > 0 && Time::from_micros(here_us) >= since || key.last_used_at >= Some(since)
 }
 
 impl Totals {

@@ -30,6 +30,11 @@ impl Global {
         self.with_client(&self.data_socket(), calls)
     }
 
+    /// A connection to the admin socket, for a command that needs several.
+    pub(super) async fn admin_client(&self) -> Result<Client, CliError> {
+        self.connect(&self.admin_socket()).await
+    }
+
     /// Runs a command's calls to the admin socket.
     pub(super) fn with_admin<T, F: Future<Output = Result<T, CliError>>>(
         &self,
@@ -44,20 +49,22 @@ impl Global {
         calls: impl FnOnce(Client) -> F,
     ) -> Result<T, CliError> {
         let runtime = runtime()?;
-        let outcome = runtime.block_on(async {
-            // A person waits: one attempt is enough to know.
-            let mut client = Client::builder(Endpoint::unix(socket))
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(CONNECT_TIMEOUT)
-                .name("keygate command line");
-            if let Some(tenant) = &self.as_tenant {
-                client = client.tenant(tenant);
-            }
-            calls(client.connect().await?.with_timeout(TIMEOUT)).await
-        });
+        let outcome = runtime.block_on(async { calls(self.connect(socket).await?).await });
         // A thread that still reads an endless input must not hold the end up.
         runtime.shutdown_background();
         outcome
+    }
+
+    async fn connect(&self, socket: &Path) -> Result<Client, CliError> {
+        // A person waits: one attempt is enough to know.
+        let mut client = Client::builder(Endpoint::unix(socket))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CONNECT_TIMEOUT)
+            .name("keygate command line");
+        if let Some(tenant) = &self.as_tenant {
+            client = client.tenant(tenant);
+        }
+        Ok(client.connect().await?.with_timeout(TIMEOUT))
     }
 }
 

@@ -40,11 +40,11 @@ pub(super) async fn make_key(admin: &Admin) -> Result<DemoKey, CliError> {
         "requests_per_second": 10,
     });
     let created = admin
-        .create(&Caller::unbound(), KeyCreate { record })
+        .create(&Caller::unbound(), KeyCreate { record, request_id: None })
         .await
         .map_err(|error| CliError::Usage(format!("the demonstration's key: {error}")))?;
     let id = created.key["id"].as_str().unwrap_or_default().to_owned();
-    Ok(DemoKey { id, token: Zeroizing::new(created.token) })
+    Ok(DemoKey { id, token: Zeroizing::new(created.token.unwrap_or_default()) })
 }
 
 /// Prints what to do next, on standard output: it is what the command was asked for.

@@ -1,17 +1,16 @@
 //! `keygate import`.
 
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use keygate_protocol::admin::ImportReport;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::error::CliError;
 use super::output::{print, print_json, print_notices};
-use super::records::{is_stdin, name_of, open, read};
-use super::{Exit, Global};
+use super::records::{name_of, open, read};
+use super::{Exit, Global, progress};
 use crate::client::Client;
 
 /// Bad records that are named to people.
@@ -29,7 +28,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    let bar = progress(args)?;
+    let bar = progress::over_bytes_of(&args.file)?;
     let input = bar.wrap_read(open(&args.file)?);
     let outcome = global.with_admin(|client| send(client, input, args));
     bar.finish_and_clear();
@@ -78,16 +77,4 @@ async fn send(
         reason: format!("{error}; nothing was imported"),
     })?;
     Ok(import.finish().await?)
-}
-
-/// A bar over the file's bytes, on a terminal; nothing elsewhere.
-fn progress(args: &Args) -> Result<ProgressBar, CliError> {
-    if is_stdin(&args.file) || !std::io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let failed = |error| CliError::File { doing: "read", path: args.file.clone(), error };
-    let bytes = std::fs::metadata(&args.file).map_err(failed)?.len();
-    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    Ok(ProgressBar::new(bytes).with_style(style))
 }

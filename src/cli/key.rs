@@ -1,19 +1,21 @@
 //! `keygate key …`: the life of a key.
 
+mod bulk;
 mod fields;
 mod life;
+mod list;
 
 use std::path::PathBuf;
 
-use keygate_protocol::admin::{KeyChanged, KeyList, KeyUpdate};
+use keygate_protocol::admin::{KeyChanged, KeyUpdate};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::error::CliError;
-use super::output::{print, print_json, print_notices, record_text, table};
+use super::output::{print, print_json, print_notices, record_text};
 use super::{Exit, Global, records};
 use crate::key::{Status, id};
-use fields::{Fields, duration};
+use fields::Fields;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -22,7 +24,7 @@ pub(super) enum Command {
     /// Show one record
     Get(Get),
     /// Show records, a page at a time
-    List(List),
+    List(list::List),
     /// Change fields of a record
     Update(Update),
     /// Make a new token; the old one goes on for a while
@@ -41,6 +43,9 @@ pub(super) enum Command {
     Delete(life::Delete),
     /// Take a deletion back
     Restore(Id),
+    /// Create, change, revoke or delete what a file names, many at a time
+    #[command(subcommand)]
+    Bulk(bulk::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,29 +73,9 @@ pub(super) struct Create {
     /// Take the fields of a record in the source system's JSON; `-` is standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct List {
-    /// Only this tenant's keys
-    #[arg(long, value_name = "T")]
-    tenant: Option<String>,
-    /// Only keys of this status, such as ACTIVE
-    #[arg(long, value_name = "S")]
-    status: Option<String>,
-    /// Only keys with this tag
-    #[arg(long, value_name = "T")]
-    tag: Option<String>,
-    /// Deleted keys too
-    #[arg(long)]
-    deleted: bool,
-    /// Records on the page
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
-    limit: u32,
-    /// Go on after this id: the `next` of the page before
+    /// A name of your own for this request, such as a UUID: the same again makes no second key
     #[arg(long, value_name = "ID")]
-    after: Option<String>,
+    request_id: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,6 +91,14 @@ pub(super) struct Update {
     /// Clear a field
     #[arg(long = "clear", value_name = "FIELD")]
     clear: Vec<String>,
+    /// Take fields from a record in the source system's JSON; `-` is standard input. Other flags
+    /// come before it
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Change these fields alone, joined by commas, whatever else is given; one of them that is not
+    /// given is cleared
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
+    mask: Option<Vec<String>>,
     /// Refuse unless the record still has this revision
     #[arg(long, value_name = "N")]
     expected_revision: Option<u64>,
@@ -115,7 +108,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
     match command {
         Command::Create(args) => create(args, global)?,
         Command::Get(args) => get(args, global)?,
-        Command::List(args) => list(args, global)?,
+        Command::List(args) => list::run(args, global)?,
         Command::Update(args) => update(args, global)?,
         Command::Rotate(args) => life::rotate(args, global)?,
         Command::Review(args) => life::review(args, global)?,
@@ -125,6 +118,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
         Command::SetStatus(args) => life::set_status(args, global)?,
         Command::Delete(args) => life::delete(args, global)?,
         Command::Restore(args) => life::restore(args, global)?,
+        Command::Bulk(command) => return bulk::run(command, global),
     }
     Ok(Exit::Fine)
 }
@@ -143,15 +137,22 @@ fn create(args: &Create, global: &Global) -> Result<(), CliError> {
     if args.test {
         record.insert("is_test_key".to_owned(), true.into());
     }
-    let created =
-        global.with_admin(async |client| Ok(client.create(Value::Object(record)).await?))?;
+    let record = Value::Object(record);
+    let created = global.with_admin(async |client| {
+        Ok(match &args.request_id {
+            Some(request_id) => client.create_once(record, request_id).await?,
+            None => client.create(record).await?,
+        })
+    })?;
     print_notices(&created.notices);
     if global.json {
         return print_json(&created);
     }
     print(&record_text(&created.key))?;
+    // A repeated request has none, which a notice has said.
+    let Some(token) = created.token else { return Ok(()) };
     eprintln!("the token, shown only now:");
-    print(&Zeroizing::new(created.token + "\n"))
+    print(&Zeroizing::new(token + "\n"))
 }
 
 fn get(args: &Get, global: &Global) -> Result<(), CliError> {
@@ -162,39 +163,8 @@ fn get(args: &Get, global: &Global) -> Result<(), CliError> {
     if global.json { print_json(&record) } else { print(&record_text(&record)) }
 }
 
-fn list(args: &List, global: &Global) -> Result<(), CliError> {
-    let request = KeyList {
-        tenant_id: args.tenant.clone(),
-        status: args.status.clone(),
-        tag: args.tag.clone(),
-        deleted: args.deleted,
-        after: args.after.clone(),
-        limit: Some(args.limit),
-    };
-    let page = global.with_admin(async |client| Ok(client.list(&request).await?))?;
-    if global.json {
-        return print_json(&page);
-    }
-    const COLUMNS: [&str; 5] = ["id", "status", "tenant_id", "key_prefix", "name"];
-    let cell = |key: &Value, name: &str| key[name].as_str().unwrap_or_default().to_owned();
-    let row = |key: &Value| {
-        let mut cells: Vec<String> = COLUMNS.iter().map(|name| cell(key, name)).collect();
-        // A deleted key is unknown to decisions, whatever its status was.
-        if !key["deleted_at"].is_null() {
-            cells[1] += " (deleted)";
-        }
-        cells
-    };
-    let rows: Vec<Vec<String>> = page.keys.iter().map(row).collect();
-    print(&table(&["ID", "STATUS", "TENANT", "PREFIX", "NAME"], &rows))?;
-    if let Some(next) = &page.next {
-        eprintln!("there are more: --after {next}");
-    }
-    Ok(())
-}
-
 fn update(args: &Update, global: &Global) -> Result<(), CliError> {
-    let mut set = Map::new();
+    let mut set = args.from.as_deref().map_or(Ok(Map::new()), records::read_one)?;
     args.fields.put(&mut set);
     for pair in &args.set {
         let Some((field, value)) = pair.split_once('=') else {
@@ -204,14 +174,16 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         set.insert(field.to_owned(), value);
     }
     set.extend(args.clear.iter().map(|field| (field.clone(), Value::Null)));
-    if set.is_empty() {
+    if set.is_empty() && args.mask.is_none() {
         return Err(CliError::Usage(
-            "nothing to change: give a field, such as --rps 50 or --set FIELD=VALUE".to_owned(),
+            "nothing to change: give a field, such as --rps 50, --set FIELD=VALUE or --from FILE"
+                .to_owned(),
         ));
     }
     let request = KeyUpdate {
         id: args.id.id.to_string(),
         set: Value::Object(set),
+        mask: args.mask.clone(),
         expected_revision: args.expected_revision,
     };
     let changed = global.with_admin(async |client| Ok(client.update(&request).await?))?;

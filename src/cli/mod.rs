@@ -38,6 +38,7 @@ mod tenant;
 mod usage;
 mod validate;
 mod verify;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

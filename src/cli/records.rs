@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 use super::error::CliError;
 
 /// The member of a document that holds the records.
-const MEMBERS: [&str; 3] = ["api_keys", "apiKeys", "keys"];
+pub(super) const MEMBERS: [&str; 3] = ["api_keys", "apiKeys", "keys"];
 /// Longest record, and whatever stands beside the records in a document.
-const RECORD_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Hears of each record; says whether to go on.
 pub(super) type Each<'a> = &'a mut dyn FnMut(Box<RawValue>) -> bool;
@@ -47,17 +47,18 @@ pub(super) fn read_one(path: &Path) -> Result<Map<String, Value>, CliError> {
     };
     read(open(path)?, &mut each).map_err(|error| refused(error.to_string()))?;
     match found.as_slice() {
-        [record] => {
-            let Members(members) = serde_json::from_str(record.get()).map_err(|error| {
-                refused(format!("the record is not an object of fields: {error}"))
-            })?;
-            Ok(members)
-        }
+        [record] => members(record.get())
+            .map_err(|error| refused(format!("the record is not an object of fields: {error}"))),
         [] => Err(refused("there is no record in it".to_owned())),
         _ => Err(refused(
             "there is more than one record in it; `keygate import` takes many".to_owned(),
         )),
     }
+}
+
+/// The members of one record.
+pub(super) fn members(record: &str) -> serde_json::Result<Map<String, Value>> {
+    serde_json::from_str(record).map(|Members(members)| members)
 }
 
 /// The members of a record. A name that stands twice is refused: a map would keep either.

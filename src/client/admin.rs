@@ -25,7 +25,21 @@ impl Client {
     /// # Errors
     /// [`Error`]; [`Error::Refused`] with `INVALID` names the field that is wrong.
     pub async fn create(&self, record: Value) -> Result<KeyCreated, Error> {
-        self.admin(Opcode::KeyCreate, &KeyCreate { record }).await
+        self.admin(Opcode::KeyCreate, &KeyCreate { record, request_id: None }).await
+    }
+
+    /// Makes a key unless a request of the same id has made one in the same tenant before: then
+    /// that key is the answer, without its token. So it is safe to send again.
+    ///
+    /// # Errors
+    /// As [`Client::create`]; [`Error::Refused`] with `CONFLICT` if the id was another request's.
+    pub async fn create_once(
+        &self,
+        record: Value,
+        request_id: impl Into<String>,
+    ) -> Result<KeyCreated, Error> {
+        let request_id = Some(request_id.into());
+        self.admin(Opcode::KeyCreate, &KeyCreate { record, request_id }).await
     }
 
     /// One key's record.
@@ -219,8 +233,9 @@ pub(super) fn decode<R: DeserializeOwned>(payload: &[u8]) -> Result<R, Error> {
 }
 
 pub(super) fn add_page(page: &mut KeyPage, payload: &[u8]) -> Result<(), Error> {
-    let frame: KeyPage = decode(payload)?;
-    page.keys.extend(frame.keys);
-    page.next = frame.next;
+    let mut frame: KeyPage = decode(payload)?;
+    page.keys.append(&mut frame.keys);
+    // What is said of the whole stands in the last frame.
+    *page = KeyPage { keys: std::mem::take(&mut page.keys), ..frame };
     Ok(())
 }

@@ -78,6 +78,23 @@ impl Codec<String> for Name {
     }
 }
 
+/// What a request was named by its sender: up to 64 visible ASCII characters, which an index takes.
+pub(super) struct RequestId;
+
+impl Codec<String> for RequestId {
+    fn read(value: &Value, _: &Pepper) -> Result<String, String> {
+        let id = text(value)?;
+        if id.len() > 64 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("it is up to 64 visible ASCII characters".to_owned());
+        }
+        Ok(id.to_owned())
+    }
+
+    fn write(field: &String, _: &Pepper) -> Value {
+        field.as_str().into()
+    }
+}
+
 /// A list of at most `COUNT` strings of 1 to `MAX` bytes each.
 pub(super) struct TextList<const COUNT: usize, const MAX: usize>;
 

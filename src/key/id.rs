@@ -68,6 +68,27 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_racing_threads_ascend_in_each_and_are_all_different() {
+        const THREADS: u32 = 8;
+        const EACH: u32 = 20_000;
+        let maker = IdMaker::default();
+        let of_thread = |thread: u32| -> Vec<u64> {
+            // Within few milliseconds, some of which step back, and with few random bits.
+            let wall_us = |n: u32| 1_800_000_000_000_000 + i64::from(n % 7) * 1000;
+            (0..EACH).map(|n| maker.make(wall_us(n), (n ^ thread) % 64)).collect()
+        };
+        let mut all: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..THREADS).map(|thread| scope.spawn(move || of_thread(thread))).collect();
+            let ids = threads.into_iter().map(|thread| thread.join().expect("no panic"));
+            ids.inspect(|ids| assert!(ids.is_sorted_by(|a, b| a < b))).flatten().collect()
+        });
+        all.sort_unstable();
+        assert!(all.is_sorted_by(|a, b| a < b), "two are the same");
+        assert_eq!(all.len(), usize::try_from(THREADS * EACH).expect("it fits"));
+    }
+
+    #[test]
     fn only_plain_positive_numbers_are_ids() {
         assert_eq!(parse("42"), Ok(42));
         for bad in ["", "0", "-1", "+1", "4 2", "0x2a", "9223372036854775808", "kg_live_abc"] {

@@ -1,13 +1,15 @@
 //! Records in the source system's JSON: names in snake_case or camelCase, nothing unknown, nothing
 //! twice.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::digest::Pepper;
 use super::field::percent;
 use super::form::RESTRICTED;
-use super::record::{Class, KeyRecord, TENANT_DEFAULT};
+use super::record::{Class, FieldSpec, KeyRecord, TENANT_DEFAULT};
 
 /// Why a record was refused: the field, where one is at fault, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +108,38 @@ impl RecordInput {
         notices
     }
 
+    /// Only the fields that a mask names, in whatever spelling: whatever else is there is passed
+    /// over, and what is named and not there is cleared.
+    ///
+    /// # Errors
+    /// [`FieldError`] for an empty mask, a name that is no field, that keygate derives or that
+    /// stands twice; and for such a name among the members, derived fields excepted.
+    pub fn masked(self, mask: &[String]) -> Result<Self, FieldError> {
+        if mask.is_empty() {
+            return Err(FieldError::of("mask", "it is empty; it names the fields to change"));
+        }
+        let mut members = HashMap::new();
+        for (given, value) in self.0 {
+            let spec = spec_of(&given)?;
+            if members.insert(spec.name, (given.clone(), value)).is_some() {
+                return Err(FieldError::of(&given, format!("{} stands twice", spec.name)));
+            }
+        }
+        let mut masked: Vec<(String, Value)> = Vec::with_capacity(mask.len());
+        let mut named = HashSet::new();
+        for given in mask {
+            let spec = spec_of(given)?;
+            if spec.class == Class::Derived {
+                return Err(FieldError::of(given, "keygate sets it; leave it out of the mask"));
+            }
+            if !named.insert(spec.name) {
+                return Err(FieldError::of(given, "it stands twice in the mask"));
+            }
+            masked.push(members.remove(spec.name).unwrap_or((given.clone(), Value::Null)));
+        }
+        Ok(Self(masked))
+    }
+
     /// A record to import: every field is carried over. The id and the hash must be there.
     ///
     /// # Errors
@@ -168,14 +202,10 @@ impl RecordInput {
         pepper: &Pepper,
         takes: impl Fn(Class) -> bool,
     ) -> Result<Vec<String>, FieldError> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut passed_over = Vec::new();
         for (given, value) in self.0 {
-            let name = canonical(&given);
-            let spec = KeyRecord::FIELDS.iter().find(|spec| spec.name == name);
-            let Some(spec) = spec else {
-                return Err(FieldError::of(&given, "no such field"));
-            };
+            let spec = spec_of(&given)?;
             if !seen.insert(spec.name) {
                 return Err(FieldError::of(&given, format!("{} stands twice", spec.name)));
             }
@@ -223,6 +253,13 @@ fn is_blank(value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(_) => false,
     }
+}
+
+/// The field of this name, in either spelling.
+fn spec_of(given: &str) -> Result<&'static FieldSpec, FieldError> {
+    let name = canonical(given);
+    let spec = KeyRecord::FIELDS.iter().find(|spec| spec.name == name);
+    spec.ok_or_else(|| FieldError::of(given, "no such field"))
 }
 
 /// The field's name in snake_case, with the aliases of later revisions of the source model.
@@ -415,6 +452,41 @@ mod tests {
             let record: RecordInput =
                 serde_json::from_str(&format!("{{\"cost_per_request\":{bad}}}")).expect("JSON");
             assert!(record.create(&pepper()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mask_takes_what_it_names_and_clears_what_is_not_given() {
+        let before = input(json!({"name": "n", "description": "d", "tags": ["t"], "burst": 5,
+            "requests_per_second": 5}));
+        let (before, _) = before.create(&pepper()).expect("a record");
+        let mask = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        // A whole record as it was read, derived fields and all.
+        let whole = || {
+            let mut record = before.to_json(&pepper());
+            record["name"] = "other".into();
+            record["description"] = "other".into();
+            input(record)
+        };
+        let masked = whole().masked(&mask(&["name"])).expect("a mask");
+        let after = masked.update(&before, &pepper()).expect("a change");
+        assert_eq!((after.name.as_str(), after.description.as_str()), ("other", "d"));
+        let masked = input(json!({})).masked(&mask(&["requestsPerSecond", "burst", "tags"]));
+        let after = masked.expect("a mask").update(&before, &pepper()).expect("a change");
+        assert_eq!((after.requests_per_second, after.burst, after.tags.len()), (None, None, 0));
+        for (names, field, reason) in [
+            (&[][..], "mask", "empty"),
+            (&["colour"], "colour", "no such field"),
+            (&["total_requests"], "total_requests", "keygate sets it"),
+            (&["name", "name"], "name", "twice"),
+            (&["rate_limit", "requestsPerSecond"], "requestsPerSecond", "twice"),
+        ] {
+            let refused = whole().masked(&mask(names)).expect_err(field);
+            assert_eq!(refused.field.as_deref(), Some(field));
+            assert!(refused.reason.contains(reason), "{refused}");
+        }
+        for given in [json!({"colour": 1}), json!({"rateLimit": 1, "requests_per_second": 1})] {
+            assert!(input(given.clone()).masked(&mask(&["name"])).is_err(), "{given}");
         }
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::digest::{Digest, Pepper, SealedHash};
 use super::field::{
     Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, ListOf, Money, Name, Number, NumberTo,
-    ReasonName, Share, StatusName, Text, TextList, TextOf,
+    ReasonName, RequestId, Share, StatusName, Text, TextList, TextOf,
 };
 use super::form::{
     Algorithm, Block, Classification, Domain, Fingerprint, Mail, Page, Scope, Stated, StatedList,
@@ -261,7 +261,7 @@ record! {
     }
     schema 2 {
         // Of the life of a key.
-        Derived request_id: String => Text<64>;
+        Derived request_id: String => RequestId;
         Derived status_reason_code: String => ReasonName;
         Derived status_changed_at: Option<Time> => Instant;
     }

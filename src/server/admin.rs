@@ -21,7 +21,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::admit::admit;
 use super::dispatch::{Dispatcher, Go, hello, put_error};
 use super::reload::Reload;
-use crate::admin::{Admin, AdminError, Caller, Import};
+use crate::admin::{Admin, AdminError, Caller, Import, Listing};
 use crate::clock::Clock;
 use crate::config::{AdminRight, Limits};
 use crate::engine::Engine;
@@ -102,7 +102,7 @@ struct Connection {
 
 /// An import on its way in.
 enum Stream {
-    Taking(Import),
+    Taking(Box<Import>),
     /// It was answered with an error; what still comes of it is passed over.
     Refused,
 }
@@ -178,6 +178,7 @@ impl Connection {
             }
             Opcode::Export => self.export(request).await,
             Opcode::Backup | Opcode::Verify => self.whole_store(opcode, request).await,
+            Opcode::KeyList => self.list(request).await,
             opcode => {
                 let answered = self.answer(opcode, request).await;
                 let Err(error) = answered else { return Go::On };
@@ -233,13 +234,6 @@ impl Connection {
             }
             Opcode::KeyReview => self.put(request, &admin.review(caller, parse(payload)?).await?),
             Opcode::KeyUsage => self.put(request, &admin.usage(caller, parse(payload)?).await?),
-            Opcode::KeyList => {
-                let frames = admin.list(caller, parse(payload)?).await?;
-                let last = frames.len().saturating_sub(1);
-                for (at, page) in frames.iter().enumerate() {
-                    self.put_more(request.header, page, at < last);
-                }
-            }
             Opcode::Stats => {
                 parse_none(payload)?;
                 let mut stats = admin.stats(caller).await?;
@@ -284,34 +278,46 @@ impl Connection {
     }
 
     async fn export(&mut self, request: &Request) -> Go {
-        let header = request.header;
-        if let Err(error) = parse_none(&request.payload) {
-            self.error(header, error.code, &error.message);
-            return Go::On;
-        }
+        let listing = match parse_none(&request.payload) {
+            Ok(_) => Ok(self.shared.admin.export(&self.caller)),
+            Err(error) => Err(error),
+        };
+        self.stream(request.header, listing).await
+    }
+
+    async fn list(&mut self, request: &Request) -> Go {
+        let listing = match parse(&request.payload) {
+            Ok(list) => self.shared.admin.list(&self.caller, list).await,
+            Err(error) => Err(error),
+        };
+        self.stream(request.header, listing).await
+    }
+
+    /// Sends a listing to its end, or to the error that ends it.
+    async fn stream(&mut self, header: Header, listing: Result<Listing, AdminError>) -> Go {
         let admin = Arc::clone(&self.shared.admin);
-        let mut after = None;
-        loop {
-            let (frames, next) = match admin.export(&self.caller, after).await {
-                Ok(page) => page,
-                Err(error) => {
-                    self.error(header, error.code, &error.message);
-                    return Go::On;
+        let sent = async {
+            let mut listing = listing?;
+            loop {
+                let (frames, more) = admin.next_page(&mut listing).await?;
+                let last = frames.len().saturating_sub(1);
+                for (at, page) in frames.iter().enumerate() {
+                    self.put_more(header, page, at < last || more);
+                    // The reader sets the pace: one frame at a time is held.
+                    if self.flush().await.is_err() {
+                        return Ok(Go::Close);
+                    }
                 }
-            };
-            let last = frames.len().saturating_sub(1);
-            for (at, page) in frames.iter().enumerate() {
-                self.put_more(header, page, at < last || next.is_some());
-                // The reader sets the pace: one frame at a time is held.
-                if self.flush().await.is_err() {
-                    return Go::Close;
+                if !more {
+                    return Ok(Go::On);
                 }
             }
-            if next.is_none() {
-                return Go::On;
-            }
-            after = next;
-        }
+        };
+        let sent: Result<Go, AdminError> = sent.await;
+        sent.unwrap_or_else(|error| {
+            self.error(header, error.code, &error.message);
+            if error.code.closes() { Go::Close } else { Go::On }
+        })
     }
 
     /// Takes one frame of an import. Its stream is answered once: after its last frame, or as soon
@@ -321,7 +327,7 @@ impl Connection {
         let last = !header.flags.has(Flags::MORE);
         let taken = match self.imports.remove(&header.correlation) {
             Some(Stream::Refused) => Ok(Stream::Refused),
-            Some(Stream::Taking(import)) => take(import, &request.payload).await,
+            Some(Stream::Taking(import)) => take(*import, &request.payload).await,
             None if self.imports.len() < STREAMS_MAX => {
                 begin(Arc::clone(&self.shared.admin), self.caller.clone(), request).await
             }
@@ -396,15 +402,19 @@ impl Connection {
     }
 }
 
+fn taking(import: Import) -> Stream {
+    Stream::Taking(Box::new(import))
+}
+
 async fn begin(admin: Arc<Admin>, caller: Caller, first: &Request) -> Result<Stream, AdminError> {
     let chunk: ImportChunk = parse(&first.payload)?;
     let import = Import::begin(admin, caller, chunk.skip_bad).await?;
-    import.take(chunk).await.map(Stream::Taking)
+    import.take(chunk).await.map(taking)
 }
 
 async fn take(import: Import, payload: &[u8]) -> Result<Stream, AdminError> {
     match parse(payload) {
-        Ok(chunk) => import.take(chunk).await.map(Stream::Taking),
+        Ok(chunk) => import.take(chunk).await.map(taking),
         Err(error) => {
             import.roll_back().await?;
             Err(error)

@@ -314,10 +314,10 @@ impl Shared {
         let mut durable = false;
         let mut taken = Some(first);
         let mut left = None;
-        while let Some(Job { writes, durable: job_durable, done }) = taken.take() {
+        while let Some(Job { mut writes, durable: job_durable, done }) = taken.take() {
             // Owed from here on: what follows reads the store, and may hang in it.
             self.owed.lock().push(Some(done));
-            match self.refusal().map_err(WriteError::Store).and_then(|()| plan.add(&writes)) {
+            match self.refusal().map_err(WriteError::Store).and_then(|()| plan.add(&mut writes)) {
                 Ok(true) => {
                     durable |= job_durable;
                     outcomes.push(Ok(()));

@@ -13,46 +13,12 @@ use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, op
 use super::verify::{self, Report, Writers};
 use super::write::{Fact, KeyWrite, Write, WriteError};
 use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout, sweep};
-use crate::key::{KeyRecord, KeyView, Status};
-
-/// Rows of an index read at a time by a page.
-const CHUNK_ROWS: usize = 512;
-
-/// Records read at a time by a page: each may have 1 MiB.
-const RECORDS_AT_A_TIME: usize = 64;
-
-/// Bytes of records after which a page ends.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
-
-/// Most records that one [`Keys::page`] looks at, whether or not they pass the filter.
-pub const EXAMINED_MAX: usize = 10_000;
+use crate::key::{KeyRecord, KeyView};
 
 /// The typed store. Cheap to clone.
 #[derive(Clone)]
 pub struct Keys {
     store: Arc<dyn Store>,
-}
-
-/// Which keys a page shows; what is given is joined by "and".
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Filter<'a> {
-    /// Only this tenant's.
-    pub tenant: Option<&'a str>,
-    /// Only those in this status.
-    pub status: Option<Status>,
-    /// Only those with this tag.
-    pub tag: Option<&'a str>,
-    /// Deleted keys too.
-    pub deleted: bool,
-}
-
-/// Some keys, by ascending id.
-#[derive(Debug, Clone, Default)]
-pub struct Page {
-    /// The keys: perhaps fewer than were asked for, even none, while `next` says there is more.
-    pub records: Vec<KeyRecord>,
-    /// Where the next page starts (its `after`); absent at the end.
-    pub next: Option<u64>,
 }
 
 impl Keys {
@@ -66,7 +32,8 @@ impl Keys {
         keys.check_format()?;
         if let Some(import) = keys.pending_import()? {
             tracing::warn!(import, "an import was cut short; removing what it had brought");
-            let removed = keys.roll_back_import(import, |writes| keys.write_alone(&writes))?;
+            let removed =
+                keys.roll_back_import(import, |mut writes| keys.write_alone(&mut writes))?;
             keys.store.sync()?;
             tracing::warn!(import, removed, "removed; import the file again");
         }
@@ -90,58 +57,13 @@ impl Keys {
         row.map(|bytes| plan::stored_record(id, &bytes)).transpose()
     }
 
-    /// At most `limit` keys (at least 1) after the id `after` that pass the filter; fewer when they
-    /// are large. A record that cannot be read is logged and left out.
+    /// The key that an earlier request of this id has made in a tenant.
     ///
     /// # Errors
-    /// As [`Store::scan`].
-    pub fn page(
-        &self,
-        filter: &Filter<'_>,
-        after: Option<u64>,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        let limit = limit.max(1);
-        let prefix = filter.prefix();
-        let of_records = prefix == [layout::RECORD];
-        // Rows of records are large, those of an index are a few bytes.
-        let rows_max = if of_records { RECORDS_AT_A_TIME } else { CHUNK_ROWS };
-        let mut page = Page::default();
-        let mut last = after;
-        let (mut examined, mut bytes) = (0, 0);
-        while page.records.len() < limit && examined < EXAMINED_MAX && bytes < PAGE_BYTES {
-            let wanted = (limit - page.records.len()).clamp(32, rows_max);
-            let from = last.map(|id| layout::with_id(&prefix, id));
-            let rows = self.store.scan(&prefix, from.as_deref(), wanted)?;
-            let at_end = rows.len() < wanted;
-            examined += rows.len();
-            for (key, value) in rows {
-                if page.records.len() == limit || bytes >= PAGE_BYTES {
-                    page.next = last;
-                    return Ok(page);
-                }
-                let id = id_of(&key)?;
-                last = Some(id);
-                let row =
-                    if of_records { Some(value) } else { self.store.get(&layout::record(id))? };
-                let Some(row) = row else { continue };
-                // A row of an index may be older than the record: the filter decides.
-                match plan::stored_record(id, &row) {
-                    Ok(record) if filter.passes(&record) => {
-                        bytes += row.len();
-                        page.records.push(record);
-                    }
-                    Ok(_) => {}
-                    // The others must still come out: an export is the backup.
-                    Err(error) => tracing::error!(key = id, %error, "a record was passed over"),
-                }
-            }
-            if at_end {
-                return Ok(page);
-            }
-        }
-        page.next = last;
-        Ok(page)
+    /// As [`Store::get`].
+    pub fn by_request(&self, tenant: &str, request_id: &str) -> Result<Option<u64>, StoreError> {
+        let row = self.store.get(&layout::request(tenant, request_id))?;
+        row.map(|bytes| plan::holder_in(&bytes)).transpose()
     }
 
     /// Every key by ascending id, for start-up. A record that cannot be read is handed over as the
@@ -326,7 +248,7 @@ impl Keys {
     }
 
     /// Writes a job before there is a committer.
-    fn write_alone(&self, writes: &[Write]) -> Result<(), StoreError> {
+    fn write_alone(&self, writes: &mut [Write]) -> Result<(), StoreError> {
         let mut plan = Plan::new(self.store.as_ref());
         match plan.add(writes) {
             Ok(_) => self.store.apply(plan.ops()),
@@ -338,25 +260,6 @@ impl Keys {
     fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
         let row = self.store.get(&layout::meta(fact.0))?;
         row.map(|bytes| plan::read_number(fact, &bytes)).transpose()
-    }
-}
-
-impl Filter<'_> {
-    /// The rows to walk: those of the index that leaves the fewest, as a rule.
-    fn prefix(&self) -> Vec<u8> {
-        match (self.tenant, self.tag, self.status) {
-            (Some(tenant), _, _) => layout::tenant(tenant),
-            (None, Some(tag), _) => layout::tag(tag),
-            (None, None, Some(status)) => layout::status(status.byte()),
-            (None, None, None) => vec![layout::RECORD],
-        }
-    }
-
-    pub(super) fn passes(&self, record: &KeyRecord) -> bool {
-        self.tenant.is_none_or(|tenant| record.tenant_id == tenant)
-            && self.status.is_none_or(|status| record.status == status)
-            && self.tag.is_none_or(|tag| record.tags.iter().any(|of_key| of_key == tag))
-            && (self.deleted || record.deleted_at.is_none())
     }
 }
 

@@ -8,6 +8,7 @@
 //! 'g' tag 00 id             → nothing; the keys with a tag
 //! 'x' deleted_at(8) id      → nothing; the deleted keys, those of the longest time ago first
 //! 'n' tenant                → the record of a tenant, in an envelope
+//! 'q' tenant 00 request id  → id u64 BE: the key that a request has made
 //! 'u' id                    → usage of the key as absolute figures, in an envelope
 //! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
 //! 'm' name                  → facts about the whole: "format", "imports", "pending_import"
@@ -33,6 +34,8 @@ pub const TAG: u8 = b'g';
 pub const DELETED: u8 = b'x';
 /// Records of tenants.
 pub const TENANT_RECORD: u8 = b'n';
+/// Keys by the request that made them.
+pub const REQUEST: u8 = b'q';
 /// Usage.
 pub const USAGE: u8 = b'u';
 /// Ids of increments.
@@ -41,7 +44,7 @@ pub const INCREMENTS: u8 = b'i';
 pub const META: u8 = b'm';
 
 /// The first bytes of index rows: each names one record, which says by itself that it has the row.
-pub const INDEXES: &[u8] = &[DIGEST, TENANT, STATUS, TAG, DELETED];
+pub const INDEXES: &[u8] = &[DIGEST, TENANT, STATUS, TAG, DELETED, REQUEST];
 
 /// Most bytes of a tenant or a tag that can be indexed.
 pub const INDEXED_TEXT_BYTES_MAX: usize = KEY_BYTES_MAX - 10;
@@ -100,6 +103,12 @@ pub fn deleted_of(key: &[u8]) -> Option<(i64, u64)> {
     Some((i64::from_be_bytes(*at) ^ i64::MIN, u64::from_be_bytes(id)))
 }
 
+/// The key of a request that made a key.
+#[must_use]
+pub fn request(tenant: &str, request_id: &str) -> Vec<u8> {
+    [&[REQUEST][..], tenant.as_bytes(), &[0], request_id.as_bytes()].concat()
+}
+
 /// The key of a key's usage.
 #[must_use]
 pub fn usage(id: u64) -> Vec<u8> {
@@ -141,7 +150,7 @@ pub fn id_of(key: &[u8]) -> Option<u64> {
 #[must_use]
 pub fn owner(key: &[u8], value: &[u8]) -> Option<u64> {
     match key.first()? {
-        &DIGEST => value.first_chunk().map(|id| u64::from_be_bytes(*id)),
+        &DIGEST | &REQUEST => value.first_chunk().map(|id| u64::from_be_bytes(*id)),
         _ => id_of(key),
     }
 }

@@ -3,9 +3,10 @@
 //! In reading order: the seam ([`Store`], [`StoreError`]) and its implementations (`sled.rs` and
 //! `redb.rs`, each the only file that names its library, behind [`open`]; and [`MemoryStore`], which
 //! fails on request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
-//! records by index, usage, imports; `deleted.rs`: deleted keys by their time); what can be asked of it ([`mod@write`]) and what that becomes
-//! ([`plan`]: a record with its index rows, checked for conflicts); and the one thread that
-//! writes ([`committer`]).
+//! records, usage, imports; [`list`]: pages and counts; `deleted.rs`: deleted keys by their time);
+//! what can be asked of it ([`mod@write`]) and what that becomes (`prepare.rs`: a record's rows;
+//! [`plan`]: what is written of them, checked for conflicts); and the one thread that writes
+//! ([`committer`]).
 //!
 //! Invariants:
 //! 1. Only the committer's thread writes (and [`keys::Keys::open`], before that thread starts), so
@@ -28,9 +29,11 @@ mod held_file;
 pub mod keys;
 mod latch;
 pub mod layout;
+pub mod list;
 pub mod memory;
 mod overflow;
 pub mod plan;
+mod prepare;
 mod redb;
 pub mod rows;
 mod sled;
@@ -49,9 +52,11 @@ pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Jo
 pub use draft::Draft;
 pub use engine::{StoreEngine, StoreOptions, found_in, open, open_existing};
 pub use error::StoreError;
-pub use keys::{Filter, Keys, Page};
+pub use keys::Keys;
 use latch::Latch;
+pub use list::{Filter, Page, Tally};
 pub use memory::MemoryStore;
+pub use prepare::Prepared;
 pub use swap::{Compacted, compact};
 pub use tenants::TENANT_SCHEMA;
 pub use write::{Conflict, Fact, KeyWrite, TenantWrite, Write, WriteError};

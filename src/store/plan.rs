@@ -5,14 +5,16 @@
 //! conflict just as two that come one after the other.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::envelope::{self, EnvelopeError};
+pub(super) use super::prepare::index_rows;
+use super::prepare::{Prepared, record_row, request_row};
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
 use crate::key::record::AddedBySchema2;
-use crate::key::{KeyRecord, KeyView};
+use crate::key::{Digest, KeyRecord, KeyView};
 
 /// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
 const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
@@ -30,8 +32,10 @@ pub(super) const FORMAT: Fact = Fact("format");
 /// Operations that inserting, or removing, this record takes.
 #[must_use]
 pub fn ops_of(record: &KeyRecord) -> usize {
-    // The record, its usage, its tenant and its status.
-    4 + usize::from(record.deleted_at.is_some()) + record.digests().count() + record.tags.len()
+    // The record, its usage, its tenant and its status, and what not every record has.
+    let request = usize::from(!record.request_id.is_empty());
+    let deleted = usize::from(record.deleted_at.is_some());
+    4 + request + deleted + record.digests().count() + record.tags.len()
 }
 
 /// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
@@ -57,6 +61,7 @@ pub fn jobs(units: impl IntoIterator<Item = Vec<Write>>) -> impl Iterator<Item =
 fn weight(unit: &[Write]) -> (usize, usize) {
     let weights = unit.iter().map(|write| match write {
         Write::Key(KeyWrite::Insert(record)) => (ops_of(record), envelope::payload_bytes(record)),
+        Write::Key(KeyWrite::InsertPrepared(prepared)) => (prepared.ops.len(), prepared.bytes),
         Write::Row(RowWrite(op)) => (1, op.bytes()),
         _ => (OPS_MAX, 0),
     });
@@ -93,6 +98,10 @@ pub(super) struct Plan<'a> {
     /// with every change of a tenant.
     pub(super) tenants_open: HashSet<String>,
     bytes: usize,
+    /// Whether the keys that the job in hand inserts have left no usage behind.
+    no_usage: bool,
+    /// Whether the prepared rows of the job in hand may be taken out of it.
+    takes_prepared: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -103,6 +112,8 @@ impl<'a> Plan<'a> {
             rows: HashMap::new(),
             tenants_open: HashSet::new(),
             bytes: 0,
+            no_usage: false,
+            takes_prepared: false,
         }
     }
 
@@ -116,9 +127,15 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// A job that no batch can take, conflicts, and failures of the store's reads.
-    pub(super) fn add(&mut self, writes: &[Write]) -> Result<bool, WriteError> {
+    pub(super) fn add(&mut self, writes: &mut [Write]) -> Result<bool, WriteError> {
+        // What plainly does not fit is not looked at twice.
+        if !self.ops.is_empty() && self.ops.len() + least_ops(writes) > OPS_MAX {
+            return Ok(false);
+        }
         let (ops_before, bytes_before) = (self.ops.len(), self.bytes);
-        let added = writes.iter().try_for_each(|write| {
+        self.no_usage = self.has_no_usage(writes)?;
+        self.takes_prepared = self.surely_fits(writes);
+        let added = writes.iter_mut().try_for_each(|write| {
             self.write(write)?;
             check_job(self.ops.len() - ops_before, self.bytes - bytes_before)
         });
@@ -129,9 +146,34 @@ impl<'a> Plan<'a> {
         added.map(|()| fits)
     }
 
-    fn write(&mut self, write: &Write) -> Result<(), WriteError> {
+    /// Whether a job has nothing but prepared insertions, and room for all of them: then it is taken
+    /// or refused here and now, and its rows need not be copied.
+    fn surely_fits(&self, writes: &[Write]) -> bool {
+        let (mut ops, mut bytes) = (self.ops.len(), self.bytes);
+        let prepared = writes.iter().all(|write| match write {
+            Write::Key(KeyWrite::InsertPrepared(new)) => {
+                (ops, bytes) = (ops + new.ops.len(), bytes + new.bytes);
+                true
+            }
+            _ => false,
+        });
+        prepared && ops <= OPS_MAX && bytes <= BATCH_BYTES_MAX
+    }
+
+    fn write(&mut self, write: &mut Write) -> Result<(), WriteError> {
         match write {
-            Write::Key(KeyWrite::Insert(record)) => self.insert(record),
+            Write::Key(KeyWrite::Insert(record)) => {
+                let new = Prepared::new(record)?;
+                self.check_new(&new)?;
+                self.insert(new.ops);
+                Ok(())
+            }
+            Write::Key(KeyWrite::InsertPrepared(new)) => {
+                self.check_new(new)?;
+                let takes = self.takes_prepared;
+                self.insert(if takes { std::mem::take(&mut new.ops) } else { new.ops.clone() });
+                Ok(())
+            }
             Write::Key(KeyWrite::Replace { before_revision, after }) => {
                 self.replace(*before_revision, after)
             }
@@ -176,18 +218,42 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn insert(&mut self, record: &KeyRecord) -> Result<(), WriteError> {
-        let id = record.id;
+    fn check_new(&mut self, new: &Prepared) -> Result<(), WriteError> {
+        let id = new.id;
         if self.get(&layout::record(id))?.is_some() {
             return Err(Conflict::Id { id }.into());
         }
-        let rows = index_rows(record)?;
-        self.check_tenant_takes_keys(&record.tenant_id)?;
-        self.check_digests(record)?;
-        self.put_record(record)?;
-        rows.into_iter().for_each(|(key, value)| self.push(Op::Put { key, value }));
-        self.push(Op::Remove { key: layout::usage(id) });
-        Ok(())
+        self.check_tenant_takes_keys(&new.tenant)?;
+        self.check_digests(id, new.digests.iter().copied())?;
+        self.check_request(id, new.request.as_deref())
+    }
+
+    fn insert(&mut self, mut ops: Vec<Op>) {
+        if self.no_usage {
+            // The last removes what there is not.
+            ops.pop();
+        }
+        ops.into_iter().for_each(|op| self.push(op));
+    }
+
+    /// Whether none of the keys that a job of insertions brings has left usage behind: one look at
+    /// where it would lie, instead of a removal for each.
+    fn has_no_usage(&self, writes: &[Write]) -> Result<bool, StoreError> {
+        let ids = writes.iter().map(|write| match write {
+            Write::Key(KeyWrite::InsertPrepared(new)) => Some(new.id),
+            _ => None,
+        });
+        let Some(ids) = ids.collect::<Option<Vec<u64>>>() else { return Ok(false) };
+        let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else {
+            return Ok(false);
+        };
+        let of_usage = |op: &Op| op.key().first() == Some(&layout::USAGE);
+        if self.ops.iter().any(of_usage) {
+            return Ok(false);
+        }
+        let before = layout::usage(first.saturating_sub(1));
+        let rows = self.store.scan(&[layout::USAGE], Some(&before), 1)?;
+        Ok(rows.first().and_then(|(key, _)| layout::id_of(key)).is_none_or(|id| id > *last))
     }
 
     fn replace(&mut self, before_revision: u64, after: &KeyRecord) -> Result<(), WriteError> {
@@ -197,8 +263,9 @@ impl<'a> Plan<'a> {
         }
         let before = index_rows(&stored)?;
         let rows = index_rows(after)?;
-        self.check_digests(after)?;
-        self.put_record(after)?;
+        self.check_digests(after.id, after.digests())?;
+        self.check_request(after.id, request_row(after).as_deref())?;
+        self.push(record_row(after)?);
         for key in before.keys().filter(|key| !rows.contains_key(*key)) {
             self.push(Op::Remove { key: key.clone() });
         }
@@ -241,15 +308,28 @@ impl<'a> Plan<'a> {
     }
 
     /// Refuses a record whose digest finds another key already.
-    fn check_digests(&self, record: &KeyRecord) -> Result<(), WriteError> {
-        for digest in record.digests() {
+    fn check_digests(
+        &self,
+        id: u64,
+        digests: impl Iterator<Item = Digest>,
+    ) -> Result<(), WriteError> {
+        for digest in digests {
             let Some(row) = self.get(&layout::digest(&digest.0))? else { continue };
-            let holder = digest_holder(&row)?;
-            if holder != record.id {
+            let holder = holder_in(&row)?;
+            if holder != id {
                 return Err(Conflict::Digest { holder }.into());
             }
         }
         Ok(())
+    }
+
+    /// Refuses a record whose request has made another key of its tenant already.
+    fn check_request(&self, id: u64, request: Option<&[u8]>) -> Result<(), WriteError> {
+        let Some(request) = request else { return Ok(()) };
+        match self.get(request)?.map(|row| holder_in(&row)).transpose()? {
+            Some(holder) if holder != id => Err(Conflict::Request { holder }.into()),
+            _ => Ok(()),
+        }
     }
 
     fn stored_at(&self, id: u64, revision: u64) -> Result<KeyRecord, WriteError> {
@@ -264,14 +344,6 @@ impl<'a> Plan<'a> {
     fn stored(&self, id: u64) -> Result<Option<KeyRecord>, WriteError> {
         let row = self.get(&layout::record(id))?;
         Ok(row.map(|bytes| stored_record(id, &bytes)).transpose()?)
-    }
-
-    fn put_record(&mut self, record: &KeyRecord) -> Result<(), WriteError> {
-        let id = record.id;
-        let value = envelope::seal(RECORD_SCHEMA, record)
-            .map_err(|source| WriteError::Record { id, source })?;
-        self.push(Op::Put { key: layout::record(id), value });
-        Ok(())
     }
 
     fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
@@ -324,6 +396,17 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Operations that writes take at the least.
+fn least_ops(writes: &[Write]) -> usize {
+    let least = |write: &Write| match write {
+        Write::Key(KeyWrite::Insert(record)) => ops_of(record),
+        // Without the removal of usage.
+        Write::Key(KeyWrite::InsertPrepared(prepared)) => prepared.ops.len() - 1,
+        _ => 1,
+    };
+    writes.iter().map(least).sum()
+}
+
 /// Refuses what no batch can take.
 fn check_job(ops: usize, bytes: usize) -> Result<(), WriteError> {
     let (found, max, unit) = match (ops > OPS_MAX, bytes > BATCH_BYTES_MAX) {
@@ -332,29 +415,6 @@ fn check_job(ops: usize, bytes: usize) -> Result<(), WriteError> {
         _ => return Ok(()),
     };
     Err(StoreError::BatchTooLarge { found, max, unit }.into())
-}
-
-/// Every index row of a record.
-pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WriteError> {
-    let id = record.id;
-    let texts = record.tags.iter().chain([&record.tenant_id]);
-    if !texts.into_iter().all(|text| layout::indexable(text)) {
-        return Err(WriteError::Unindexable { id });
-    }
-    let prefixes = record.tags.iter().map(|tag| layout::tag(tag));
-    let prefixes =
-        prefixes.chain([layout::tenant(&record.tenant_id), layout::status(record.status.byte())]);
-    let mut rows: BTreeMap<_, _> =
-        prefixes.map(|prefix| (layout::with_id(&prefix, id), Vec::new())).collect();
-    if let Some(at) = record.deleted_at {
-        rows.insert(layout::deleted(at.micros_up(), id), Vec::new());
-    }
-    let current = record.key_hash.map(|hash| hash.digest);
-    for digest in record.digests() {
-        let kind = u8::from(current != Some(digest));
-        rows.insert(layout::digest(&digest.0), layout::with_id_and_kind(id, kind));
-    }
-    Ok(rows)
 }
 
 /// The record in a row that was read.
@@ -395,10 +455,11 @@ pub(super) fn from_envelope(row: &str, error: EnvelopeError) -> StoreError {
     }
 }
 
-fn digest_holder(row: &[u8]) -> Result<u64, StoreError> {
+/// The key that a row of digests or of requests names.
+pub(super) fn holder_in(row: &[u8]) -> Result<u64, StoreError> {
     row.first_chunk()
         .map(|id| u64::from_be_bytes(*id))
-        .ok_or_else(|| StoreError::corrupt("a digest's row names no key"))
+        .ok_or_else(|| StoreError::corrupt("a digest's or a request's row names no key"))
 }
 
 /// A number that the store keeps.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::envelope::{self, EnvelopeError};
+use super::prepare::Prepared;
 use super::{Op, StoreError, layout};
 use crate::key::{KeyRecord, TenantRecord};
 
@@ -32,6 +33,8 @@ pub enum Write {
 pub enum KeyWrite {
     /// A new key. Usage that an earlier key of this id left behind is removed.
     Insert(Box<KeyRecord>),
+    /// The same, worked out before: an import has many.
+    InsertPrepared(Prepared),
     /// The key as it is to be, if the stored one is the one that was read.
     Replace {
         /// The revision of the record that was read.
@@ -95,6 +98,12 @@ pub enum Conflict {
     #[error("key {holder} has the same token digest")]
     Digest {
         /// The key that has it.
+        holder: u64,
+    },
+    /// An earlier request of the same id has made a key in the same tenant.
+    #[error("key {holder} of the same tenant was made by a request of the same request_id")]
+    Request {
+        /// The key that it made.
         holder: u64,
     },
     /// The record has changed since it was read.
@@ -188,8 +197,8 @@ pub enum WriteError {
         /// Why.
         source: EnvelopeError,
     },
-    /// A tenant or a tag cannot be indexed.
-    #[error("key {id} has a tenant or a tag that is too long or holds a NUL")]
+    /// A tenant, a tag or a request's id cannot be indexed.
+    #[error("key {id} has a tenant, a tag or a request_id that is too long or holds a NUL")]
     Unindexable {
         /// The key.
         id: u64,

@@ -27,8 +27,12 @@ impl Bench {
 
     /// Makes a key; its id and its token.
     pub(super) async fn create(&self, record: serde_json::Value) -> (String, String) {
-        let created = self.admin.create(&ALL, KeyCreate { record }).await.expect("made");
-        (created.key["id"].as_str().expect("an id").to_owned(), created.token)
+        let created =
+            self.admin.create(&ALL, KeyCreate { record, request_id: None }).await.expect("made");
+        (
+            created.key["id"].as_str().expect("an id").to_owned(),
+            created.token.expect("a new key's token"),
+        )
     }
 
     pub(super) async fn import(&self, record: serde_json::Value) {
@@ -89,7 +93,7 @@ impl Bench {
         id: &str,
         set: serde_json::Value,
     ) -> Result<Vec<String>, AdminError> {
-        let update = KeyUpdate { id: id.to_owned(), set, expected_revision: None };
+        let update = KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None };
         self.admin.update(&ALL, update).await.map(|changed| changed.notices)
     }
 
@@ -163,7 +167,7 @@ async fn every_transition_is_enforced_and_a_refusal_changes_nothing() {
     }
     for status in [Status::Revoked, Status::Expired] {
         let record = json!({"name": "n", "status": status.name()});
-        let made = bench.admin.create(&ALL, KeyCreate { record }).await;
+        let made = bench.admin.create(&ALL, KeyCreate { record, request_id: None }).await;
         let (code, message) = refused(made);
         assert_eq!(code, ErrorCode::Invalid);
         assert!(message.starts_with("status: ") && message.contains("MAINTENANCE"), "{message}");

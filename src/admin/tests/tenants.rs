@@ -31,7 +31,7 @@ fn status(id: &str, status: &str, reason: Option<&str>) -> TenantSetStatus {
 }
 
 fn update(id: &str, set: Value, expected_revision: Option<u64>) -> TenantUpdate {
-    TenantUpdate { id: id.to_owned(), set, expected_revision }
+    TenantUpdate { id: id.to_owned(), set, mask: None, expected_revision }
 }
 
 fn delete(id: &str, purge: bool) -> TenantDelete {
@@ -40,7 +40,7 @@ fn delete(id: &str, purge: bool) -> TenantDelete {
 
 async fn key_of(admin: &Admin, tenant: &str) -> Result<String, AdminError> {
     let record = json!({"name": "x", "tenant_id": tenant});
-    let created = admin.create(&ALL, KeyCreate { record }).await?;
+    let created = admin.create(&ALL, KeyCreate { record, request_id: None }).await?;
     Ok(created.key["id"].as_str().expect("an id").to_owned())
 }
 
@@ -146,7 +146,7 @@ async fn no_key_is_made_in_a_deleted_tenant_or_moved_or_imported_into_it() {
     let (code, words) = refusal(key_of(&admin, "acme").await);
     assert_eq!(code, ErrorCode::Conflict);
     assert!(words.contains("keygate tenant restore acme"), "{words}");
-    let set = |id: &str, set: Value| KeyUpdate { id: id.to_owned(), set, expected_revision: None };
+    let set = |id: &str, set: Value| KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None };
     let moved = admin.update(&ALL, set(&outside, json!({"tenant_id": "acme"}))).await;
     assert_eq!(code_of(moved.map(drop)), ErrorCode::Conflict);
     let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");

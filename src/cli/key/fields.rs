@@ -2,14 +2,12 @@
 //! each field that a writer may set. What a value may be is the daemon's to say, which names the
 //! field; here it is read as far as its kind goes.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value};
 
-use crate::clock::{Clock, SystemClock};
+use crate::cli::when;
 use crate::key::Time;
 
 /// The fields that flags have set, by their names in the record.
@@ -153,7 +151,7 @@ impl Flag {
             Kind::Number => arg.value_name(self.value).value_parser(value_parser!(u64)),
             Kind::Decimal => arg.value_name(self.value).value_parser(value_parser!(f64)),
             Kind::Json => arg.value_name(self.value).value_parser(json),
-            Kind::Expiry => arg.value_name(self.value).value_parser(expiry),
+            Kind::Expiry => arg.value_name(self.value).value_parser(when::from_now),
         }
     }
 
@@ -205,30 +203,6 @@ fn json(text: &str) -> Result<String, String> {
         Ok(_) => Ok(STANDARD.encode(text)),
         Err(error) => Err(format!("it is not JSON: {error}")),
     }
-}
-
-/// A duration from now, or an instant.
-fn expiry(text: &str) -> Result<Time, String> {
-    if let Ok(time) = Time::parse(text) {
-        return Ok(time);
-    }
-    let after = duration(text).map_err(|_| {
-        "it is neither a duration such as 90d nor a time such as 2027-03-01T09:00:00Z".to_owned()
-    })?;
-    let after_us = i64::try_from(after.as_micros()).map_err(|_| "too far off".to_owned())?;
-    let at_us = SystemClock::default().now().wall_us.checked_add(after_us);
-    let at = Time::from_micros(at_us.ok_or_else(|| "too far off".to_owned())?);
-    // What RFC 3339 cannot write is not what was asked for.
-    Time::parse(&at.to_string()).ok().filter(|read| *read == at).ok_or("too far off".to_owned())
-}
-
-/// A duration such as 24h; `0` needs no unit.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text)
-        .map_err(|_| "it is not a duration such as 90d, 24h or 10m".to_owned())
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use keygate_protocol::admin::{KeyChanged, KeyDelete, KeyRotate, KeySetStatus};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Id, duration};
+use super::Id;
 use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::cli::output::{print, print_json, print_notices, record_text};
+use crate::cli::when::duration;
 use crate::key::{ReasonCode, Status};
 
 #[derive(Debug, clap::Args)]
@@ -35,13 +36,13 @@ pub(in crate::cli) struct Reasoned {
 
 /// Why a state is changed.
 #[derive(Debug, clap::Args)]
-struct Why {
+pub(super) struct Why {
     /// Why, for programs; `other` needs a --reason
     #[arg(long, value_name = "CODE", value_parser = ReasonCode::ALL.map(ReasonCode::name))]
-    reason_code: Option<String>,
+    pub(super) reason_code: Option<String>,
     /// Why, for people
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -182,7 +182,20 @@ impl Client {
     /// # Errors
     /// [`Error`]; as for all calls of the admin socket, those of the async client.
     pub fn create(&mut self, record: Value) -> Result<KeyCreated, Error> {
-        self.admin(Opcode::KeyCreate, &KeyCreate { record })
+        self.admin(Opcode::KeyCreate, &KeyCreate { record, request_id: None })
+    }
+
+    /// See [`super::Client::create_once`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn create_once(
+        &mut self,
+        record: Value,
+        request_id: impl Into<String>,
+    ) -> Result<KeyCreated, Error> {
+        let request_id = Some(request_id.into());
+        self.admin(Opcode::KeyCreate, &KeyCreate { record, request_id })
     }
 
     /// One key's record.

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::plan::{index_rows, read_record};
+use super::plan::read_record;
+use super::prepare::index_rows;
 use super::{
     Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Row, Store, StoreEngine,
     StoreError, StoreOptions, Write, layout, open,
@@ -130,6 +131,7 @@ fn record(id: u64) -> KeyRecord {
         status: if id.is_multiple_of(2) { Status::Active } else { Status::Suspended },
         tags: vec![format!("tag-{}", id % 2), "every".to_owned()],
         key_hash: Some(pepper().seal_token(id.to_string().as_bytes())),
+        request_id: if id.is_multiple_of(2) { format!("request-{id}") } else { String::new() },
         ..KeyRecord::default()
     }
 }
@@ -175,7 +177,12 @@ fn records_of(store: &dyn Store) -> BTreeMap<u64, KeyRecord> {
                 records.insert(layout::id_of(&key).expect("an id"), record);
             }
             Some(
-                &(layout::DIGEST | layout::TENANT | layout::STATUS | layout::TAG | layout::DELETED),
+                &(layout::DIGEST
+                | layout::TENANT
+                | layout::STATUS
+                | layout::TAG
+                | layout::DELETED
+                | layout::REQUEST),
             ) => {
                 indexes.insert(key, value);
             }

@@ -2,8 +2,8 @@
 
 use super::super::plan::{FORMAT, jobs, ops_of};
 use super::super::{
-    CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, StoreError, Write, WriteError,
-    layout,
+    CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, Prepared, StoreError, Write,
+    WriteError, layout,
 };
 use super::{Home, changed, insert, over_every_store, put, record, records_of, replace, start};
 use crate::key::{Status, Time};
@@ -13,6 +13,8 @@ over_every_store! {
     a_change_moves_the_key_in_every_index
     a_removed_key_leaves_nothing_behind
     conflicts_fail_their_own_job_only
+    a_request_makes_one_key_of_a_tenant
+    prepared_insertions_are_as_any_other
     pages_join_filters_and_continue
     usage_and_increments_are_absolute
     an_import_is_taken_whole
@@ -98,6 +100,67 @@ fn a_removed_key_leaves_nothing_behind(home: &mut Home) {
     assert_eq!(keys.usage::<u64>(1, 1).expect("readable"), None);
 }
 
+fn a_request_makes_one_key_of_a_tenant(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let made = |id, tenant: &str| {
+        changed(&record(id), |record| {
+            (record.revision, record.tenant_id) = (1, tenant.to_owned());
+            record.request_id = "r".to_owned();
+        })
+    };
+    let (one, two, elsewhere) = (made(1, "a"), made(2, "a"), made(3, "b"));
+    assert_eq!(keys.by_request("a", "r").expect("readable"), None);
+    committer.commit(vec![insert(&one), insert(&elsewhere)], true).expect("two tenants");
+    assert_eq!(keys.by_request("a", "r").expect("readable"), Some(1));
+    assert_eq!(keys.by_request("b", "r").expect("readable"), Some(3));
+    let again = committer.commit(vec![insert(&two)], true);
+    assert_eq!(conflict(again), Conflict::Request { holder: 1 });
+    // Neither does a key move to where another has its request.
+    let moved = changed(&elsewhere, |record| record.tenant_id = "a".to_owned());
+    let taken = committer.commit(vec![replace(&elsewhere, &moved)], true);
+    assert_eq!(conflict(taken), Conflict::Request { holder: 1 });
+    let moved = changed(&elsewhere, |record| record.tenant_id = "c".to_owned());
+    committer.commit(vec![replace(&elsewhere, &moved)], true).expect("moved");
+    assert_eq!(keys.by_request("b", "r").expect("readable"), None);
+    assert_eq!(keys.by_request("c", "r").expect("readable"), Some(3));
+
+    let deleted = changed(&one, |record| record.deleted_at = Some(Time::from_micros(1)));
+    committer.commit(vec![replace(&one, &deleted)], true).expect("deleted");
+    let again = committer.commit(vec![insert(&two)], true);
+    assert_eq!(conflict(again), Conflict::Request { holder: 1 }, "what was made stays made");
+    let purge = Write::Key(KeyWrite::Remove { id: 1, revision: 2 });
+    committer.commit(vec![purge, insert(&two)], true).expect("it is free");
+    assert_eq!(keys.by_request("a", "r").expect("readable"), Some(2));
+    records_of(home.store().as_ref());
+}
+
+fn prepared_insertions_are_as_any_other(home: &mut Home) {
+    let (keys, committer) = start(home.store());
+    let prepared = |id| {
+        let prepared = Prepared::new(&record(id)).expect("indexable");
+        Write::Key(KeyWrite::InsertPrepared(prepared))
+    };
+    // Usage that an earlier key left behind, when keygate still let it, and that of a neighbour.
+    for id in [5_u64, 30] {
+        let value = envelope::seal(1, &id).expect("small");
+        home.store().apply(&[put(&layout::usage(id), &value)]).expect("applied");
+    }
+    committer.commit((1..=20).map(prepared).collect(), true).expect("with usage among them");
+    committer.commit((21..=29).map(prepared).collect(), true).expect("without");
+    assert_eq!(keys.usage::<u64>(5, 1).expect("readable"), None);
+    assert_eq!(keys.usage::<u64>(30, 1).expect("readable"), Some(30));
+    let with_another = vec![insert(&record(40)), prepared(41)];
+    committer.commit(with_another, true).expect("one of each");
+    for job in [vec![prepared(50), prepared(7)], vec![prepared(51), prepared(51)]] {
+        let refused = conflict(committer.commit(job, true));
+        assert!(matches!(refused, Conflict::Id { id: 7 | 51 }), "{refused}");
+    }
+    let all = records_of(home.store().as_ref());
+    let expected: Vec<u64> = (1..=29).chain([40, 41]).collect();
+    assert_eq!(all.keys().copied().collect::<Vec<_>>(), expected);
+    assert!(all.iter().all(|(id, stored)| *stored == record(*id)));
+}
+
 fn conflicts_fail_their_own_job_only(home: &mut Home) {
     let (keys, committer) = start(home.store());
     let (one, two) = (record(1), record(2));
@@ -148,8 +211,11 @@ fn pages_join_filters_and_continue(home: &mut Home) {
         Filter { status: Some(Status::Active), tag: Some("tag-1"), ..Filter::default() },
     ];
     for filter in filters {
-        let all: Vec<_> =
-            (1..=100).map(record).filter(|record| filter.passes(record)).map(|r| r.id).collect();
+        let all: Vec<_> = (1..=100)
+            .map(record)
+            .filter(|record| filter.passes(&record.view()))
+            .map(|r| r.id)
+            .collect();
         for limit in [1, 3, 33, 100, 1000] {
             let (mut found, mut after) = (Vec::new(), None);
             loop {

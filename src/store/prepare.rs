@@ -1,0 +1,84 @@
+//! The rows of a record: what an insertion writes, worked out without the store.
+
+use std::collections::BTreeMap;
+
+use super::plan::RECORD_SCHEMA;
+use super::write::WriteError;
+use super::{Op, envelope, layout};
+use crate::key::{Digest, KeyRecord};
+
+/// An insertion that is worked out as far as it can be without the store, on whatever thread has
+/// time for it: the committer has the least.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) id: u64,
+    pub(super) tenant: String,
+    pub(super) digests: Vec<Digest>,
+    /// The row of the request that made it.
+    pub(super) request: Option<Vec<u8>>,
+    /// The record, its index rows, and last the removal of usage.
+    pub(super) ops: Vec<Op>,
+    pub(super) bytes: usize,
+}
+
+impl Prepared {
+    /// Works out the insertion of a record.
+    ///
+    /// # Errors
+    /// [`WriteError::Record`], [`WriteError::Unindexable`].
+    pub fn new(record: &KeyRecord) -> Result<Self, WriteError> {
+        let id = record.id;
+        let rows = index_rows(record)?;
+        let mut ops = Vec::with_capacity(rows.len() + 2);
+        ops.push(record_row(record)?);
+        ops.extend(rows.into_iter().map(|(key, value)| Op::Put { key, value }));
+        ops.push(Op::Remove { key: layout::usage(id) });
+        let bytes = ops.iter().map(Op::bytes).sum();
+        Ok(Self {
+            id,
+            tenant: record.tenant_id.clone(),
+            digests: record.digests().collect(),
+            request: request_row(record),
+            ops,
+            bytes,
+        })
+    }
+}
+
+/// The record's own row.
+pub(super) fn record_row(record: &KeyRecord) -> Result<Op, WriteError> {
+    let id = record.id;
+    let value = envelope::seal(RECORD_SCHEMA, record)
+        .map_err(|source| WriteError::Record { id, source })?;
+    Ok(Op::Put { key: layout::record(id), value })
+}
+
+/// The key of the row of the request that made a key.
+pub(super) fn request_row(record: &KeyRecord) -> Option<Vec<u8>> {
+    // Also a deleted key's: what a request has made stays made until it is purged.
+    (!record.request_id.is_empty()).then(|| layout::request(&record.tenant_id, &record.request_id))
+}
+
+/// Every index row of a record.
+pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WriteError> {
+    let id = record.id;
+    let texts = record.tags.iter().chain([&record.tenant_id, &record.request_id]);
+    if !texts.into_iter().all(|text| layout::indexable(text)) {
+        return Err(WriteError::Unindexable { id });
+    }
+    let prefixes = record.tags.iter().map(|tag| layout::tag(tag));
+    let prefixes =
+        prefixes.chain([layout::tenant(&record.tenant_id), layout::status(record.status.byte())]);
+    let mut rows: BTreeMap<_, _> =
+        prefixes.map(|prefix| (layout::with_id(&prefix, id), Vec::new())).collect();
+    if let Some(at) = record.deleted_at {
+        rows.insert(layout::deleted(at.micros_up(), id), Vec::new());
+    }
+    let current = record.key_hash.map(|hash| hash.digest);
+    for digest in record.digests() {
+        let kind = u8::from(current != Some(digest));
+        rows.insert(layout::digest(&digest.0), layout::with_id_and_kind(id, kind));
+    }
+    rows.extend(request_row(record).map(|key| (key, id.to_be_bytes().to_vec())));
+    Ok(rows)
+}
