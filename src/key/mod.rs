@@ -18,6 +18,7 @@ pub mod names;
 pub mod policy;
 pub mod record;
 pub mod scope;
+mod set;
 pub mod status;
 pub mod time;
 pub mod token;
