@@ -65,6 +65,7 @@ fn key<const TAIL: usize>(text: &str) -> &[u8] {
 /// Where a text would stand in a table of this size. The texts of a set are an operator's and what
 /// is looked up a service's, so the hash need be fast and not secret; were all to fall together, a
 /// search would pass over as many as the set may have.
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are all that is wanted")]
 fn place(text: &[u8], table: usize) -> usize {
     // Whole words, then the last eight bytes once more, whatever the words had of them.
     let words = text.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
