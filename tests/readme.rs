@@ -167,7 +167,8 @@ fn every_flag_of_a_record_is_listed() {
         let flag = line.strip_prefix("-h, ").unwrap_or(line).strip_prefix("--")?;
         flag.split([' ', '[']).next().map(str::to_owned)
     });
-    let of_every_command = ["from", "request-id", "socket", "admin-socket", "as-tenant", "json", "help"];
+    let of_every_command =
+        ["from", "request-id", "socket", "admin-socket", "as-tenant", "json", "help"];
     let flags: BTreeSet<String> =
         flags.filter(|flag| !of_every_command.contains(&flag.as_str())).collect();
     assert!(flags.len() > 40, "{flags:?}");

@@ -39,7 +39,8 @@ struct Present(u16);
 impl Present {
     const TENANT: Self = Self(1 << 8);
     const SCOPES: Self = Self(1 << 9);
-    const FEATURES: Self = Self(1 << 10);
+    const SCOPES_ANY: Self = Self(1 << 10);
+    const FEATURES: Self = Self(1 << 11);
     /// The facts of [`Stated`].
     const STATED: Self = Self(0xFE);
 
@@ -85,6 +86,9 @@ impl<'a> Facts<'a> {
             match kind {
                 TLV_SCOPE_ALL | TLV_SCOPE_ANY => {
                     scopes += 1;
+                    if kind == TLV_SCOPE_ANY {
+                        present.set(Present::SCOPES_ANY);
+                    }
                     if value.is_empty() || value.len() > SCOPE_BYTES_MAX {
                         return Err(PayloadError::OutOfBounds {
                             field: "a demanded scope",
@@ -135,13 +139,12 @@ impl<'a> Facts<'a> {
 
     /// Scopes of which one must be granted, if there are any.
     pub fn scopes_any(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.of(TLV_SCOPE_ANY)
+        self.if_present(Present::SCOPES_ANY).of(TLV_SCOPE_ANY)
     }
 
     /// Features that the request asks for.
     pub fn features(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let bytes = if self.present.has(Present::FEATURES) { self.bytes } else { &[] };
-        Self { bytes, ..*self }.of(TLV_FEATURE)
+        self.if_present(Present::FEATURES).of(TLV_FEATURE)
     }
 
     /// The tenant that the caller is bound to: a key of another one is unknown to it.
@@ -175,6 +178,12 @@ impl<'a> Facts<'a> {
             missing &= !Present::of(kind).0;
         }
         stated
+    }
+
+    /// These facts, or none to walk through when what is looked for is not among them.
+    const fn if_present(&self, wanted: Present) -> Self {
+        let bytes = if self.present.has(wanted) { self.bytes } else { &[] };
+        Self { bytes, present: self.present }
     }
 
     fn of(&self, wanted: u8) -> impl Iterator<Item = &'a [u8]> + use<'a> {

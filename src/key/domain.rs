@@ -8,17 +8,19 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arrayvec::ArrayVec;
 
+use super::set::TextSet;
+
 /// Longest name and longest label of the DNS, in bytes (RFC 1035 §2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// A set of hosts, compiled: all sorted for a binary search. A wildcard is kept as what stands
-/// behind its `*.`, and found by taking one label after the other off the host.
+/// A set of hosts, compiled. A wildcard is kept as what stands behind its `*.`, and found by taking
+/// one label after the other off the host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Domains {
-    names: Box<[Box<str>]>,
+    names: TextSet,
     addresses: Box<[IpAddr]>,
-    suffixes: Box<[Box<str>]>,
+    suffixes: TextSet,
 }
 
 impl Domains {
@@ -35,7 +37,7 @@ impl Domains {
         }
         addresses.sort_unstable();
         addresses.dedup();
-        Self { names: sorted(names), addresses: addresses.into(), suffixes: sorted(suffixes) }
+        Self { names: set(names), addresses: addresses.into(), suffixes: set(suffixes) }
     }
 
     /// Whether the host of an origin, or the host itself, is in the set.
@@ -44,27 +46,20 @@ impl Domains {
         match host_of(origin) {
             None => false,
             Some(Host::Address(address)) => self.addresses.binary_search(&address).is_ok(),
-            Some(Host::Name(name)) => has(&self.names, &name) || self.covers(&name),
+            Some(Host::Name(name)) => self.names.has(&name) || self.covers(&name),
         }
     }
 
     fn covers(&self, name: &[u8]) -> bool {
         // What a dot ends is at least one label, so the name itself is not covered.
         let dots = name.iter().enumerate().filter(|(_, byte)| **byte == b'.');
-        !self.suffixes.is_empty() && { dots }.any(|(at, _)| has(&self.suffixes, &name[at + 1..]))
+        !self.suffixes.is_empty() && { dots }.any(|(at, _)| self.suffixes.has(&name[at + 1..]))
     }
 }
 
-fn sorted(names: Vec<Name>) -> Box<[Box<str>]> {
+fn set(names: Vec<Name>) -> TextSet {
     let text = |name: Name| name.iter().copied().map(char::from).collect::<String>();
-    let mut names: Vec<Box<str>> = names.into_iter().map(|name| text(name).into()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into()
-}
-
-fn has(names: &[Box<str>], name: &[u8]) -> bool {
-    names.binary_search_by(|one| one.as_bytes().cmp(name)).is_ok()
+    TextSet::new(names.into_iter().map(|name| text(name).into()).collect())
 }
 
 /// A name in the form in which names are compared: ASCII, lowercase, without a last dot.

@@ -24,6 +24,7 @@ pub mod record;
 pub mod rules;
 pub mod scope;
 pub mod selection;
+mod set;
 pub mod status;
 pub mod tenant;
 pub mod time;

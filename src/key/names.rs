@@ -2,23 +2,22 @@
 
 use keygate_protocol::limits::FACT_BYTES_MAX;
 
-/// A list of names, compiled: sorted for a binary search.
+use super::set::TextSet;
+
+/// A list of names, compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Names(Box<[Box<str>]>);
+pub struct Names(TextSet);
 
 impl Names {
     /// Compiles a list; duplicates fall together.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<&str> = names.into_iter().collect();
-        names.sort_unstable();
-        names.dedup();
-        Self(names.into_iter().map(Box::from).collect())
+        Self(TextSet::new(names.into_iter().map(Box::from).collect()))
     }
 
     /// Whether the name is in the list.
     #[must_use]
     pub fn have(&self, name: &[u8]) -> bool {
-        self.0.binary_search_by(|one| one.as_bytes().cmp(name)).is_ok()
+        self.0.has(name)
     }
 }
 

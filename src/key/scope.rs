@@ -4,36 +4,52 @@
 //! segment, and as the last for one or more: `leads:*` grants `leads:read` and `leads:read:own`
 //! but not `leads`; `*` grants everything.
 
-/// Granted scopes, compiled: plain ones sorted for a binary search, wildcards apart.
+use super::set::TextSet;
+
+/// Granted scopes, compiled by what they need: plain ones, those that end in their only wildcard
+/// (found by what stands before it, with one segment after the other taken off a demanded scope), and
+/// the few others, which are tried one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Scopes {
-    plain: Box<[Box<str>]>,
+    plain: TextSet,
+    /// `a:b:*`, without other wildcards.
+    below: TextSet<1>,
     wild: Box<[Box<str>]>,
 }
 
 impl Scopes {
     /// Compiles granted scopes; duplicates fall together.
     pub fn new<'a>(granted: impl IntoIterator<Item = &'a str>) -> Self {
-        let (mut wild, mut plain): (Vec<&str>, Vec<&str>) =
-            granted.into_iter().partition(|scope| scope.split(':').any(|segment| segment == "*"));
-        for scopes in [&mut wild, &mut plain] {
-            scopes.sort_unstable();
-            scopes.dedup();
+        let (mut plain, mut below, mut wild) = (Vec::new(), Vec::new(), Vec::<Box<str>>::new());
+        let has_wildcard = |scope: &str| scope.split(':').any(|segment| segment == "*");
+        for scope in granted {
+            match scope.strip_suffix('*').filter(|before| before.ends_with(':')) {
+                _ if !has_wildcard(scope) => plain.push(scope.into()),
+                Some(before) if !has_wildcard(before) => below.push(scope.into()),
+                _ => wild.push(scope.into()),
+            }
         }
-        let boxed = |scopes: Vec<&str>| scopes.into_iter().map(Box::from).collect();
-        Self { plain: boxed(plain), wild: boxed(wild) }
+        wild.sort_unstable();
+        wild.dedup();
+        Self { plain: TextSet::new(plain), below: TextSet::new(below), wild: wild.into() }
     }
 
     /// Whether the demanded scope is granted.
     #[must_use]
     pub fn grant(&self, demanded: &[u8]) -> bool {
-        self.plain.binary_search_by(|scope| scope.as_bytes().cmp(demanded)).is_ok()
+        self.plain.has(demanded)
+            || self.grant_below(demanded)
             || self.wild.iter().any(|scope| covers(scope.as_bytes(), demanded))
+    }
+
+    fn grant_below(&self, demanded: &[u8]) -> bool {
+        let colons = demanded.iter().enumerate().filter(|(_, byte)| **byte == b':');
+        !self.below.is_empty() && { colons }.any(|(at, _)| self.below.has(&demanded[..=at]))
     }
 
     /// All granted scopes, plain ones first.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.plain.iter().chain(&*self.wild).map(AsRef::as_ref)
+        self.plain.iter().chain(&*self.below).chain(&*self.wild).map(AsRef::as_ref)
     }
 }
 
@@ -81,6 +97,10 @@ pub fn check(scope: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     #[test]
@@ -115,6 +135,23 @@ mod tests {
         assert_eq!(a, Scopes::new(["a:*", "a:x", "b:x"]));
         assert_eq!(a.iter().collect::<Vec<_>>(), ["a:x", "b:x", "a:*"]);
         assert!(!Scopes::default().grant(b"a"));
+    }
+
+    proptest! {
+        #[test]
+        fn scopes_grant_what_one_of_them_covers(
+            granted in vec(vec(select(vec!["a", "b", "ab", "*"]), 1..4), 0..12),
+            demanded in vec(vec(select(vec!["a", "b", "ab", "*", ""]), 1..5), 1..12),
+        ) {
+            let granted: Vec<String> = granted.iter().map(|segments| segments.join(":")).collect();
+            let scopes = Scopes::new(granted.iter().map(String::as_str));
+            for demanded in demanded {
+                let demanded = demanded.join(":");
+                let one = |scope: &String| covers(scope.as_bytes(), demanded.as_bytes());
+                let expected = granted.iter().any(one);
+                prop_assert_eq!(scopes.grant(demanded.as_bytes()), expected, "{:?} {}", granted, demanded);
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::super::plan::{FORMAT, jobs, ops_of};
 use super::super::{
     CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, Prepared, StoreError, Write,
-    WriteError, layout,
+    WriteError, envelope, layout,
 };
 use super::{Home, changed, insert, over_every_store, put, record, records_of, replace, start};
 use crate::key::{Status, Time};
