@@ -5,12 +5,16 @@
 
 #[path = "house/lex.rs"]
 mod lex;
+#[path = "verdicts/cases.rs"]
+#[allow(dead_code, reason = "only the codes are looked at here")]
+mod verdict_cases;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
+use keygate_protocol::VerdictCode;
 use lex::{NamedPath, Token};
 
 /// What a module of `src/` may name.
@@ -353,6 +357,14 @@ fn entries() -> BTreeSet<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name != ".git" && name != "target")
         .collect()
+}
+
+/// A code that no case shows is one that nobody has seen the daemon give.
+#[test]
+fn every_verdict_code_has_a_case() {
+    let cases: BTreeSet<&str> = verdict_cases::CASES.iter().map(|case| case.code).collect();
+    let codes: BTreeSet<&str> = VerdictCode::ALL.iter().map(|code| code.name()).collect();
+    assert_eq!(cases, codes, "tests/verdicts/cases.rs has a case for each code of the table");
 }
 
 /// Each rule against a file that breaks it and one that only looks so.

@@ -1,0 +1,71 @@
+//! Every verdict code, put to a real daemon: the table is `verdicts/cases.rs`.
+
+#[path = "verdicts/cases.rs"]
+mod cases;
+mod support;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use cases::{CASES, Case, Shows};
+use support::{Home, text};
+
+/// A token of the right form that no key has: that of SPEC §6.3.
+const UNKNOWN: &str = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
+
+/// Makes the key of a case; its id and its token.
+fn make(home: &Home, number: usize, case: &Case) -> (String, String) {
+    let mut record: Value = serde_json::from_str(case.key).expect("a record");
+    record["name"] = format!("case {number}").into();
+    if case.shows != Shows::Imported {
+        let file = home.file("record.json", &record.to_string());
+        let (from, file) = ("--from", file.to_str().expect("UTF-8").to_owned());
+        return home.create(&[from, &file]);
+    }
+    let (id, token) = ((number + 1).to_string(), format!("imported-{number}"));
+    record["id"] = id.as_str().into();
+    record["key_hash"] = hex(&Sha256::digest(&token)).into();
+    record["created_at"] = "2020-01-01T00:00:00Z".into();
+    home.import(&[record]);
+    (id, token)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn mistyped(token: &str) -> String {
+    let (head, last) = token.split_at(token.len() - 1);
+    format!("{head}{}", if last == "A" { "B" } else { "A" })
+}
+
+#[test]
+fn every_case_has_its_verdict_and_a_denial_counts_nothing() {
+    let home = Home::with("[keys]\ndeny_rotation_overdue = true\n");
+    let _daemon = home.start();
+    for (number, case) in CASES.iter().enumerate() {
+        let (id, token) = make(&home, number, case);
+        for command in case.then {
+            home.run(command.split(' ').map(|word| if word == "ID" { &id } else { word }))
+                .expect(0);
+        }
+        let shown = match case.shows {
+            Shows::Its | Shows::Imported => token,
+            Shows::Mistyped => mistyped(&token),
+            Shows::Unknown => UNKNOWN.to_owned(),
+        };
+        let what = format!("case {number}: {} {:?} {:?}", case.key, case.then, case.asks);
+        let verdict = home.verdict(&shown, case.asks);
+        assert_eq!(text(&verdict["code"]), case.code, "{what}");
+        assert_eq!(verdict["valid"], case.code == "VALID", "{what}");
+        let names_no_key = matches!(case.code, "MALFORMED" | "NOT_FOUND");
+        let named = if names_no_key { Value::Null } else { json!(id) };
+        assert_eq!(verdict["key_id"], named, "{what}");
+        // What is deleted shows no usage to commands.
+        let usage = home.run(["usage", &id, "--json"]);
+        if usage.status.code() == Some(0) {
+            let used = u64::from(case.code == "VALID");
+            assert_eq!(usage.json()["total_requests"], used, "{what}");
+        }
+    }
+}
