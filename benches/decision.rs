@@ -1,5 +1,6 @@
 //! The decision alone: random and hot keys, single and in batches, at 10 thousand and 1 million
-//! keys. `KEYGATE_BENCH_KEYS=4000000` measures one size of your own.
+//! keys; with scopes alone, and with the rules of 1,000 distinct policies.
+//! `KEYGATE_BENCH_KEYS=4000000` measures one size of your own.
 
 use std::hint::black_box;
 
@@ -16,6 +17,8 @@ use zeroize::Zeroizing;
 
 /// Questions in the ring that is walked: more than the caches hold entries for.
 const RING: usize = 1 << 16;
+/// Distinct sets of rules, where keys have any.
+const POLICIES: u64 = 1000;
 
 struct Bench {
     engine: Engine,
@@ -38,7 +41,7 @@ fn token(number: u64) -> Zeroizing<String> {
 }
 
 impl Bench {
-    fn new(keys: u64) -> Self {
+    fn new(keys: u64, ruled: bool) -> Self {
         let limits = EngineLimits {
             keys_max: usize::MAX,
             expiry_warning_us: 0,
@@ -49,7 +52,7 @@ impl Bench {
         let clock = SystemClock::default();
         for id in 1..=keys {
             let token = token(id);
-            let record = KeyRecord {
+            let mut record = KeyRecord {
                 id,
                 key_hash: Some(engine.pepper().seal_token(token.as_bytes())),
                 key_prefix: engine.prefixes().visible(&token),
@@ -58,6 +61,20 @@ impl Bench {
                 tenant_id: format!("tenant-{}", id % 1000),
                 ..KeyRecord::default()
             };
+            if ruled {
+                let policy = id % POLICIES;
+                record.scopes.push(format!("team-{policy}:*"));
+                record.allowed_ips = vec![
+                    "192.0.2.0/24".to_owned(),
+                    format!("10.{}.{}.0/24", policy / 250, policy % 250),
+                ];
+                record.allowed_domains =
+                    vec!["*.example.org".to_owned(), format!("team-{policy}.example.com")];
+                record.allowed_environments = vec!["production".to_owned()];
+                record.data_residency = "eu-west-1".to_owned();
+                record.api_version = "v1".to_owned();
+                record.enforce_https = true;
+            }
             engine.put(&record, clock.now()).expect("room");
         }
         let payloads = (0..RING as u64)
@@ -65,8 +82,19 @@ impl Bench {
                 let id = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % keys + 1;
                 let mut out = BytesMut::new();
                 let token = token(id);
-                ValidateWriter::new(&mut out, ValidateFlags::NONE, 1, token.as_bytes())
-                    .scope_all("leads:read");
+                let mut writer =
+                    ValidateWriter::new(&mut out, ValidateFlags::NONE, 1, token.as_bytes());
+                writer.scope_all("leads:read");
+                if ruled {
+                    let policy = id % POLICIES;
+                    let address = format!("10.{}.{}.7", policy / 250, policy % 250);
+                    writer.address(address.parse().expect("an address"));
+                    writer.origin("https://a.b.example.org");
+                    writer.environment("production");
+                    writer.region("eu-west-1");
+                    writer.api_version("v1");
+                    writer.https(true);
+                }
                 out
             })
             .collect();
@@ -89,9 +117,10 @@ impl Bench {
 fn decisions(c: &mut Criterion) {
     let sizes = std::env::var("KEYGATE_BENCH_KEYS")
         .map_or(vec![10_000, 1_000_000], |keys| vec![keys.parse().expect("a number of keys")]);
-    for keys in sizes {
-        let bench = Bench::new(keys);
-        let mut group = c.benchmark_group(format!("decision/{keys} keys"));
+    for (keys, ruled) in sizes.into_iter().flat_map(|keys| [(keys, false), (keys, true)]) {
+        let bench = Bench::new(keys, ruled);
+        let rules = if ruled { ", 1000 policies" } else { "" };
+        let mut group = c.benchmark_group(format!("decision/{keys} keys{rules}"));
         for (name, batch, spread) in
             [("random", 1, RING), ("random", BATCH, RING), ("hot", 1, 16), ("hot", BATCH, 16)]
         {
