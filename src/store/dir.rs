@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +50,12 @@ impl DataDir {
             Err(TryLockError::Error(error)) => {
                 return Err(StoreError::io("lock", &lock_path, error));
             }
+        }
+        // Somebody has removed the file between our opening and our locking it, and others may hold a
+        // lock on a new one of its name: ours is worth nothing.
+        if !is_named(&lock, &lock_path) {
+            let holder = "another process".to_owned();
+            return Err(StoreError::InUse { dir: path.to_owned(), holder });
         }
         // The lock is what counts; on a full disk the daemon must start without its name in it.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
@@ -104,7 +112,7 @@ pub(super) fn sync_tree(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes a directory of its owner's alone, durably, where there is none.
-pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
+fn create_private(path: &Path) -> Result<(), StoreError> {
     let io = |error| StoreError::io("make the directory", path, error);
     if path.is_dir() {
         return Ok(());
@@ -123,6 +131,13 @@ pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
 pub(super) fn parent_of(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
+}
+
+/// Whether an open file is the one that has a name.
+fn is_named(file: &File, path: &Path) -> bool {
+    let which = |found: fs::Metadata| (found.dev(), found.ino());
+    let named = path.metadata().map(which).ok();
+    named.is_some() && named == file.metadata().map(which).ok()
 }
 
 /// Who wrote the lock file, in words.
@@ -163,6 +178,18 @@ mod tests {
         fs::write(home.path().join(LOCK_FILE), "not a number").expect("overwritten");
         let error = DataDir::claim(home.path()).expect_err("held");
         assert!(error.to_string().contains("another process"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_not_the_one_of_its_name() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join(LOCK_FILE);
+        let first = File::create(&path).expect("made");
+        assert!(is_named(&first, &path));
+        fs::remove_file(&path).expect("removed");
+        assert!(!is_named(&first, &path));
+        let second = File::create(&path).expect("made");
+        assert!(!is_named(&first, &path) && is_named(&second, &path));
     }
 
     #[test]

@@ -58,6 +58,34 @@ fn a_copy_holds_the_same_rows_in_any_engine(home: &mut Home) {
     }
 }
 
+/// Two commands that make the same directory at once: one of them is refused, whenever it comes.
+#[test]
+fn a_draft_is_one_makers_from_its_beginning_to_its_end() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let (target, part) = (place.path().join("copy"), place.path().join("copy.part"));
+    let refuses_another = |when: &str| match Draft::begin(&target, false).map(drop) {
+        Err(StoreError::InUse { .. }) => {}
+        other => panic!("{when}: {other:?}"),
+    };
+    let draft = Draft::begin(&target, false).expect("begun");
+    refuses_another("before its store is opened");
+    let store = draft.open(StoreEngine::Redb, &StoreOptions::default()).expect("opened");
+    fill(store.as_ref());
+    drop(store);
+    refuses_another("after its store was closed");
+    draft.add_file("pepper", b"secret").expect("added");
+    draft.finish().expect("finished");
+    let (_, store) = open_existing(&target, &StoreOptions::default()).expect("opened");
+    assert_eq!(rows_of(store.as_ref()).len(), 60);
+    drop(store);
+    fs::remove_dir_all(&target).expect("removed");
+
+    let draft = Draft::begin(&target, false).expect("begun");
+    fs::remove_dir_all(&part).expect("somebody removes it");
+    assert!(draft.finish().is_err());
+    assert!(!target.exists(), "what has its name is whole");
+}
+
 #[test]
 fn a_draft_leaves_nothing_and_clears_what_a_killed_one_left() {
     let place = tempfile::tempdir().expect("a temporary directory");
