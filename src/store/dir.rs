@@ -8,7 +8,8 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::StoreError;
+use super::engine::StoreEngine;
+use super::{StoreError, owner};
 
 /// The file whose lock is the right to the directory. It stays when the daemon ends: removing it
 /// would let two daemons hold locks on two files of one name.
@@ -20,10 +21,30 @@ const HOLDER_BYTES_MAX: u64 = 32;
 /// A data directory that is ours until this and every clone of it is dropped. The system drops the
 /// lock with the process, however that ends.
 #[derive(Debug, Clone)]
-pub(crate) struct DataDir {
+pub(crate) struct DataDir(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
     path: PathBuf,
     /// Held for its lock.
-    _lock: Arc<File>,
+    _lock: File,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let ours = |name: &str| {
+            let of_engine = StoreEngine::ALL.iter().any(|engine| engine.owns(name));
+            of_engine || name == LOCK_FILE
+        };
+        match owner::hand_back(&self.path, ours) {
+            // A directory in the making has another name by now.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => tracing::warn!(
+                path = %self.path.display(), %error,
+                "what root made in this directory could not be given to its owner; chown it"
+            ),
+            _ => {}
+        }
+    }
 }
 
 impl DataDir {
@@ -59,12 +80,12 @@ impl DataDir {
         }
         // The lock is what counts; on a full disk the daemon must start without its name in it.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+        Ok(Self(Arc::new(Held { path: path.to_owned(), _lock: lock })))
     }
 
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// Makes the files and directories whose names are `ours` durable, then their names, and the
@@ -73,8 +94,8 @@ impl DataDir {
     /// # Errors
     /// [`StoreError::Io`].
     pub(crate) fn settle(&self, ours: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-        let io = |error| StoreError::io("list", &self.path, error);
-        for entry in fs::read_dir(&self.path).map_err(io)? {
+        let io = |error| StoreError::io("list", self.path(), error);
+        for entry in fs::read_dir(self.path()).map_err(io)? {
             let entry = entry.map_err(io)?;
             if !entry.file_name().to_str().is_some_and(&ours) {
                 continue;
@@ -86,7 +107,7 @@ impl DataDir {
             }
             sync_path(&path)?;
         }
-        sync_path(&self.path)
+        sync_path(self.path())
     }
 }
 
