@@ -82,7 +82,12 @@ impl Admin {
             })?;
             out.frame.pepper = Some(STANDARD.encode(&*pepper));
         }
-        match self.stream_rows(&mut out) {
+        let streamed = match out.frame.pepper {
+            // In a frame of its own: a buffer that rows outgrow is left behind with what is in it.
+            Some(_) => out.send(Walked::default(), true).and_then(|()| self.stream_rows(&mut out)),
+            None => self.stream_rows(&mut out),
+        };
+        match streamed {
             // Nobody wants the rest.
             Err(Ended::Untaken) => Ok(()),
             Err(Ended::Failed(error)) => Err(error),
