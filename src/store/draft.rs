@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::dir::{DataDir, parent_of, sync_path, sync_tree};
+use super::dir::{DataDir, LOCK_FILE, parent_of, sync_path, sync_tree};
 use super::engine::{StoreEngine, StoreOptions, open_claimed};
 use super::{Store, StoreError, swap};
 
@@ -45,6 +45,9 @@ impl Draft {
         }
         let part = target.with_added_extension("part");
         if part.exists() {
+            if !is_left_behind(&part) {
+                return Err(StoreError::Exists { dir: part });
+            }
             // Shows that nobody is making it now.
             let left = DataDir::claim(&part)?;
             swap::remove(left.path())?;
@@ -90,6 +93,13 @@ impl Draft {
         self.finished = true;
         sync_path(parent_of(&self.target))
     }
+}
+
+/// Whether a directory of a part's name may be one that was left behind: the lock is the first that
+/// comes into it.
+fn is_left_behind(part: &Path) -> bool {
+    let is_empty = || part.read_dir().is_ok_and(|mut names| names.next().is_none());
+    part.join(LOCK_FILE).exists() || is_empty()
 }
 
 impl Drop for Draft {

@@ -95,6 +95,11 @@ fn a_draft_leaves_nothing_and_clears_what_a_killed_one_left() {
     assert!(!target.exists() && !part.exists());
     fs::create_dir(&part).expect("left behind");
     fs::write(part.join("keys.redb"), b"half").expect("left behind");
+    // It may be anybody's: no data of ours is without its lock.
+    let foreign = Draft::begin(&target, false).map(drop).expect_err("it is not ours");
+    assert!(foreign.to_string().contains("copy.part is there already"), "{foreign}");
+    assert!(part.join("keys.redb").exists());
+    fs::write(part.join("LOCK"), b"").expect("left behind");
     let draft = Draft::begin(&target, false).expect("begun again");
     assert_eq!(found_in(&part), None, "cleared");
     let store = draft.open(StoreEngine::Redb, &StoreOptions::default()).expect("opened");
