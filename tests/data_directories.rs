@@ -109,6 +109,18 @@ fn what_is_in_the_way_is_said_and_nothing_is_written_over() {
     }
     assert!(!home.path("absent").exists() && !home.path("absent.part").exists());
 
+    // The name that a new directory has while it is made may be somebody's already.
+    let taken = home.path("new-1.part");
+    fs::create_dir_all(taken.join("photographs")).expect("made");
+    home.run(["backup", utf8(&home.path("new-1"))]).expect(1).says(&["there already"]);
+    assert!(taken.join("photographs").exists());
+    let moved = home.path("new-2.part");
+    fs::rename(backup, &moved).expect("moved");
+    let ran = home.run(["restore", utf8(&moved), "--data-dir", utf8(&home.path("new-2"))]);
+    ran.expect(1).says(&["in use"]);
+    home.clean(&moved);
+    fs::rename(&moved, backup).expect("moved back");
+
     let bare = home.path("bare");
     let ran = home.run(["backup", utf8(&bare), "--without-pepper"]);
     ran.expect(0).says(&["the pepper is not in it"]);

@@ -1,24 +1,18 @@
 //! What becomes of a key after it was made: its states, its rotation, its review, its end.
 
-use std::sync::Arc;
-
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin as wire;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::keys::key_id;
-use super::{Admin, AdminError, Caller, blocking, random};
+use super::{Admin, AdminError, Caller, random};
 use crate::engine::Engine;
 use crate::key::reason::{REASON_BYTES_MAX, ReasonError};
 use crate::key::{KeyRecord, Reason, Status, Time};
 use crate::store::{KeyWrite, Write};
 
-const DAY_US: i64 = 86_400_000_000;
 /// The last second of the year 9999: as late as a record can say.
 const LATEST_US: i64 = 253_402_300_799_000_000;
-/// Keys that are purged together: they share a sync, and hold nobody up for long.
-const PURGES_AT_A_TIME: usize = 32;
 
 /// How the life of keys goes. Set anew while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +21,7 @@ pub struct LifeRules {
     pub rotation_grace_ms: u64,
     /// The longest that a rotation may ask for.
     pub rotation_grace_max_ms: u64,
-    /// How long a deleted key is kept. 0: until the next look.
+    /// How long a deleted key or tenant is kept. 0: until the next look.
     pub deleted_retention_days: u32,
 }
 
@@ -196,7 +190,7 @@ impl Admin {
     }
 
     /// Removes a key for good if it is one that is wanted; answers the record as it last was.
-    async fn purge_if(
+    pub(super) async fn purge_if(
         &self,
         caller: &Caller,
         id: u64,
@@ -210,65 +204,6 @@ impl Admin {
         self.engine.remove(id);
         tracing::info!(key = id, "a key was purged");
         Ok(Some(last))
-    }
-
-    /// Purges the keys that were deleted longer ago than the retention, some at a time while `go_on`
-    /// says so; answers how many. One that cannot be purged is logged and does not stop the others.
-    ///
-    /// # Errors
-    /// When the store takes nothing; the next call goes on.
-    pub async fn purge_outdated(
-        self: &Arc<Self>,
-        go_on: impl Fn() -> bool,
-    ) -> Result<u64, AdminError> {
-        let days = self.life_rules().deleted_retention_days;
-        let until_us = self.time().micros_up().saturating_sub(i64::from(days) * DAY_US);
-        let (mut purged, mut after) = (0, None);
-        while go_on() {
-            let keys = self.keys.clone();
-            let rows = blocking(move || keys.deleted_until(until_us, after, PURGES_AT_A_TIME));
-            let rows = rows.await.ok_or_else(AdminError::stopping)??;
-            let Some(last) = rows.last().copied() else { break };
-            after = Some(last);
-            purged += self.purge_all(rows.into_iter().map(|(_, id)| id), until_us).await?;
-        }
-        Ok(purged)
-    }
-
-    /// Purges keys that are still deleted since then. All are seen to their end: nothing may break
-    /// off between store and catalog.
-    async fn purge_all(
-        self: &Arc<Self>,
-        ids: impl Iterator<Item = u64>,
-        until_us: i64,
-    ) -> Result<u64, AdminError> {
-        let mut purges = JoinSet::new();
-        for id in ids {
-            let admin = Arc::clone(self);
-            purges.spawn(async move {
-                let outdated = |record: &KeyRecord| {
-                    record.deleted_at.is_some_and(|at| at.micros_up() <= until_us)
-                };
-                (id, admin.purge_if(&Caller::unbound(), id, outdated).await)
-            });
-        }
-        let (mut purged, mut failed) = (0, None);
-        while let Some(ended) = purges.join_next().await {
-            match ended {
-                Ok((_, Ok(gone))) => purged += u64::from(gone.is_some()),
-                // A record that cannot be read is in nobody's way but its own.
-                Ok((id, Err(error))) if error.code == ErrorCode::Storage && self.writable() => {
-                    tracing::error!(key = id, %error, "a deleted key could not be purged");
-                }
-                Ok((_, Err(error))) => failed = Some(error),
-                Err(_) => failed = Some(AdminError::stopping()),
-            }
-        }
-        failed.map_or(Ok(purged), Err)
-    }
-
-    fn writable(&self) -> bool {
-        self.committer.stats().latched.is_none()
     }
 
     /// The answer to a change that was no change of fields: what is to be known of those was said

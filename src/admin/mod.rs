@@ -13,6 +13,7 @@ mod life;
 mod list;
 mod random;
 mod repeat;
+mod retention;
 mod rules;
 mod tenant_purge;
 mod tenants;
@@ -32,6 +33,7 @@ pub use error::AdminError;
 pub use import::Import;
 pub use life::LifeRules;
 pub use list::Listing;
+pub use retention::{Retention, Swept};
 pub use rules::{Applied, Live};
 pub use whole::{EachFrame, Origin, verify_report};
 

@@ -18,23 +18,37 @@ use crate::store::{KeyWrite, OPS_MAX, TenantWrite, Write};
 const PURGE_KEYS: usize = 64;
 
 impl Admin {
-    /// Goes on with the purges that were cut short, and purges the tenants that were deleted before
-    /// an instant, where one is given. Answers how many tenants are gone.
+    /// Goes on with the purges that were cut short, and purges the tenants that were deleted by an
+    /// instant, one after the other while `go_on` says so. Answers how many are gone. One that cannot
+    /// be purged is logged and does not stop the others.
     ///
     /// # Errors
-    /// Of the store; calling it again goes on.
-    pub async fn sweep_tenants(&self, deleted_before: Option<Time>) -> Result<u64, AdminError> {
+    /// When the store takes nothing; calling it again goes on.
+    pub(super) async fn sweep_tenants(
+        &self,
+        until: Time,
+        go_on: &(impl Fn() -> bool + Sync),
+    ) -> Result<u64, AdminError> {
         let deleted = |view: &TenantView| view.state == TenantState::Deleted && view.recorded;
+        let wanted = |record: &TenantRecord| {
+            record.purge_began_at.is_some() || record.deleted_at.is_some_and(|at| at <= until)
+        };
         let (mut after, mut purged) = (None::<Arc<str>>, 0);
         loop {
             let (page, next) = self.engine.tenants(after.as_deref(), PURGE_KEYS, deleted);
             for (id, _) in page {
-                let Some(record) = self.stored_tenant(&id).await? else { continue };
-                let is_old =
-                    record.deleted_at.zip(deleted_before).is_some_and(|(at, end)| at < end);
-                if record.purge_began_at.is_some() || is_old {
-                    self.purge_tenant(&id).await?;
-                    purged += 1;
+                if !go_on() {
+                    return Ok(purged);
+                }
+                match self.sweep_tenant(&id, wanted, go_on).await {
+                    Ok(gone) => purged += u64::from(gone),
+                    // A command has purged it meanwhile.
+                    Err(error) if error.code == ErrorCode::NotFound => {}
+                    // What cannot be read is in nobody's way but its own.
+                    Err(error) if error.code == ErrorCode::Storage && self.writable() => {
+                        tracing::error!(tenant = &*id, %error, "a tenant could not be purged");
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             let Some(next) = next else { return Ok(purged) };
@@ -42,21 +56,56 @@ impl Admin {
         }
     }
 
+    async fn sweep_tenant(
+        &self,
+        id: &str,
+        wanted: impl Fn(&TenantRecord) -> bool,
+        go_on: &(impl Fn() -> bool + Sync),
+    ) -> Result<bool, AdminError> {
+        // Most are not, and wait for no other purge to learn it.
+        if !self.stored_tenant(id).await?.is_some_and(|record| wanted(&record)) {
+            return Ok(false);
+        }
+        Ok(self.purge_tenant_if(id, wanted, go_on).await?.is_some())
+    }
+
+    /// Purges a tenant whatever its state, to the end.
     pub(super) async fn purge_tenant(&self, id: &str) -> Result<wire::TenantChanged, AdminError> {
+        let purged = self.purge_tenant_if(id, |_| true, &|| true).await?;
+        purged.ok_or_else(|| AdminError::no_tenant(id))
+    }
+
+    /// Purges a tenant if its record, as it is once no other purge is under way, is one that is
+    /// wanted: it may have been restored since it was looked at. `None` if it is not, and when
+    /// `go_on` has broken the purge off, which then goes on at the next look.
+    async fn purge_tenant_if(
+        &self,
+        id: &str,
+        wanted: impl Fn(&TenantRecord) -> bool,
+        go_on: &(impl Fn() -> bool + Sync),
+    ) -> Result<Option<wire::TenantChanged>, AdminError> {
         let _one = self.purging.lock().await;
         let now = self.time();
+        let mut is_wanted = false;
         // First of all: from here on its keys are unknown, none comes into it any more, it is not
         // restored, and whoever finds it after a crash goes on.
         let begun = |before: &TenantRecord| {
+            is_wanted = wanted(before);
             let deleted_at = before.deleted_at.or(Some(now));
             let after = TenantRecord { deleted_at, purge_began_at: Some(now), ..before.clone() };
-            Ok(before.purge_began_at.is_none().then_some(after))
+            Ok((is_wanted && before.purge_began_at.is_none()).then_some(after))
         };
         let record = self.change_tenant(id, begun).await?;
+        if !is_wanted {
+            return Ok(None);
+        }
         let mut changed = self.tenant_changed(&record);
         let mut keys_purged = 0;
         while let Some(removed) = self.purge_some_keys(id).await? {
             keys_purged += removed;
+            if !go_on() {
+                return Ok(None);
+            }
         }
         let _lock = self.tenants.lock().await;
         let write = TenantWrite::Remove { id: id.to_owned(), revision: record.revision };
@@ -64,7 +113,7 @@ impl Admin {
         self.engine.remove_tenant(id);
         tracing::info!(tenant = id, keys_purged, "a tenant was purged");
         changed.keys_purged = Some(keys_purged);
-        Ok(changed)
+        Ok(Some(changed))
     }
 
     /// Removes some keys of a tenant whose purge has begun; `None` when there are none left.

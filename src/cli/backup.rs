@@ -75,13 +75,14 @@ async fn receive(client: Client, draft: &Draft, without_pepper: bool) -> Result<
     let bar = Rows::new("backing up");
     let mut backup = client.backup(without_pepper).await?;
     let unexpected = |what: &str| input(&format!("{what}; is the daemon of another release?"));
-    let first = backup.next_frame().await?.ok_or_else(|| unexpected("there is nothing in it"))?;
+    let mut first =
+        backup.next_frame().await?.ok_or_else(|| unexpected("there is nothing in it"))?;
     let engine = first.engine.as_deref().and_then(StoreEngine::from_name);
     let engine = engine.ok_or_else(|| unexpected("its engine is not known here"))?;
     let from =
         first.pepper_from.ok_or_else(|| unexpected("it does not say where its pepper is"))?;
-    if let Some(pepper) = &first.pepper {
-        let pepper = Zeroizing::new(bytes_of(pepper)?);
+    if let Some(pepper) = first.pepper.take().map(Zeroizing::new) {
+        let pepper = Zeroizing::new(bytes_of(&pepper)?);
         draft.add_file(PEPPER, &pepper)?;
     }
     let store: Arc<dyn Store> = draft.open(engine, &StoreOptions::default())?;

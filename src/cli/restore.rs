@@ -31,8 +31,9 @@ fn engine(name: &str) -> Result<StoreEngine, String> {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let options = StoreOptions::default();
-    let draft = Draft::begin(&args.data_dir, true)?;
+    // First, so that it is ours: it may have the name that the new one has while it is made.
     let (found, backup) = open_existing(&args.dir, &options)?;
+    let draft = Draft::begin(&args.data_dir, true)?;
     let report = judge(backup.as_ref())?;
     if !report.clean {
         print_problems(&report);

@@ -2,11 +2,14 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::StoreError;
+use super::engine::StoreEngine;
+use super::{StoreError, owner};
 
 /// The file whose lock is the right to the directory. It stays when the daemon ends: removing it
 /// would let two daemons hold locks on two files of one name.
@@ -18,10 +21,30 @@ const HOLDER_BYTES_MAX: u64 = 32;
 /// A data directory that is ours until this and every clone of it is dropped. The system drops the
 /// lock with the process, however that ends.
 #[derive(Debug, Clone)]
-pub(crate) struct DataDir {
+pub(crate) struct DataDir(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
     path: PathBuf,
     /// Held for its lock.
-    _lock: Arc<File>,
+    _lock: File,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let ours = |name: &str| {
+            let of_engine = StoreEngine::ALL.iter().any(|engine| engine.owns(name));
+            of_engine || name == LOCK_FILE
+        };
+        match owner::hand_back(&self.path, ours) {
+            // A directory in the making has another name by now.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => tracing::warn!(
+                path = %self.path.display(), %error,
+                "what root made in this directory could not be given to its owner; chown it"
+            ),
+            _ => {}
+        }
+    }
 }
 
 impl DataDir {
@@ -49,14 +72,20 @@ impl DataDir {
                 return Err(StoreError::io("lock", &lock_path, error));
             }
         }
+        // Somebody has removed the file between our opening and our locking it, and others may hold a
+        // lock on a new one of its name: ours is worth nothing.
+        if !is_named(&lock, &lock_path) {
+            let holder = "another process".to_owned();
+            return Err(StoreError::InUse { dir: path.to_owned(), holder });
+        }
         // The lock is what counts; on a full disk the daemon must start without its name in it.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+        Ok(Self(Arc::new(Held { path: path.to_owned(), _lock: lock })))
     }
 
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// Makes the files and directories whose names are `ours` durable, then their names, and the
@@ -65,8 +94,8 @@ impl DataDir {
     /// # Errors
     /// [`StoreError::Io`].
     pub(crate) fn settle(&self, ours: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-        let io = |error| StoreError::io("list", &self.path, error);
-        for entry in fs::read_dir(&self.path).map_err(io)? {
+        let io = |error| StoreError::io("list", self.path(), error);
+        for entry in fs::read_dir(self.path()).map_err(io)? {
             let entry = entry.map_err(io)?;
             if !entry.file_name().to_str().is_some_and(&ours) {
                 continue;
@@ -78,7 +107,7 @@ impl DataDir {
             }
             sync_path(&path)?;
         }
-        sync_path(&self.path)
+        sync_path(self.path())
     }
 }
 
@@ -104,7 +133,7 @@ pub(super) fn sync_tree(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes a directory of its owner's alone, durably, where there is none.
-pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
+fn create_private(path: &Path) -> Result<(), StoreError> {
     let io = |error| StoreError::io("make the directory", path, error);
     if path.is_dir() {
         return Ok(());
@@ -123,6 +152,13 @@ pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
 pub(super) fn parent_of(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
+}
+
+/// Whether an open file is the one that has a name.
+fn is_named(file: &File, path: &Path) -> bool {
+    let which = |found: fs::Metadata| (found.dev(), found.ino());
+    let named = path.metadata().map(which).ok();
+    named.is_some() && named == file.metadata().map(which).ok()
 }
 
 /// Who wrote the lock file, in words.
@@ -163,6 +199,18 @@ mod tests {
         fs::write(home.path().join(LOCK_FILE), "not a number").expect("overwritten");
         let error = DataDir::claim(home.path()).expect_err("held");
         assert!(error.to_string().contains("another process"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_not_the_one_of_its_name() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let path = home.path().join(LOCK_FILE);
+        let first = File::create(&path).expect("made");
+        assert!(is_named(&first, &path));
+        fs::remove_file(&path).expect("removed");
+        assert!(!is_named(&first, &path));
+        let second = File::create(&path).expect("made");
+        assert!(!is_named(&first, &path) && is_named(&second, &path));
     }
 
     #[test]

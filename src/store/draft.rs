@@ -6,15 +6,16 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::dir::{DataDir, create_private, parent_of, sync_path, sync_tree};
+use super::dir::{DataDir, LOCK_FILE, parent_of, sync_path, sync_tree};
 use super::engine::{StoreEngine, StoreOptions, open_claimed};
 use super::{Store, StoreError, swap};
 
-/// Makes the directory `target` out of `target` + `.part`. Dropped before its end, it leaves nothing
-/// behind; killed, it leaves the part, which the next one of this name removes.
+/// Makes the directory `target` out of `target` + `.part`, which is its own from the beginning to the
+/// end. Dropped before its end, it leaves nothing behind; killed, it leaves the part, which the next
+/// one of this name removes.
 #[derive(Debug)]
 pub struct Draft {
-    part: PathBuf,
+    part: DataDir,
     target: PathBuf,
     finished: bool,
 }
@@ -44,11 +45,15 @@ impl Draft {
         }
         let part = target.with_added_extension("part");
         if part.exists() {
+            if !is_left_behind(&part) {
+                return Err(StoreError::Exists { dir: part });
+            }
             // Shows that nobody is making it now.
             let left = DataDir::claim(&part)?;
             swap::remove(left.path())?;
         }
-        create_private(&part)?;
+        // Another may have made the same one since; the lock decides.
+        let part = DataDir::claim(&part)?;
         Ok(Self { part, target: target.to_owned(), finished: false })
     }
 
@@ -61,7 +66,7 @@ impl Draft {
         engine: StoreEngine,
         options: &StoreOptions,
     ) -> Result<Arc<dyn Store>, StoreError> {
-        open_claimed(engine, DataDir::claim(&self.part)?, options)
+        open_claimed(engine, self.part.clone(), options)
     }
 
     /// Adds a file, readable by its owner alone.
@@ -69,7 +74,7 @@ impl Draft {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn add_file(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.part.join(name);
+        let path = self.part.path().join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(bytes))
             .map_err(|error| StoreError::io("write", &path, error))
@@ -78,12 +83,11 @@ impl Draft {
     /// Makes all of it durable, and then known by its name.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; nothing of the target's name is there then.
+    /// [`StoreError::Io`]; what is there of the target's name then is whole, and may not be durable.
     pub fn finish(mut self) -> Result<(), StoreError> {
-        let _ours = DataDir::claim(&self.part)?;
-        sync_tree(&self.part)?;
+        sync_tree(self.part.path())?;
         // Over nothing, or an empty directory: one that was filled meanwhile is not replaced.
-        fs::rename(&self.part, &self.target).map_err(|error| {
+        fs::rename(self.part.path(), &self.target).map_err(|error| {
             StoreError::io("give the finished directory its name,", &self.target, error)
         })?;
         self.finished = true;
@@ -91,11 +95,18 @@ impl Draft {
     }
 }
 
+/// Whether a directory of a part's name may be one that was left behind: the lock is the first that
+/// comes into it.
+fn is_left_behind(part: &Path) -> bool {
+    let is_empty = || part.read_dir().is_ok_and(|mut names| names.next().is_none());
+    part.join(LOCK_FILE).exists() || is_empty()
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.finished {
             // What cannot be removed now is removed by the next one of this name.
-            let _ = swap::remove(&self.part);
+            let _ = swap::remove(self.part.path());
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod layout;
 pub mod list;
 pub mod memory;
 mod overflow;
+mod owner;
 pub mod plan;
 mod prepare;
 mod redb;

@@ -3,6 +3,7 @@
 use keygate_protocol::VerdictCode;
 use keygate_protocol::admin::KeyRestore;
 
+use super::super::{Retention, Swept};
 use super::life::{Bench, DAY_US, refused};
 use super::*;
 use crate::key::KeyRecord;
@@ -63,6 +64,14 @@ async fn a_key_whose_token_another_one_has_by_now_stays_deleted() {
     assert!(bench.get("1", true).await.is_ok_and(|key| !key["deleted_at"].is_null()));
     bench.delete("2", false).await.expect("deleted");
     assert!(bench.restore("1").await.is_ok());
+}
+
+impl Bench {
+    /// The first look of a daemon, that may go on; how many keys it purged.
+    async fn look(&self) -> Result<u64, AdminError> {
+        let mut retention = Retention::new(Arc::clone(&self.admin));
+        Ok(retention.look(&|| true).await?.keys)
+    }
 }
 
 /// What must not be found in any row of the store once a key is gone.
@@ -138,13 +147,14 @@ async fn deleted_keys_are_purged_when_their_retention_is_over() {
     let (restored, _) = bench.create(json!({"name": "restored"})).await;
     bench.delete(&restored, false).await.expect("deleted");
     bench.restore(&restored).await.expect("restored");
-    let purge = || bench.admin.purge_outdated(|| true);
+    let purge = || bench.look();
     bench.clock.step_wall_us(30 * DAY_US - 1);
     assert_eq!(purge().await.expect("a look"), 0, "a microsecond too early");
     let (later, _) = bench.create(json!({"name": "later"})).await;
     bench.delete(&later, false).await.expect("deleted");
     bench.clock.step_wall_us(1);
-    assert_eq!(bench.admin.purge_outdated(|| false).await.expect("no look"), 0, "stopped");
+    let mut stopped = Retention::new(Arc::clone(&bench.admin));
+    assert_eq!(stopped.look(&|| false).await.expect("no look"), Swept::default());
     assert_eq!(purge().await.expect("a look"), 150);
     assert_eq!(purge().await.expect("a look"), 0);
     for id in ids {
@@ -167,9 +177,9 @@ async fn a_look_passes_over_an_import_that_is_not_whole() {
     let mut gone = record(1);
     gone["deleted_at"] = "2020-01-01T00:00:00Z".into();
     let import = import.take(records([gone, record(2)])).await.expect("taken");
-    assert_eq!(bench.admin.purge_outdated(|| true).await.expect("a look"), 0);
+    assert_eq!(bench.look().await.expect("a look"), 0);
     assert_eq!(import.finish().await.expect("whole").imported, 2);
-    assert_eq!(bench.admin.purge_outdated(|| true).await.expect("a look"), 1);
+    assert_eq!(bench.look().await.expect("a look"), 1);
     assert_eq!(bench.admin.engine.key_count(), 1);
 }
 
@@ -180,8 +190,63 @@ async fn a_store_that_takes_nothing_purges_nothing_and_says_so() {
     bench.delete(&id, false).await.expect("deleted");
     bench.clock.step_wall_us(30 * DAY_US);
     bench.store.fail_apply(1, std::io::ErrorKind::StorageFull);
-    assert!(bench.admin.purge_outdated(|| true).await.is_err());
+    assert!(bench.look().await.is_err());
     assert!(bench.get(&id, true).await.is_ok(), "it is still there");
-    let (code, _) = refused(bench.admin.purge_outdated(|| true).await);
+    let (code, _) = refused(bench.look().await);
     assert_eq!(code, ErrorCode::ReadOnly);
+}
+
+/// A day passes, by both clocks.
+fn pass_days(bench: &Bench, days: u32) {
+    // In steps that the clock takes.
+    (0..days * 24).for_each(|_| bench.clock.advance_us(3_600_000_000));
+}
+
+#[tokio::test]
+async fn a_look_purges_keys_and_tenants_alike() {
+    let bench = Bench::new();
+    let mut retention = Retention::new(Arc::clone(&bench.admin));
+    let mut look = async || retention.look(&|| true).await.expect("a look");
+    let (id, _) = bench.create(json!({"name": "n", "tenant_id": "stays"})).await;
+    bench.create(json!({"name": "n", "tenant_id": "goes"})).await;
+    bench.delete(&id, false).await.expect("deleted");
+    let delete = keygate_protocol::admin::TenantDelete { id: "goes".to_owned(), purge: false };
+    bench.admin.delete_tenant(&ALL, delete).await.expect("deleted");
+    pass_days(&bench, 29);
+    assert_eq!(look().await, Swept::default());
+    pass_days(&bench, 1);
+    assert_eq!(look().await, Swept { keys: 1, tenants: 1 });
+    assert_eq!(look().await, Swept::default());
+    assert_eq!(bench.admin.engine.key_count(), 0);
+    assert_eq!(bench.admin.engine.tenant("goes"), None);
+}
+
+/// A clock that is set wrong for a moment purges nothing; one that stays so is the time.
+#[tokio::test]
+async fn a_wall_clock_that_jumps_ahead_is_believed_at_the_second_look() {
+    let bench = Bench::new();
+    let mut retention = Retention::new(Arc::clone(&bench.admin));
+    let mut look = async || retention.look(&|| true).await.expect("a look").keys;
+    let (id, _) = bench.create(json!({"name": "n"})).await;
+    bench.delete(&id, false).await.expect("deleted");
+    assert_eq!(look().await, 0);
+    for stays in [false, true] {
+        bench.clock.step_wall_us(3_650 * DAY_US);
+        bench.clock.advance_us(600_000_000);
+        assert_eq!(look().await, 0, "it says so for the first time");
+        if !stays {
+            bench.clock.step_wall_us(-3_650 * DAY_US);
+        }
+        bench.clock.advance_us(600_000_000);
+        assert_eq!(look().await, u64::from(stays));
+    }
+
+    // What is due without the jump is not held up by it.
+    let (id, _) = bench.create(json!({"name": "n"})).await;
+    bench.delete(&id, false).await.expect("deleted");
+    let mut retention = Retention::new(Arc::clone(&bench.admin));
+    assert_eq!(retention.look(&|| true).await.expect("a look").keys, 0);
+    pass_days(&bench, 30);
+    bench.clock.step_wall_us(DAY_US);
+    assert_eq!(retention.look(&|| true).await.expect("a look").keys, 1);
 }

@@ -8,8 +8,13 @@ use keygate_protocol::admin::{
 use serde_json::Value;
 
 use super::*;
-use crate::key::{TenantState, Time};
-use crate::store::{Store, StoreError};
+use crate::key::{TenantRecord, TenantState, Time};
+use crate::store::{Op, Store, StoreError};
+
+/// Nothing was deleted by then.
+fn long_ago() -> Time {
+    Time::from_micros(0)
+}
 
 /// Why an operation was refused.
 fn refusal<T: std::fmt::Debug>(result: Result<T, AdminError>) -> (ErrorCode, String) {
@@ -315,7 +320,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(admin.engine.tenant("doomed").map(|view| view.state), state, "write {nth}");
         if nth == 1 {
             // Nothing of it was acknowledged, and nothing of it is there.
-            assert_eq!(admin.sweep_tenants(None).await.expect("swept"), 0);
+            assert_eq!(admin.sweep_tenants(long_ago(), &|| true).await.expect("swept"), 0);
             assert_eq!(admin.engine.key_count(), 151);
             continue;
         }
@@ -324,7 +329,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(code, ErrorCode::Conflict);
         assert!(words.contains("tenant purge doomed"), "{words}");
         if nth % 2 == 0 {
-            assert_eq!(admin.sweep_tenants(None).await.expect("the next start goes on"), 1);
+            assert_eq!(admin.sweep_tenants(long_ago(), &|| true).await.expect("the next start goes on"), 1);
         } else {
             let again = admin.delete_tenant(&ALL, delete("doomed", true)).await;
             assert!(again.expect("so does the next call").keys_purged.is_some());
@@ -348,10 +353,11 @@ async fn a_sweep_purges_what_was_deleted_long_enough_ago_and_nothing_else() {
     }
     let deleted = admin.delete_tenant(&ALL, delete("old", false)).await.expect("deleted");
     let at = Time::parse(deleted.tenant["deleted_at"].as_str().expect("a time")).expect("a time");
-    assert_eq!(admin.sweep_tenants(None).await.expect("swept"), 0, "it is kept until then");
-    assert_eq!(admin.sweep_tenants(Some(at)).await.expect("swept"), 0, "not before its time");
-    let after = Time::from_micros(at.micros_up() + 1);
-    assert_eq!(admin.sweep_tenants(Some(after)).await.expect("swept"), 1);
+    assert_eq!(admin.sweep_tenants(long_ago(), &|| true).await.expect("swept"), 0, "it is kept until then");
+    let before = Time::from_micros(at.micros_up() - 1);
+    assert_eq!(admin.sweep_tenants(before, &|| true).await.expect("swept"), 0, "not yet");
+    assert_eq!(admin.sweep_tenants(at, &|| false).await.expect("swept"), 0, "stopped");
+    assert_eq!(admin.sweep_tenants(at, &|| true).await.expect("swept"), 1);
     assert_eq!(
         listed(&admin, &ALL, TenantList { deleted: true, ..TenantList::default() }).await,
         ["alive"]
@@ -360,6 +366,53 @@ async fn a_sweep_purges_what_was_deleted_long_enough_ago_and_nothing_else() {
     key_of(&admin, "old").await.expect("made");
     let view = admin.engine.tenant("old").expect("a key names it");
     assert_eq!((view.state, view.recorded), (TenantState::Active, false));
+}
+
+/// It waits for another purge, and somebody restores the tenant meanwhile.
+#[tokio::test]
+async fn a_tenant_that_is_restored_before_its_purge_begins_is_not_purged() {
+    let admin = admin();
+    key_of(&admin, "acme").await.expect("made");
+    admin.delete_tenant(&ALL, delete("acme", false)).await.expect("deleted");
+    admin.restore_tenant(&ALL, named("acme")).await.expect("restored");
+    let was_deleted = |record: &TenantRecord| record.deleted_at.is_some();
+    let purged = admin.purge_tenant_if("acme", was_deleted, &|| true).await;
+    assert!(purged.expect("nothing failed").is_none());
+    let view = admin.engine.tenant("acme").expect("it is there");
+    assert_eq!((view.state, view.keys), (TenantState::Active, 1));
+}
+
+#[tokio::test]
+async fn a_purge_that_a_stop_breaks_off_goes_on_at_the_next_look() {
+    let admin = admin();
+    for _ in 0..150 {
+        key_of(&admin, "doomed").await.expect("made");
+    }
+    admin.delete_tenant(&ALL, delete("doomed", false)).await.expect("deleted");
+    let far = Time::from_micros(i64::MAX / 2);
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let once = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+    assert_eq!(admin.sweep_tenants(far, &once).await.expect("broken off"), 0);
+    let left = admin.engine.key_count();
+    assert!((1..150).contains(&left), "{left} keys are left");
+    assert_eq!(code_of(admin.restore_tenant(&ALL, named("doomed")).await), ErrorCode::Conflict);
+    assert_eq!(admin.sweep_tenants(long_ago(), &|| true).await.expect("swept"), 1);
+    assert_eq!(admin.engine.key_count(), 0);
+}
+
+#[tokio::test]
+async fn a_tenant_that_cannot_be_purged_does_not_keep_others() {
+    let store = Arc::new(MemoryStore::new());
+    let admin = admin_over(Arc::clone(&store));
+    for id in ["first", "second"] {
+        key_of(&admin, id).await.expect("made");
+        admin.delete_tenant(&ALL, delete(id, false)).await.expect("deleted");
+    }
+    let key = crate::store::layout::tenant_record("first");
+    store.apply(&[Op::Put { key, value: b"damaged".to_vec() }]).expect("applied");
+    let far = Time::from_micros(i64::MAX / 2);
+    assert_eq!(admin.sweep_tenants(far, &|| true).await.expect("swept"), 1);
+    assert_eq!(admin.engine.tenant("second"), None);
 }
 
 #[tokio::test]

@@ -72,17 +72,43 @@ fn a_backup_has_every_row_whole_whatever_its_length() {
     assert_eq!(frames.last().map(|frame| frame.progress.rows), Some(rows));
 }
 
+/// What outgrows its buffer is left behind in memory: the pepper never shares one with rows.
+#[test]
+fn the_pepper_comes_first_and_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let pepper = dir.path().join("pepper");
+    std::fs::write(&pepper, [7; 32]).expect("written");
+    let store = Arc::new(MemoryStore::new());
+    store.apply(&[Op::Put { key: b"z".to_vec(), value: vec![0; 1000] }]).expect("applied");
+    let origin = Origin { engine: StoreEngine::Sled, pepper: Some(pepper) };
+    let admin = over(store).with_origin(origin);
+    let frames = backup_frames(&admin, &ALL).expect("a backup");
+    assert_eq!(frames[0].pepper, Some(STANDARD.encode([7; 32])));
+    assert!(frames[0].engine.is_some() && frames[0].pepper_from.is_some());
+    assert!(frames[0].rows.is_empty());
+    assert!(frames[1..].iter().all(|frame| frame.pepper.is_none() && frame.engine.is_none()));
+    assert!(frames[1..].iter().any(|frame| !frame.rows.is_empty()));
+    let mut shown = 0;
+    let without = Backup { without_pepper: true };
+    let outcome = admin.backup(&ALL, without, &mut |json, _| {
+        let frame: BackupFrame = serde_json::from_slice(&json).expect("a frame");
+        shown += usize::from(frame.pepper.is_some());
+        ControlFlow::Continue(())
+    });
+    assert_eq!((outcome.is_ok(), shown), (true, 0));
+}
+
 #[test]
 fn the_whole_store_is_for_who_sees_all_of_it_and_for_one_at_a_time() {
     let (_, admin) = whole_admin(&[]);
     let bound = Caller::of_tenant("acme");
-    assert_eq!(code(backup_frames(&admin, &bound)), Some(ErrorCode::Invalid));
+    assert_eq!(code(backup_frames(&admin, &bound)), Some(ErrorCode::Forbidden));
     let mut seen = 0;
     let mut each = |_, _| {
         seen += 1;
         ControlFlow::Continue(())
     };
-    assert_eq!(code(admin.verify(&bound, &mut each)), Some(ErrorCode::Invalid));
+    assert_eq!(code(admin.verify(&bound, &mut each)), Some(ErrorCode::Forbidden));
     assert_eq!(seen, 0, "nothing was shown");
     let request = Backup::default();
     let outcome = admin.backup(&ALL, request, &mut |_, _| {

@@ -5,12 +5,14 @@
 //! with `KEYGATE_GOLDEN=write cargo test golden`.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
+use super::super::verify::{NoWriters, verify};
 use super::super::{StoreError, TENANT_SCHEMA, envelope};
 use super::{
     Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Store, Write, index_rows, layout,
@@ -104,12 +106,23 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     let payload = envelope::payload_of(&gone).expect("a payload");
     let added = envelope::payload_of(&AddedBySchema2::default()).expect("a payload").len();
     let of_schema_1 = envelope::seal(1, &Bytes(&payload[..payload.len() - added]));
+    let of_gone = index_rows(&gone).expect("indexable").into_iter();
+    rows.extend(of_gone.filter(|(key, _)| key[0] != layout::DELETED));
     rows.insert(layout::record(9), of_schema_1.expect("sealed"));
     rows.insert(format.clone(), of_keygate(1));
     let put = |(key, value)| Op::Put { key, value };
     store.apply(&rows.into_iter().map(put).collect::<Vec<_>>()).expect("applied");
 
+    let judged = || verify(store.as_ref(), &NoWriters, |_| ControlFlow::Continue(()));
+    let report = judged().expect("readable");
+    assert!(report.is_clean(), "it lacks what there was not: {report:#?}");
     let keys = Keys::open(Arc::<MemoryStore>::clone(&store)).expect("an older store is opened");
+    let report = judged().expect("readable");
+    assert!(report.is_clean(), "and has it now: {report:#?}");
+    let row = Op::Remove { key: layout::deleted(77, 9) };
+    store.apply(std::slice::from_ref(&row)).expect("applied");
+    assert!(!judged().expect("readable").is_clean(), "from here on it must");
+    store.apply(&[Op::Put { key: row.key().to_vec(), value: Vec::new() }]).expect("applied");
     assert_eq!(keys.get(old.id).expect("readable"), Some(old.clone()));
     assert_eq!(keys.deleted_until(i64::MAX, None, 10).expect("readable"), [(77, 9)]);
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("a thread");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +21,7 @@ over_every_disk! {
     a_compaction_keeps_every_row_and_gives_room_back
     a_compaction_that_is_cut_short_leaves_the_old_or_the_new
     a_copy_and_its_redo_are_the_state_at_the_end
+    what_root_does_in_the_daemons_directory_stays_the_daemons
 }
 
 /// Rows of many sizes.
@@ -58,6 +59,34 @@ fn a_copy_holds_the_same_rows_in_any_engine(home: &mut Home) {
     }
 }
 
+/// Two commands that make the same directory at once: one of them is refused, whenever it comes.
+#[test]
+fn a_draft_is_one_makers_from_its_beginning_to_its_end() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let (target, part) = (place.path().join("copy"), place.path().join("copy.part"));
+    let refuses_another = |when: &str| match Draft::begin(&target, false).map(drop) {
+        Err(StoreError::InUse { .. }) => {}
+        other => panic!("{when}: {other:?}"),
+    };
+    let draft = Draft::begin(&target, false).expect("begun");
+    refuses_another("before its store is opened");
+    let store = draft.open(StoreEngine::Redb, &StoreOptions::default()).expect("opened");
+    fill(store.as_ref());
+    drop(store);
+    refuses_another("after its store was closed");
+    draft.add_file("pepper", b"secret").expect("added");
+    draft.finish().expect("finished");
+    let (_, store) = open_existing(&target, &StoreOptions::default()).expect("opened");
+    assert_eq!(rows_of(store.as_ref()).len(), 60);
+    drop(store);
+    fs::remove_dir_all(&target).expect("removed");
+
+    let draft = Draft::begin(&target, false).expect("begun");
+    fs::remove_dir_all(&part).expect("somebody removes it");
+    assert!(draft.finish().is_err());
+    assert!(!target.exists(), "what has its name is whole");
+}
+
 #[test]
 fn a_draft_leaves_nothing_and_clears_what_a_killed_one_left() {
     let place = tempfile::tempdir().expect("a temporary directory");
@@ -66,6 +95,11 @@ fn a_draft_leaves_nothing_and_clears_what_a_killed_one_left() {
     assert!(!target.exists() && !part.exists());
     fs::create_dir(&part).expect("left behind");
     fs::write(part.join("keys.redb"), b"half").expect("left behind");
+    // It may be anybody's: no data of ours is without its lock.
+    let foreign = Draft::begin(&target, false).map(drop).expect_err("it is not ours");
+    assert!(foreign.to_string().contains("copy.part is there already"), "{foreign}");
+    assert!(part.join("keys.redb").exists());
+    fs::write(part.join("LOCK"), b"").expect("left behind");
     let draft = Draft::begin(&target, false).expect("begun again");
     assert_eq!(found_in(&part), None, "cleared");
     let store = draft.open(StoreEngine::Redb, &StoreOptions::default()).expect("opened");
@@ -108,6 +142,45 @@ fn a_compaction_keeps_every_row_and_gives_room_back(home: &mut Home) {
         name.to_string_lossy().starts_with("swap")
     });
     assert_eq!(left.count(), 0);
+}
+
+/// An administrator verifies and compacts as root, and the daemon's user must still have its data.
+/// Where nobody is root this shows that there is nothing to give.
+fn what_root_does_in_the_daemons_directory_stays_the_daemons(home: &mut Home) {
+    fill(home.store().as_ref());
+    let (dir, _) = home.stop();
+    if rustix::process::geteuid().is_root() {
+        let paths =
+            fs::read_dir(&dir).expect("readable").map(|entry| entry.expect("readable").path());
+        for path in paths.chain([dir.clone()]) {
+            lchown(path, Some(4711), Some(4712)).expect("given away");
+        }
+    }
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let bystander = elsewhere.path().join("bystander");
+    fs::write(&bystander, b"root's own").expect("written");
+    let owner = |path: &Path| {
+        let found = path.symlink_metadata().expect("there");
+        (found.uid(), found.gid())
+    };
+    let before = owner(&bystander);
+    let opened = open_existing(&dir, &StoreOptions::default()).expect("opened");
+    fs::hard_link(&bystander, dir.join("snap.linked")).expect("linked");
+    symlink(&bystander, dir.join("snap.pointing")).expect("linked");
+    drop(opened);
+    assert_eq!(owner(&bystander), before, "what is not of the store is not given away");
+    for link in ["snap.linked", "snap.pointing"] {
+        fs::remove_file(dir.join(link)).expect("removed");
+    }
+    compact(&dir, &StoreOptions::default(), |_| {}).expect("compacted");
+    let mut paths = vec![dir.clone()];
+    while let Some(path) = paths.pop() {
+        assert_eq!(owner(&path), owner(&dir), "{}", path.display());
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("readable");
+            paths.extend(entries.map(|entry| entry.expect("readable").path()));
+        }
+    }
 }
 
 /// Every state that a kill can leave, made by hand.

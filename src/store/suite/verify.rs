@@ -95,6 +95,8 @@ fn every_kind_of_damage_is_named(home: &mut Home) {
         (remove(&layout::record(3)), &[Kind::IndexStray, Kind::UsageStray], "key 3"),
         (put(&layout::with_id(&layout::tag("gone"), 3), b""), &[Kind::IndexStray], "tag \"gone\""),
         (put(&layout::with_id(&layout::status(1), 888), b""), &[Kind::IndexStray], "key 888"),
+        (put(&layout::deleted(5, 3), b""), &[Kind::IndexStray], "key 3 in the index of deleted keys"),
+        (put(&layout::request("acme", "r-1"), &3_u64.to_be_bytes()), &[Kind::IndexStray], "request \"r-1\" in tenant \"acme\""),
         (put(&digest(3), &layout::with_id_and_kind(5, 0)), &[Kind::DigestShared, Kind::IndexStray], "key 3"),
         (put(&digest(3), &layout::with_id_and_kind(3, 1)), &[Kind::IndexMissing, Kind::IndexStray], "key 3"),
         (put(&digest(3), b"short"), &[Kind::Unreadable, Kind::IndexMissing], "digest"),

@@ -14,6 +14,9 @@ use crate::usage::UsageRow;
 /// Bytes of a digest that name its row: enough to find it, too few to be the digest.
 const DIGEST_BYTES_SHOWN: usize = 4;
 
+/// The first schema of a store that has rows of deleted keys.
+const DELETED_ROWS_SCHEMA: u16 = 2;
+
 /// What a row turned out to be.
 pub(super) enum Seen {
     Record { schema: u16, index_rows: u64, at_us: Option<i64> },
@@ -110,6 +113,10 @@ fn judge_record(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judged, S
             index_rows = rows.len() as u64;
             for (row, value) in rows {
                 let Some(what) = lacks(store, &row, &value)? else { continue };
+                if row.first() == Some(&layout::DELETED) && is_before_deleted_rows(store)? {
+                    index_rows -= 1;
+                    continue;
+                }
                 let shared = row.first() == Some(&layout::DIGEST) && what.1;
                 let kind = if shared { Kind::DigestShared } else { Kind::IndexMissing };
                 problems.push(of(kind, what.0));
@@ -118,6 +125,14 @@ fn judge_record(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judged, S
         Err(error) => problems.push(of(Kind::Unreadable, error.to_string())),
     }
     Ok(Judged { seen: Seen::Record { schema, index_rows, at_us: written_at(&record) }, problems })
+}
+
+/// Whether an older keygate wrote the store, which knew no rows of deleted keys. The first start of
+/// this one adds them.
+fn is_before_deleted_rows(store: &dyn Store) -> Result<bool, StoreError> {
+    let format = store.get(&layout::meta(FORMAT.0))?;
+    let format = format.as_deref().and_then(|bytes| read_format(bytes).ok());
+    Ok(format.is_some_and(|(schema, _)| schema < DELETED_ROWS_SCHEMA))
 }
 
 /// What a record's index row is, where it is not what it must be; and whether another has its place.
@@ -208,6 +223,12 @@ pub(super) fn name(key: &[u8]) -> String {
         layout::TENANT => format!("key {} in the index of tenant {:?}", id(), text(rest)),
         layout::TAG => format!("key {} in the index of tag {:?}", id(), text(rest)),
         layout::DELETED => format!("key {} in the index of deleted keys", id()),
+        layout::REQUEST => {
+            let mut parts = rest.splitn(2, |byte| *byte == 0).map(String::from_utf8_lossy);
+            let (tenant, request) = (parts.next(), parts.next());
+            let (tenant, request) = (tenant.unwrap_or_default(), request.unwrap_or_default());
+            format!("request {request:?} in tenant {tenant:?}")
+        }
         layout::STATUS => {
             let status = rest.first().copied().unwrap_or_default();
             format!("key {} in the index of status {status}", id())
