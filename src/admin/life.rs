@@ -27,7 +27,7 @@ pub struct LifeRules {
     pub rotation_grace_ms: u64,
     /// The longest that a rotation may ask for.
     pub rotation_grace_max_ms: u64,
-    /// How long a deleted key is kept. 0: until the next look.
+    /// How long a deleted key or tenant is kept. 0: until the next look.
     pub deleted_retention_days: u32,
 }
 
@@ -212,6 +212,12 @@ impl Admin {
         Ok(Some(last))
     }
 
+    /// What was deleted at this instant or before has had its retention.
+    pub(super) fn retained_until_us(&self) -> i64 {
+        let days = self.life_rules().deleted_retention_days;
+        self.time().micros_up().saturating_sub(i64::from(days) * DAY_US)
+    }
+
     /// Purges the keys that were deleted longer ago than the retention, some at a time while `go_on`
     /// says so; answers how many. One that cannot be purged is logged and does not stop the others.
     ///
@@ -221,8 +227,7 @@ impl Admin {
         self: &Arc<Self>,
         go_on: impl Fn() -> bool,
     ) -> Result<u64, AdminError> {
-        let days = self.life_rules().deleted_retention_days;
-        let until_us = self.time().micros_up().saturating_sub(i64::from(days) * DAY_US);
+        let until_us = self.retained_until_us();
         let (mut purged, mut after) = (0, None);
         while go_on() {
             let keys = self.keys.clone();

@@ -18,41 +18,46 @@ use crate::store::{KeyWrite, OPS_MAX, TenantWrite, Write};
 const PURGE_KEYS: usize = 64;
 
 impl Admin {
-    /// Goes on with the purges that were cut short, and purges the tenants that were deleted before
-    /// an instant, where one is given. Answers how many tenants are gone.
+    /// Purges the tenants that were deleted longer ago than the retention, and goes on with the
+    /// purges that were cut short. Answers how many tenants are gone. One that cannot be purged does
+    /// not stop the others.
     ///
     /// # Errors
     /// Of the store; calling it again goes on.
-    pub async fn sweep_tenants(&self, deleted_before: Option<Time>) -> Result<u64, AdminError> {
+    pub async fn purge_outdated_tenants(&self) -> Result<u64, AdminError> {
+        let until_us = self.retained_until_us();
+        let outdated = |record: &TenantRecord| {
+            let is_old = |at: Time| at.micros_up() <= until_us;
+            record.purge_began_at.is_some() || record.deleted_at.is_some_and(is_old)
+        };
         let deleted = |view: &TenantView| view.state == TenantState::Deleted && view.recorded;
-        let (mut after, mut purged) = (None::<Arc<str>>, 0);
+        let (mut after, mut purged, mut failed) = (None::<Arc<str>>, 0, None);
         loop {
             let (page, next) = self.engine.tenants(after.as_deref(), PURGE_KEYS, deleted);
             for (id, _) in page {
-                let Some(record) = self.stored_tenant(&id).await? else { continue };
-                let is_old =
-                    record.deleted_at.zip(deleted_before).is_some_and(|(at, end)| at < end);
-                if record.purge_began_at.is_some() || is_old {
-                    self.purge_tenant(&id).await?;
-                    purged += 1;
+                match self.purge_tenant_if(&id, outdated).await {
+                    Ok(gone) => purged += u64::from(gone.is_some()),
+                    Err(error) => failed = Some(error),
                 }
             }
-            let Some(next) = next else { return Ok(purged) };
+            let Some(next) = next else { return failed.map_or(Ok(purged), Err) };
             after = Some(next);
         }
     }
 
     pub(super) async fn purge_tenant(&self, id: &str) -> Result<wire::TenantChanged, AdminError> {
+        self.purge_tenant_if(id, |_| true).await?.ok_or_else(|| AdminError::no_tenant(id))
+    }
+
+    /// Purges a tenant if it is one that is wanted, which is judged under the lock of tenants: one
+    /// that is restored meanwhile is spared.
+    pub(super) async fn purge_tenant_if(
+        &self,
+        id: &str,
+        wanted: impl FnOnce(&TenantRecord) -> bool,
+    ) -> Result<Option<wire::TenantChanged>, AdminError> {
         let _one = self.purging.lock().await;
-        let now = self.time();
-        // First of all: from here on its keys are unknown, none comes into it any more, it is not
-        // restored, and whoever finds it after a crash goes on.
-        let begun = |before: &TenantRecord| {
-            let deleted_at = before.deleted_at.or(Some(now));
-            let after = TenantRecord { deleted_at, purge_began_at: Some(now), ..before.clone() };
-            Ok(before.purge_began_at.is_none().then_some(after))
-        };
-        let record = self.change_tenant(id, begun).await?;
+        let Some(record) = self.begin_purge(id, wanted).await? else { return Ok(None) };
         let mut changed = self.tenant_changed(&record);
         let mut keys_purged = 0;
         while let Some(removed) = self.purge_some_keys(id).await? {
@@ -64,7 +69,30 @@ impl Admin {
         self.engine.remove_tenant(id);
         tracing::info!(tenant = id, keys_purged, "a tenant was purged");
         changed.keys_purged = Some(keys_purged);
-        Ok(changed)
+        Ok(Some(changed))
+    }
+
+    /// Marks the record, first of all: from here on the tenant's keys are unknown, none comes into it
+    /// any more, it is not restored, and whoever finds it after a crash goes on.
+    async fn begin_purge(
+        &self,
+        id: &str,
+        wanted: impl FnOnce(&TenantRecord) -> bool,
+    ) -> Result<Option<TenantRecord>, AdminError> {
+        let now = self.time();
+        let mut is_wanted = false;
+        let begun = |before: &TenantRecord| {
+            is_wanted = wanted(before);
+            let deleted_at = before.deleted_at.or(Some(now));
+            let after = TenantRecord { deleted_at, purge_began_at: Some(now), ..before.clone() };
+            Ok((is_wanted && before.purge_began_at.is_none()).then_some(after))
+        };
+        match self.change_tenant(id, begun).await {
+            Ok(record) => Ok(is_wanted.then_some(record)),
+            // Somebody else has purged it by now.
+            Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes some keys of a tenant whose purge has begun; `None` when there are none left.

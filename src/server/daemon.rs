@@ -210,8 +210,6 @@ impl Daemon {
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
         let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
-        let resumed = tenants::resume_purges(Arc::clone(&shared.admin));
-        tasks.admin.spawn(drain.clone().run_until_cancelled_owned(resumed));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         ready();

@@ -1,8 +1,5 @@
-//! Tenants at the daemon's start: how they stand, and purges that were cut short.
+//! Tenants at the daemon's start: how they stand.
 
-use std::sync::Arc;
-
-use crate::admin::Admin;
 use crate::engine::Engine;
 use crate::key::TenantState;
 use crate::store::{Keys, StoreError};
@@ -28,20 +25,10 @@ pub(super) fn load(engine: &Engine, keys: &Keys) -> Result<u64, StoreError> {
     Ok(unreadable)
 }
 
-/// Goes on with what a crash cut short. Nobody waits for it: those keys are unknown already.
-pub(super) async fn resume_purges(admin: Arc<Admin>) {
-    match admin.sweep_tenants(None).await {
-        Ok(0) => {}
-        Ok(tenants) => tracing::info!(tenants, "purges that were cut short are done"),
-        Err(error) => tracing::error!(
-            %error,
-            "a purge that was cut short could not go on; `keygate tenant purge` does"
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::dispatch::tests::engine;
     use super::*;
     use crate::key::TenantRecord;

@@ -7,8 +7,9 @@ use keygate_protocol::admin::{
 };
 use serde_json::Value;
 
+use super::life::DAY_US;
 use super::*;
-use crate::key::{TenantState, Time};
+use crate::key::{TenantRecord, TenantState};
 use crate::store::{Store, StoreError};
 
 /// Why an operation was refused.
@@ -31,7 +32,7 @@ fn status(id: &str, status: &str, reason: Option<&str>) -> TenantSetStatus {
 }
 
 fn update(id: &str, set: Value, expected_revision: Option<u64>) -> TenantUpdate {
-    TenantUpdate { id: id.to_owned(), set, mask: None, expected_revision }
+    TenantUpdate { id: id.to_owned(), set, expected_revision }
 }
 
 fn delete(id: &str, purge: bool) -> TenantDelete {
@@ -146,7 +147,12 @@ async fn no_key_is_made_in_a_deleted_tenant_or_moved_or_imported_into_it() {
     let (code, words) = refusal(key_of(&admin, "acme").await);
     assert_eq!(code, ErrorCode::Conflict);
     assert!(words.contains("keygate tenant restore acme"), "{words}");
-    let set = |id: &str, set: Value| KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None };
+    let set = |id: &str, set: Value| KeyUpdate {
+        id: id.to_owned(),
+        set,
+        mask: None,
+        expected_revision: None,
+    };
     let moved = admin.update(&ALL, set(&outside, json!({"tenant_id": "acme"}))).await;
     assert_eq!(code_of(moved.map(drop)), ErrorCode::Conflict);
     let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");
@@ -295,7 +301,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
     let mut cut_short = 0;
     for nth in 1.. {
         let store = Arc::new(MemoryStore::new());
-        let admin = admin_over(Arc::clone(&store));
+        let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
         for _ in 0..150 {
             key_of(&admin, "doomed").await.expect("made");
         }
@@ -310,12 +316,12 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(state, Some(if nth == 1 { unmarked } else { marked }), "write {nth}");
 
         let store = Arc::new(store.crash());
-        let admin = admin_over(Arc::clone(&store));
+        let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
         load(&admin);
         assert_eq!(admin.engine.tenant("doomed").map(|view| view.state), state, "write {nth}");
         if nth == 1 {
             // Nothing of it was acknowledged, and nothing of it is there.
-            assert_eq!(admin.sweep_tenants(None).await.expect("swept"), 0);
+            assert_eq!(admin.purge_outdated_tenants().await.expect("swept"), 0);
             assert_eq!(admin.engine.key_count(), 151);
             continue;
         }
@@ -324,7 +330,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(code, ErrorCode::Conflict);
         assert!(words.contains("tenant purge doomed"), "{words}");
         if nth % 2 == 0 {
-            assert_eq!(admin.sweep_tenants(None).await.expect("the next start goes on"), 1);
+            assert_eq!(admin.purge_outdated_tenants().await.expect("the next start goes on"), 1);
         } else {
             let again = admin.delete_tenant(&ALL, delete("doomed", true)).await;
             assert!(again.expect("so does the next call").keys_purged.is_some());
@@ -332,7 +338,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(rows_of(&*store, "doomed"), Vec::<Vec<u8>>::new(), "write {nth}");
         assert_eq!(admin.engine.tenant("doomed"), None);
         assert_eq!(admin.engine.key_count(), 1);
-        let of_spared = KeyRef { id: spared };
+        let of_spared = KeyRef { id: spared, deleted: false };
         assert_eq!(admin.get(&ALL, of_spared).await.expect("there")["tenant_id"], "spared");
         let gone = admin.delete_tenant(&ALL, delete("doomed", true)).await;
         assert_eq!(code_of(gone), ErrorCode::NotFound);
@@ -341,21 +347,29 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_sweep_purges_what_was_deleted_long_enough_ago_and_nothing_else() {
-    let admin = admin();
-    for id in ["old", "alive"] {
+async fn a_deleted_tenant_is_purged_when_its_retention_is_over_and_no_other() {
+    let clock = Arc::new(ManualClock::new(START_US));
+    let admin = admin_over(Arc::new(MemoryStore::new()), Arc::clone(&clock));
+    for id in ["old", "alive", "back"] {
         key_of(&admin, id).await.expect("made");
     }
-    let deleted = admin.delete_tenant(&ALL, delete("old", false)).await.expect("deleted");
-    let at = Time::parse(deleted.tenant["deleted_at"].as_str().expect("a time")).expect("a time");
-    assert_eq!(admin.sweep_tenants(None).await.expect("swept"), 0, "it is kept until then");
-    assert_eq!(admin.sweep_tenants(Some(at)).await.expect("swept"), 0, "not before its time");
-    let after = Time::from_micros(at.micros_up() + 1);
-    assert_eq!(admin.sweep_tenants(Some(after)).await.expect("swept"), 1);
-    assert_eq!(
-        listed(&admin, &ALL, TenantList { deleted: true, ..TenantList::default() }).await,
-        ["alive"]
-    );
+    for id in ["old", "back"] {
+        admin.delete_tenant(&ALL, delete(id, false)).await.expect("deleted");
+    }
+    clock.step_wall_us(30 * DAY_US - 1);
+    let purged = || admin.purge_outdated_tenants();
+    assert_eq!(purged().await.expect("a look"), 0, "a microsecond too early");
+    clock.step_wall_us(1);
+    // Restored between the look at it and its purge.
+    admin.restore_tenant(&ALL, named("back")).await.expect("restored");
+    let outdated = |record: &TenantRecord| record.deleted_at.is_some();
+    let spared = admin.purge_tenant_if("back", outdated).await.expect("a look");
+    assert!(spared.is_none());
+    assert!(admin.purge_tenant_if("nobody", |_| true).await.expect("purged by now").is_none());
+    assert_eq!(purged().await.expect("a look"), 1);
+    let all = TenantList { deleted: true, ..TenantList::default() };
+    assert_eq!(listed(&admin, &ALL, all).await, ["alive", "back"]);
+    assert_eq!(admin.engine.key_count(), 2);
     // Its name is free again.
     key_of(&admin, "old").await.expect("made");
     let view = admin.engine.tenant("old").expect("a key names it");
