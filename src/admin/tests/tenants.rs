@@ -169,6 +169,28 @@ async fn no_key_is_made_in_a_deleted_tenant_or_moved_or_imported_into_it() {
     assert_eq!(view("globex"), Some((2, TenantState::Active)));
 }
 
+/// What is written counts: a refusal after it would say that nothing was.
+#[tokio::test]
+async fn a_key_moves_into_no_tenant_for_which_there_is_no_room() {
+    let clock = Arc::new(ManualClock::new(START_US));
+    let admin = admin_of(Arc::new(MemoryStore::new()), clock, 2);
+    let key = key_of(&admin, "acme").await.expect("made");
+    admin.create_tenant(&ALL, create(json!({"id": "globex"}))).await.expect("made");
+    let moved = |tenant: &str| KeyUpdate {
+        id: key.clone(),
+        set: json!({ "tenant_id": tenant }),
+        mask: None,
+        expected_revision: None,
+    };
+    let (code, words) = refusal(admin.update(&ALL, moved("third")).await.map(drop));
+    assert!(code == ErrorCode::Conflict && words.contains("2 tenants"), "{words}");
+    let asked = KeyRef { id: key.clone(), deleted: false };
+    let stored = admin.get(&ALL, asked).await.expect("there");
+    assert_eq!((&stored["tenant_id"], &stored["revision"]), (&json!("acme"), &json!(1)));
+    assert_eq!(code_of(key_of(&admin, "third").await), ErrorCode::Conflict);
+    assert!(admin.update(&ALL, moved("globex")).await.is_ok());
+}
+
 #[tokio::test]
 async fn lists_have_tenants_with_records_and_those_that_only_keys_name() {
     let admin = admin();
