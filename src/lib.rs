@@ -14,8 +14,8 @@
 //!
 //! What survives, and who changes it:
 //!
-//! 5. [`store`]: five verbs over sled, redb or memory; a record and its index rows in one batch; the one
-//!    thread that writes.
+//! 5. [`store`]: five verbs over sled, redb or memory; a record and its index rows in one batch; the
+//!    one thread that writes.
 //! 6. [`admin`]: the operations of the admin socket. The store first, then the catalog.
 //!
 //! What moves bytes and decides nothing:

@@ -124,6 +124,14 @@ fn the_command_goes_on_until_a_page_of_few_is_full() {
     let page = home.json(["key", "list", "--search", "needle", "--limit", "5"]);
     assert_eq!(ids(&page), ["10041", "10042", "10043", "10044", "10045"]);
     assert_eq!(page["next"], "10045");
+    let ran = home.run(["--json", "key", "list", "--limit", "5"]);
+    ran.expect(0).says(&["there are more: --after 5"]);
+    home.run_with(&["key", "bulk", "revoke", "-"], &ran.stdout).expect(1).says(&["--all"]);
+    let all = home.json(["key", "list", "--all", "--search", "needle", "--count"]);
+    assert_eq!((ids(&all).len(), &all["total"], &all["next"]), (10, &json!(10), &Value::Null));
+    assert_eq!(ids(&home.json(["key", "list", "--all"])).len(), 10_050);
+    let table = home.run(["key", "list", "--all", "--columns", "id"]);
+    assert_eq!(table.stdout.lines().count(), 10_051);
     let all = home.json(["key", "list", "--search", "needle", "--limit", "100", "--count"]);
     assert_eq!((ids(&all).len(), &all["total"], &all["next"]), (10, &json!(10), &Value::Null));
 }
@@ -302,5 +310,11 @@ fn what_an_interrupted_bulk_command_has_done_is_printed() {
 #[test]
 fn a_bulk_command_says_when_no_daemon_answers() {
     let home = Home::new();
-    home.run_with(&["key", "bulk", "delete", "-"], "1\n").expect(4);
+    let out = home.path("results.jsonl");
+    let delete = ["key", "bulk", "delete", "-", "--out", out.to_str().expect("UTF-8")];
+    home.run_with(&delete, "1\n").expect(4);
+    assert!(!out.exists(), "the next attempt finds its way free");
+    let _daemon = home.start();
+    home.run_with(&delete, "").expect(0);
+    home.run_with(&delete, "").expect(1).says(&["is there already", "--out"]);
 }

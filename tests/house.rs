@@ -314,6 +314,31 @@ fn an_engine_is_named_in_one_file() {
 }
 
 #[test]
+fn every_file_is_compiled() {
+    let sources = sources();
+    let of = |path: &str| sources.iter().find(|source| source.path == path);
+    let named = |source: &Source| {
+        let Some((parents, name)) = declared_in(&source.path) else { return true };
+        let declares = |tokens: &[Token]| tokens[0].text == "mod" && tokens[1].text == name;
+        let parents = parents.iter().filter_map(|path| of(path));
+        parents.into_iter().any(|parent| parent.tokens.windows(2).any(declares))
+    };
+    let lost = sources.iter().filter(|source| is_program(source) && !named(source));
+    let lost: Vec<String> = lost.map(|source| source.path.clone()).collect();
+    assert_nothing("no `mod` names these, so nobody compiles them", &lost);
+}
+
+/// The files that may declare a file's module, and its name; `None` for the root of a crate.
+fn declared_in(path: &str) -> Option<([String; 4], &str)> {
+    let file = path.strip_suffix(".rs")?;
+    let file = file.strip_suffix("/mod").unwrap_or(file);
+    let (folder, name) = file.rsplit_once('/')?;
+    let is_root = matches!(name, "lib" | "main") && folder.ends_with("src");
+    let parents = ["/mod.rs", ".rs", "/lib.rs", "/main.rs"].map(|end| format!("{folder}{end}"));
+    (!is_root).then_some((parents, name))
+}
+
+#[test]
 fn nothing_is_left_over() {
     judge("leftovers", leftovers, |_| true);
 }

@@ -1,9 +1,9 @@
 //! Imports: records of the source system, taken all or not at all.
 //!
 //! Rows are written as they come, one batch of records while the next is read, under a mark that
-//! says the import is not whole; decisions do not see them. Finishing removes the mark, durably, and then lets decisions see all of them. An
-//! import that fails, is broken off, or is cut short by a crash is rolled back: here, or when the
-//! store is opened again.
+//! says the import is not whole; decisions do not see them. Finishing removes the mark, durably, and
+//! then lets decisions see all of them. An import that fails, is broken off, or is cut short by a
+//! crash is rolled back: here, or when the store is opened again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::batch::{Batch, field_error};
 use super::keys::notices;
+use super::room::Places;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, blocking};
 use crate::key::{FieldError, KeyRecord, RecordInput, Rules, Time};
 use crate::store::{CommitError, Conflict, KeyWrite, Write, WriteError};
@@ -43,6 +44,8 @@ pub struct Import {
     seen: u64,
     /// Keys written so far.
     ids: Vec<u64>,
+    /// Room for all of them.
+    places: Places,
     /// What the committer has been given and not answered yet.
     under_way: Batch,
     report: ImportReport,
@@ -84,6 +87,7 @@ impl Import {
         admin.pending_import.store(number, Ordering::Release);
         admin.commit(vec![Write::BeginImport { number }]).await?;
         let rules = admin.engine.rules();
+        let places = admin.room.places();
         Ok(Self {
             admin,
             caller,
@@ -92,6 +96,7 @@ impl Import {
             skip_bad,
             seen: 0,
             ids: Vec::new(),
+            places,
             under_way: Batch::default(),
             report: ImportReport::default(),
             line_bytes: 0,
@@ -123,7 +128,7 @@ impl Import {
 
     fn take_blocking(&mut self, records: &[Box<RawValue>]) -> Result<(), AdminError> {
         let before = self.ids.len() + self.under_way.records.len();
-        self.admin.engine.check_room(before + records.len())?;
+        self.places.hold(before + records.len(), &self.admin.engine)?;
         // The committer is at the batch before while this one is read.
         let mut batch = self.read_batch(records);
         self.settle()?;

@@ -5,6 +5,7 @@ use keygate_protocol::admin as wire;
 use tokio::sync::MutexGuard;
 
 use super::repeat::request_id;
+use super::room::Places;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
 use crate::key::{KeyRecord, RecordInput, Rules, Time, id};
 use crate::store::{KeyWrite, Write};
@@ -48,7 +49,8 @@ impl Admin {
         if record.expires_at.is_some_and(|expires| expires <= now) {
             notices.push("expires_at has passed: the key is EXPIRED from the start".to_owned());
         }
-        self.engine.check_room(1)?;
+        let mut place = self.room.places();
+        place.hold(1, &self.engine)?;
         let token = random::token(self.engine.prefixes(), record.is_test_key)?;
         record.key_hash = Some(pepper.seal_token(token.as_bytes()));
         record.key_prefix = self.engine.prefixes().visible(&token);
@@ -56,7 +58,7 @@ impl Admin {
         record.updated_at = record.created_at;
         record.revision = 1;
         check_size(&record, self)?;
-        let record = match self.insert(&record).await {
+        let record = match self.insert(&record, &mut place).await {
             // Perhaps the same request has come twice at once, and the other was first.
             Err(error) if error.is_conflict() => {
                 return self.repeated(caller, &record).await?.ok_or(error);
@@ -68,7 +70,11 @@ impl Admin {
         Ok(wire::KeyCreated { key: self.json(&record), token, repeated: false, notices })
     }
 
-    async fn insert(&self, record: &KeyRecord) -> Result<KeyRecord, AdminError> {
+    async fn insert(
+        &self,
+        record: &KeyRecord,
+        place: &mut Places,
+    ) -> Result<KeyRecord, AdminError> {
         let mut record = record.clone();
         for attempt in 1.. {
             record.id = self.ids.make(self.clock.now().wall_us, random::id_bits()?);
@@ -76,7 +82,7 @@ impl Admin {
             let write = Write::Key(KeyWrite::Insert(Box::new(record.clone())));
             match self.commit(vec![write]).await {
                 Ok(()) => {
-                    self.publish(&record)?;
+                    place.fill(|| self.publish(&record))?;
                     break;
                 }
                 // Two daemons, or an import, may have made the id in the same millisecond.
@@ -129,6 +135,9 @@ impl Admin {
                 put_right = input.put_right(false, Some(before));
                 let mut after = input.update(before, self.engine.pepper())?;
                 gate.rules.check(&after)?;
+                if after.tenant_id != before.tenant_id {
+                    self.check_tenant_takes_keys(&after)?;
+                }
                 renewed = moves_expiry && after.renew(now);
                 Ok(after)
             })

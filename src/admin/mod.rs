@@ -14,6 +14,7 @@ mod list;
 mod random;
 mod repeat;
 mod retention;
+mod room;
 mod rules;
 mod tenant_purge;
 mod tenants;
@@ -63,6 +64,7 @@ pub struct Admin {
     purging: Mutex<()>,
     /// One count of keys at a time.
     tallying: Mutex<()>,
+    room: room::Room,
     /// One import at a time.
     importing: Arc<Mutex<()>>,
     /// The import whose keys are in the store and not there yet for anybody; 0 for none.
@@ -97,6 +99,7 @@ impl Admin {
             tenants: Mutex::default(),
             purging: Mutex::default(),
             tallying: Mutex::default(),
+            room: room::Room::default(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),
             life_rules: parking_lot::RwLock::new(life_rules),

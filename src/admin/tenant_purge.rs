@@ -78,7 +78,7 @@ impl Admin {
     /// Purges a tenant if its record, as it is once no other purge is under way, is one that is
     /// wanted: it may have been restored since it was looked at. `None` if it is not, and when
     /// `go_on` has broken the purge off, which then goes on at the next look.
-    async fn purge_tenant_if(
+    pub(super) async fn purge_tenant_if(
         &self,
         id: &str,
         wanted: impl Fn(&TenantRecord) -> bool,

@@ -317,10 +317,11 @@ impl Admin {
         wire::TenantChanged { tenant, keys_purged: None, notices: Vec::new() }
     }
 
-    /// Refuses a key of a deleted tenant before a token is made for it. The committer has the last
-    /// word: it sees what was deleted meanwhile.
+    /// Refuses a key of a deleted tenant, or of one for which there is no room, before anything is
+    /// made or written for it. Of what is deleted meanwhile the committer has the last word.
     pub(super) fn check_tenant_takes_keys(&self, record: &KeyRecord) -> Result<(), AdminError> {
         let id = &record.tenant_id;
+        self.engine.check_room_for_tenant(id)?;
         match self.engine.tenant(id) {
             Some(TenantView { state: TenantState::Deleted, .. }) => {
                 Err(crate::store::Conflict::TenantDeleted { id: id.clone() }.into())

@@ -4,6 +4,7 @@ mod deletion;
 mod life;
 mod lists;
 mod model;
+mod tenants;
 mod whole;
 mod writes;
 
@@ -37,10 +38,14 @@ fn admin() -> Arc<Admin> {
 }
 
 fn admin_over(store: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Arc<Admin> {
+    admin_of(store, clock, 100_000)
+}
+
+fn admin_of(store: Arc<MemoryStore>, clock: Arc<ManualClock>, keys_max: usize) -> Arc<Admin> {
     let keys = Keys::open(store).expect("a store");
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
     let limits = EngineLimits {
-        keys_max: 100_000,
+        keys_max,
         expiry_warning_us: 0,
         increment_id_window_us: 1_000_000,
         increment_ids_max: 1000,

@@ -55,8 +55,9 @@ impl Admin {
     /// Streams the store out as it is when this ends. Waits for the disk.
     ///
     /// # Errors
-    /// `FORBIDDEN` for a caller that is bound to a tenant; `BUSY` while another runs, and when too much
-    /// was written while frames waited to be taken; `STORAGE`. What was streamed is then no backup.
+    /// `FORBIDDEN` for a caller that is bound to a tenant; `INVALID` where the store lives in memory;
+    /// `BUSY` while another runs, and when too much was written while frames waited to be taken;
+    /// `STORAGE`. What was streamed is then no backup.
     pub fn backup(
         &self,
         caller: &Caller,

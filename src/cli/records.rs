@@ -156,7 +156,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
         use serde::de::Error;
         // Raw members keep numbers, and names that stand twice, as they were written.
         let mut record = String::from("{");
-        let mut had_records = false;
+        let (mut had_records, mut has_more) = (false, false);
         while let Some(name) = map.next_key::<String>()? {
             if MEMBERS.contains(&name.as_str()) {
                 had_records = true;
@@ -164,6 +164,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
                 continue;
             }
             let value: Box<RawValue> = map.next_value()?;
+            has_more |= name == "next" && value.get() != "null";
             if record.len() + name.len() + value.get().len() > RECORD_BYTES_MAX {
                 return Err(A::Error::custom("a record of more than 1 MiB"));
             }
@@ -173,6 +174,11 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
             record.push_str(&serde_json::to_string(&name).map_err(A::Error::custom)?);
             record.push(':');
             record.push_str(value.get());
+        }
+        if had_records && has_more {
+            return Err(A::Error::custom(
+                "it is one page of a list, and there are more: `keygate key list --all` has all",
+            ));
         }
         if !had_records {
             record.push('}');

@@ -1,5 +1,5 @@
-//! Import, export, backup and verification. Each has a connection of its own, so that a stream neither delays nor is
-//! delayed by other calls, and its back-pressure is the socket's.
+//! Import, export, backup and verification. Each has a connection of its own, so that a stream
+//! neither delays nor is delayed by other calls, and its back-pressure is the socket's.
 
 use std::future::Future;
 

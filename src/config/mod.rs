@@ -134,7 +134,7 @@ pub struct Keys {
     pub rotation_grace_max_ms: u64,
     /// Whether a key whose rotation is overdue is denied; otherwise its verdicts warn.
     pub deny_rotation_overdue: bool,
-    /// How long deleted keys are kept before they are purged; 0: until the next look.
+    /// How long deleted keys and tenants are kept before they are purged; 0: until the next look.
     pub deleted_retention_days: u32,
 }
 

@@ -52,6 +52,23 @@ impl Source {
         config.check()?;
         Ok(config)
     }
+
+    /// The same for a daemon that serves already: what is no file is refused before it is opened, for
+    /// a pipe that nobody writes to would be waited for without an end, or be read as an empty file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with everything that is wrong.
+    pub fn read_again(&self) -> Result<Config, ConfigError> {
+        if let Some(path) = &self.file {
+            let read = |error| ConfigError::Read { path: path.clone(), error };
+            if !std::fs::metadata(path).map_err(read)?.is_file() {
+                return Err(read(std::io::Error::other(
+                    "it is not a regular file, so it cannot be read again; put one there",
+                )));
+            }
+        }
+        self.read()
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One admin connection: a request at a time, JSON in the same frames.
 
+mod import;
 mod whole;
 
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use keygate_protocol::admin::{ImportChunk, NoFields};
+use keygate_protocol::admin::NoFields;
 use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,10 +19,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
+use self::import::Stream;
 use super::admit::admit;
 use super::dispatch::{Dispatcher, Go, hello, put_error};
 use super::reload::Reload;
-use crate::admin::{Admin, AdminError, Caller, Import, Listing};
+use crate::admin::{Admin, AdminError, Caller, Listing};
 use crate::clock::Clock;
 use crate::config::{AdminRight, Limits};
 use crate::engine::Engine;
@@ -30,8 +32,6 @@ use crate::engine::Engine;
 const READ_BYTES: usize = 16 * 1024;
 /// Room for the body of a reply: most records need less.
 const BODY_BYTES: usize = 16 * 1024;
-/// Streams of imports that one connection may have begun; all but one of the daemon's are refused.
-const STREAMS_MAX: usize = 64;
 
 /// What every admin connection shares.
 pub(super) struct Shared {
@@ -98,13 +98,6 @@ struct Connection {
     output: BytesMut,
     /// Imports that have begun and not ended, by their correlation.
     imports: HashMap<u32, Stream>,
-}
-
-/// An import on its way in.
-enum Stream {
-    Taking(Box<Import>),
-    /// It was answered with an error; what still comes of it is passed over.
-    Refused,
 }
 
 impl Connection {
@@ -320,49 +313,6 @@ impl Connection {
         })
     }
 
-    /// Takes one frame of an import. Its stream is answered once: after its last frame, or as soon
-    /// as something is wrong; the rest is then passed over. Other requests may stand in between.
-    async fn import(&mut self, request: &Request) {
-        let header = request.header;
-        let last = !header.flags.has(Flags::MORE);
-        let taken = match self.imports.remove(&header.correlation) {
-            Some(Stream::Refused) => Ok(Stream::Refused),
-            Some(Stream::Taking(import)) => take(*import, &request.payload).await,
-            None if self.imports.len() < STREAMS_MAX => {
-                begin(Arc::clone(&self.shared.admin), self.caller.clone(), request).await
-            }
-            None => {
-                let message = "too many imports are begun on this connection".to_owned();
-                Err(AdminError { code: ErrorCode::Busy, message })
-            }
-        };
-        let taken = match taken {
-            Ok(Stream::Taking(import)) if last => match import.finish().await {
-                Ok(report) => return self.put(request, &report),
-                Err(error) => Err(error),
-            },
-            taken => taken,
-        };
-        let stream = taken.unwrap_or_else(|error| {
-            self.error(header, error.code, &error.message);
-            Stream::Refused
-        });
-        if !last && self.imports.len() < STREAMS_MAX {
-            self.imports.insert(header.correlation, stream);
-        }
-    }
-
-    /// An import whose connection has ended is not executed.
-    async fn abandon_imports(&mut self) {
-        for (_, stream) in self.imports.drain() {
-            if let Stream::Taking(import) = stream
-                && let Err(error) = import.roll_back().await
-            {
-                tracing::error!(%error, "a broken-off import could not be rolled back");
-            }
-        }
-    }
-
     fn put(&mut self, request: &Request, body: &impl Serialize) {
         self.put_more(request.header, body, false);
     }
@@ -399,26 +349,6 @@ impl Connection {
         self.output.as_mut().zeroize();
         self.output = BytesMut::new();
         if matches!(written, Ok(Ok(()))) { Ok(()) } else { Err(()) }
-    }
-}
-
-fn taking(import: Import) -> Stream {
-    Stream::Taking(Box::new(import))
-}
-
-async fn begin(admin: Arc<Admin>, caller: Caller, first: &Request) -> Result<Stream, AdminError> {
-    let chunk: ImportChunk = parse(&first.payload)?;
-    let import = Import::begin(admin, caller, chunk.skip_bad).await?;
-    import.take(chunk).await.map(taking)
-}
-
-async fn take(import: Import, payload: &[u8]) -> Result<Stream, AdminError> {
-    match parse(payload) {
-        Ok(chunk) => import.take(chunk).await.map(taking),
-        Err(error) => {
-            import.roll_back().await?;
-            Err(error)
-        }
     }
 }
 

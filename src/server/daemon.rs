@@ -7,15 +7,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accept::accept;
 use super::flush::{Flusher, IdBounds};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
-use super::worker::{Accepted, Workers};
+use super::worker::Workers;
 use super::{admin, connection, retention, tenants};
 use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
@@ -238,11 +238,11 @@ impl Daemon {
 }
 
 /// What runs on the control thread.
-struct Tasks {
+pub(super) struct Tasks {
     /// The accept loops and the ticks. They end with the order to stop.
-    accepting: TaskTracker,
+    pub(super) accepting: TaskTracker,
     /// Admin connections. They end when their request has been carried out.
-    admin: TaskTracker,
+    pub(super) admin: TaskTracker,
 }
 
 impl Tasks {
@@ -261,65 +261,6 @@ impl Tasks {
     }
 }
 
-/// Starts the accept loops; each ends with `stop`.
-fn accept(
-    listeners: &Listeners,
-    workers: &Arc<Workers>,
-    admin: &Arc<admin::Shared>,
-    tasks: &Tasks,
-    stop: &CancellationToken,
-) -> io::Result<()> {
-    let data = UnixListener::from_std(listeners.data.listener.try_clone()?)?;
-    let to = Arc::clone(workers);
-    tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
-        loop {
-            let Some((stream, _)) = accepted(data.accept().await).await else { continue };
-            if let Some(stream) = usable(stream.into_std()) {
-                to.hand_over(Accepted::Unix(stream));
-            }
-        }
-    }));
-    for listener in &listeners.tcp {
-        let listener = TcpListener::from_std(listener.try_clone()?)?;
-        let to = Arc::clone(workers);
-        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
-            loop {
-                let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-                // Replies leave at once: a small one must not wait for an acknowledgement.
-                if let Some(stream) =
-                    usable(stream.set_nodelay(true).and_then(|()| stream.into_std()))
-                {
-                    to.hand_over(Accepted::Tcp(stream));
-                }
-            }
-        }));
-    }
-    let listener = UnixListener::from_std(listeners.admin.listener.try_clone()?)?;
-    let room = Arc::new(tokio::sync::Semaphore::new(admin.limits.admin_connections_max));
-    let (admin, of_admin) = (Arc::clone(admin), tasks.admin.clone());
-    tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
-        loop {
-            let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-            match Arc::clone(&room).try_acquire_owned() {
-                Ok(place) => {
-                    let admin = Arc::clone(&admin);
-                    of_admin.spawn(async move {
-                        let cut = admin.cut.clone();
-                        cut.run_until_cancelled(admin::serve(stream, admin)).await;
-                        drop(place);
-                    });
-                }
-                Err(_) => {
-                    if let Some(stream) = usable(stream.into_std()) {
-                        Accepted::Unix(stream).refuse(admin.limits.admin_connections_max);
-                    }
-                }
-            }
-        }
-    }));
-    Ok(())
-}
-
 /// Has the workers look at their connections' deadlines.
 async fn tick(workers: Arc<Workers>, period: Duration) {
     let mut ticks = tokio::time::interval(period);
@@ -336,23 +277,6 @@ fn tick_period(config: &Config) -> Duration {
     let nearest_ms =
         limits.idle_timeout_ms.min(limits.frame_timeout_ms).min(limits.write_timeout_ms);
     Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
-}
-
-/// An accepted connection. When the system is out of descriptors, accepting pauses: the backlog
-/// holds the peers, and a loop that spins would only take the processor too.
-async fn accepted<T>(accepted: io::Result<T>) -> Option<T> {
-    match accepted {
-        Ok(accepted) => Some(accepted),
-        Err(error) => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            None
-        }
-    }
-}
-
-fn usable<T>(stream: io::Result<T>) -> Option<T> {
-    stream.inspect_err(|error| tracing::warn!(%error, "a connection could not be prepared")).ok()
 }
 
 /// The pepper, shown to be the one that the store was made with.

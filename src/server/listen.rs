@@ -156,7 +156,12 @@ fn inherited(config: &Config) -> Result<Inherited, ListenError> {
 /// The admin socket as systemd made it, unless its mode lets everybody in and no rights tell them
 /// apart. A path that cannot be looked at from here is the unit's affair.
 fn guarded(socket: UnixSocket, config: &Config) -> Result<UnixSocket, ListenError> {
-    let mode = std::fs::metadata(&socket.path).map_or(0, |file| file.permissions().mode() & 0o777);
+    let address = socket.listener.local_addr();
+    let mode = match address.as_ref().map(|address| address.as_pathname().is_some()) {
+        // An abstract name has no mode: nothing guards it.
+        Ok(false) => 0o777,
+        _ => std::fs::metadata(&socket.path).map_or(0, |file| file.permissions().mode() & 0o777),
+    };
     if mode & 0o002 != 0 && config.admin_rights.is_empty() {
         return Err(ListenError::OpenToAll { path: socket.path.clone(), mode });
     }
@@ -310,6 +315,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_admin_socket_of_an_abstract_name_is_open_to_all() {
+        use std::os::linux::net::SocketAddrExt;
+        let name = format!("keygate-test-{}", std::process::id());
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name).expect("a name");
+        let open = || UnixSocket {
+            listener: UnixListener::bind_addr(&address).expect("a socket"),
+            path: "/nowhere/admin.sock".into(),
+            lock: None,
+        };
+        assert!(matches!(guarded(open(), &Config::default()), Err(ListenError::OpenToAll { .. })));
+        let right = "[[admin_rights]]\nuid = 1\ntenant = \"a\"\n";
+        assert!(guarded(open(), &toml::from_str(right).expect("a configuration")).is_ok());
     }
 
     #[test]

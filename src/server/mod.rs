@@ -1,11 +1,13 @@
 //! The daemon: moves bytes between sockets and the engine, and decides nothing.
 //!
-//! [`listen`] makes or inherits the sockets; one control thread accepts and hands each data
-//! connection to the [`worker`] with the fewest; there it stays. [`connection`] reads all there
-//! is, has [`dispatch`] answer all of it, and writes once. [`admin`] serves the admin socket on
-//! the control thread; [`reload`] reads the configuration again, [`retention`] purges what was
-//! deleted long enough ago. [`daemon`] starts all of it in order and stops it in the opposite order.
+//! [`listen`] makes or inherits the sockets; [`accept`] takes connections, on one control thread,
+//! and hands each of the data plane to the [`worker`] with the fewest; there it stays.
+//! [`connection`] reads all there is, has [`dispatch`] answer all of it, and writes once. [`admin`]
+//! serves the admin socket on the control thread; [`reload`] reads the configuration again,
+//! [`retention`] purges what was deleted long enough ago. [`daemon`] starts all of it in order and
+//! stops it in the opposite order.
 
+mod accept;
 mod admin;
 mod admit;
 mod connection;

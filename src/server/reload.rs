@@ -61,9 +61,11 @@ impl Reload {
     /// why nothing did.
     ///
     /// # Errors
-    /// `FORBIDDEN` for a caller that is bound to a tenant; `INVALID` without a file, for what is wrong in it,
-    /// and for a setting that needs a restart; those of [`Admin::apply`].
+    /// `FORBIDDEN` for a caller that is bound to a tenant; `INVALID` without a file, for what is wrong
+    /// in it, and for a setting that needs a restart; those of [`Admin::apply`].
     pub async fn reload(&self, caller: &Caller) -> Result<Reloaded, AdminError> {
+        // Before the log hears of it: nothing was tried.
+        caller.check_unbound("Reload")?;
         let outcome = self.apply(caller).await;
         match &outcome {
             Ok(reloaded) => tracing::info!(
@@ -77,7 +79,6 @@ impl Reload {
     }
 
     async fn apply(&self, caller: &Caller) -> Result<Reloaded, AdminError> {
-        caller.check_unbound("Reload")?;
         let mut current = self.current.lock().await;
         let next = self.read().await?;
         let changes = changes(&current, &next);
@@ -113,7 +114,7 @@ impl Reload {
         }
         let source = self.source.clone();
         // The file may lie on a slow disk.
-        let read = tokio::task::spawn_blocking(move || source.read()).await;
+        let read = tokio::task::spawn_blocking(move || source.read_again()).await;
         let read = read.map_err(|_| refused("the daemon is stopping"))?;
         read.map_err(|error: ConfigError| refused(&format!("nothing was applied:\n{error}")))
     }
@@ -166,6 +167,29 @@ mod tests {
         assert_eq!(refused.code, ErrorCode::Forbidden);
         let reloaded = reload.reload(&Caller::unbound()).await.expect("of all");
         assert_eq!(reloaded.changes, ["tiers.gold: not set → {}"]);
+    }
+
+    /// To open a pipe that nobody writes to waits for ever, and every reload behind it would wait too.
+    #[tokio::test]
+    async fn what_is_no_file_any_more_is_refused_and_waited_for_by_nobody() {
+        let place = tempfile::tempdir().expect("a directory");
+        let file = place.path().join("keygate.toml");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &file, fifo, mode, 0).expect("a pipe");
+        let reload = reload(Some(file.clone()));
+        for what in ["a pipe", "nothing", "a directory"] {
+            let refused = reload.reload(&Caller::unbound()).await.expect_err(what);
+            assert_eq!(refused.code, ErrorCode::Invalid, "{what}");
+            assert!(refused.message.contains("nothing was applied"), "{what}: {refused}");
+            match what {
+                "a pipe" => std::fs::remove_file(&file).expect("removed"),
+                _ => drop(std::fs::create_dir(&file)),
+            }
+        }
+        std::fs::remove_dir(&file).expect("removed");
+        std::fs::write(&file, "").expect("written");
+        assert!(reload.reload(&Caller::unbound()).await.is_ok());
     }
 
     #[tokio::test]

@@ -6,8 +6,10 @@ use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{KeyCreate, KeyCreated, KeyDelete, KeyUpdate};
 use serde_json::{Value, json};
 
-use super::{ALL, admin, code};
-use crate::admin::{Admin, AdminError};
+use super::{ALL, START_US, admin, admin_of, code, record, records};
+use crate::admin::{Admin, AdminError, Import};
+use crate::clock::ManualClock;
+use crate::store::MemoryStore;
 
 async fn create(admin: &Admin, record: Value, request_id: &str) -> Result<KeyCreated, AdminError> {
     admin.create(&ALL, KeyCreate { record, request_id: Some(request_id.to_owned()) }).await
@@ -153,4 +155,31 @@ async fn an_update_with_a_mask_changes_what_it_names() {
             "{bad:?}"
         );
     }
+}
+
+/// A key that is stored and for which there is no room would keep the daemon from its next start.
+#[tokio::test]
+async fn of_writers_that_race_for_the_last_places_so_many_win_as_there_are() {
+    let clock = Arc::new(ManualClock::new(START_US));
+    let admin = admin_of(Arc::new(MemoryStore::new()), clock, 8);
+    let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
+    let import = import.take(records((1..=3).map(record))).await.expect("taken");
+    let mut racing = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let admin = Arc::clone(&admin);
+        racing.spawn(async move {
+            create(&admin, json!({"name": "n"}), &format!("r-{number}")).await.map(drop)
+        });
+    }
+    let outcomes = racing.join_all().await;
+    let made = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let refusals = outcomes.into_iter().filter_map(Result::err);
+    assert!(refusals.into_iter().all(|error| error.message.contains("keys_max")));
+    assert_eq!(made, 5, "an import that is not whole has its places too");
+    assert_eq!(import.finish().await.expect("whole").imported, 3);
+    assert_eq!(admin.engine.key_count(), 8);
+    let stored = admin.keys.ids_of_tenant("default", 100).expect("readable");
+    assert_eq!(stored.len(), 8, "nothing is stored that is not there");
+    admin.delete(&ALL, KeyDelete { id: "1".to_owned(), purge: true }).await.expect("purged");
+    assert!(create(&admin, json!({"name": "n"}), "free-again").await.is_ok());
 }

@@ -125,7 +125,8 @@ impl Plan {
     }
 }
 
-/// Measures as planned: echo, daemon, echo, daemon, …, echo. Blocks its thread; makes threads of its own.
+/// Measures as planned: echo, daemon, echo, daemon, …, echo. Blocks its thread; makes threads of
+/// its own.
 ///
 /// # Errors
 /// [`BenchError`] when the plan is out of bounds, the daemon cannot be reached, closes a connection,

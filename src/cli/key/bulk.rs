@@ -96,10 +96,14 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
     let order = Order { jobs: common.jobs.into(), fail_fast: common.fail_fast };
     let bar = progress::over_bytes_of(&common.file)?;
     let input = bar.wrap_read(super::super::records::open(&common.file)?);
-    let mut results = Results::open(common.out.as_deref(), bar.clone())?;
     let runtime = connect::runtime()?;
     let read = move |each: input::Each<'_>| input::read(input, &parse, each);
-    let ending = runtime.block_on(lanes::run(global, &order, read, &mut results));
+    let ending = runtime.block_on(async {
+        let clients = lanes::connect(global, order.jobs).await?;
+        // Behind the connections: a file that is there would stop the next attempt.
+        let mut results = Results::open(common.out.as_deref(), bar.clone())?;
+        lanes::run(clients, &order, read, &mut results).await
+    });
     // A thread that still reads an endless input must not hold the end up.
     runtime.shutdown_background();
     bar.finish_and_clear();
@@ -154,6 +158,15 @@ impl Results {
 
 /// A file that was not there: tokens of an earlier run are not written over.
 fn new_file(path: &Path) -> Result<File, CliError> {
-    let failed = |error| CliError::File { doing: "make", path: path.to_owned(), error };
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => CliError::Input {
+            from: path.display().to_string(),
+            reason:
+                "it is there already, and may hold the tokens of an earlier run: choose another \
+                     name for --out, or move it away"
+                    .to_owned(),
+        },
+        _ => CliError::File { doing: "make", path: path.to_owned(), error },
+    })
 }

@@ -47,6 +47,9 @@ pub(in crate::cli) struct List {
     /// Only deleted keys
     #[arg(long)]
     only_deleted: bool,
+    /// All of them, page after page
+    #[arg(long, conflicts_with_all = ["limit", "page", "page_size"])]
+    all: bool,
     /// Records on the page; 100 if not given
     #[arg(long, value_name = "N", value_parser = page_length())]
     limit: Option<u32>,
@@ -79,10 +82,25 @@ fn field(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn run(args: &List, global: &Global) -> Result<(), CliError> {
-    let page = global.with_admin(async |client| whole_page(&client, args.request()).await)?;
-    if global.json {
-        return print_json(&page);
+    if global.json && args.all {
+        return global.with_admin(async |client| print_all(&client, args.request()).await);
     }
+    let page = global.with_admin(async |client| {
+        let wanted = if args.all { u32::MAX } else { args.wanted() };
+        whole_page(&client, args.request(), wanted).await
+    })?;
+    if global.json {
+        print_json(&page)?;
+        // Beside the JSON: whoever pipes it on would take a page for the whole.
+        say_where_it_stands(&page);
+        return Ok(());
+    }
+    print_table(args, &page)?;
+    say_where_it_stands(&page);
+    Ok(())
+}
+
+fn print_table(args: &List, page: &KeyPage) -> Result<(), CliError> {
     let columns: Vec<&str> = match args.columns.as_slice() {
         [] => COLUMNS.to_vec(),
         columns => columns.iter().map(String::as_str).collect(),
@@ -91,22 +109,48 @@ pub(super) fn run(args: &List, global: &Global) -> Result<(), CliError> {
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let row = |key: &Value| columns.iter().map(|name| cell(key, name)).collect();
     let rows: Vec<Vec<String>> = page.keys.iter().map(row).collect();
-    print(&table(&headings, &rows))?;
-    say_where_it_stands(&page);
-    Ok(())
+    print(&table(&headings, &rows))
+}
+
+/// One document of all pages, printed as they come: a million keys need not be held. Cut short, it
+/// is no JSON.
+async fn print_all(client: &Client, mut request: KeyList) -> Result<(), CliError> {
+    print("{\"keys\":[")?;
+    let (mut comma, mut total) = ("", None);
+    loop {
+        let page = client.list(&request).await?;
+        let mut text = String::new();
+        for key in &page.keys {
+            text += &format!("{comma}{key}");
+            comma = ",";
+        }
+        print(&text)?;
+        total = total.or(page.total.map(|total| (total, page.total_is_lower_bound)));
+        let Some(next) = page.next else { break };
+        request.after = Some(next);
+        request.count = false;
+    }
+    let counted = total.map(|(total, bound)| {
+        let bound = if bound { ",\"total_is_lower_bound\":true" } else { "" };
+        format!(",\"total\":{total}{bound}")
+    });
+    print(&format!("]{}}}\n", counted.unwrap_or_default()))
 }
 
 /// One page, however often the daemon has to be asked: an answer is short where filters pass few
 /// of the records that the daemon looks at for one request.
-async fn whole_page(client: &Client, mut request: KeyList) -> Result<KeyPage, CliError> {
-    let wanted = request.page_size.or(request.limit).unwrap_or(100);
+async fn whole_page(
+    client: &Client,
+    mut request: KeyList,
+    wanted: u32,
+) -> Result<KeyPage, CliError> {
     let mut page = client.list(&request).await?;
     loop {
         let have = u32::try_from(page.keys.len()).unwrap_or(u32::MAX);
         let (Some(next), true) = (&page.next, have < wanted) else { return Ok(page) };
         request.after = Some(next.clone());
         (request.page, request.page_size, request.count) = (None, None, false);
-        request.limit = Some(wanted - have);
+        request.limit = Some((wanted - have).min(LIST_PAGE_MAX));
         let more = client.list(&request).await?;
         page.keys.extend(more.keys);
         page.next = more.next;
@@ -153,6 +197,11 @@ fn cell(key: &Value, name: &str) -> String {
 }
 
 impl List {
+    /// Records that are wanted, where not all are.
+    fn wanted(&self) -> u32 {
+        self.page_size.or(self.limit).unwrap_or(100)
+    }
+
     fn request(&self) -> KeyList {
         let instant = |time: Option<Time>| time.map(|time| time.to_string());
         KeyList {
@@ -168,7 +217,7 @@ impl List {
             deleted: self.deleted,
             only_deleted: self.only_deleted,
             after: self.after.clone(),
-            limit: self.limit,
+            limit: if self.all { Some(LIST_PAGE_MAX) } else { self.limit },
             page: self.page,
             page_size: self.page_size,
             count: self.count,

@@ -184,7 +184,7 @@ mod tests {
             ("\n1\n\n\"2\"", vec![(2, one.clone()), (4, two.clone())]),
             ("{\"id\":\"1\"}\n{\"id\":2,\"name\":\"n\"}", vec![(1, one.clone()), (2, two.clone())]),
             (
-                "{\"keys\":[{\"id\":\"1\"},{\"id\":\"2\"}],\"next\":\"2\"}",
+                "{\"keys\":[{\"id\":\"1\"},{\"id\":\"2\"}],\"next\":null}",
                 vec![(1, one.clone()), (2, two.clone())],
             ),
             ("[{\"id\":\"1\"},\n{\"id\":\"2\"}]", vec![(1, one), (2, two)]),
@@ -212,6 +212,15 @@ mod tests {
         assert_eq!((of(0).as_deref(), of(1).as_deref()), (Some("job-1"), Some("own")));
         let found = all("{\"name\":1,\"name\":2}", &Parse::Create { request_id_prefix: None });
         assert!(found[0].1.as_ref().expect_err("twice").contains("twice"));
+    }
+
+    /// Who revokes what a list shows means all of it.
+    #[test]
+    fn one_page_of_several_is_an_error() {
+        let each: Each<'_> = &mut |_, _| true;
+        let parse = Parse::Delete { purge: false };
+        let error = read("{\"keys\":[{\"id\":\"1\"}],\"next\":\"1\"}".as_bytes(), &parse, each);
+        assert!(error.expect_err("more").to_string().contains("key list --all"));
     }
 
     #[test]

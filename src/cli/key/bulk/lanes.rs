@@ -82,17 +82,22 @@ struct Shared {
     stop: CancellationToken,
 }
 
+/// A connection for each lane.
+pub(super) async fn connect(global: &Global, lanes: usize) -> Result<Vec<Client>, CliError> {
+    let mut clients = Vec::with_capacity(lanes);
+    for _ in 0..lanes {
+        clients.push(global.admin_client().await?);
+    }
+    Ok(clients)
+}
+
 /// Carries out what `read` reads, and prints the results in the input's order.
 pub(super) async fn run(
-    global: &Global,
+    clients: Vec<Client>,
     order: &Order,
     read: impl FnOnce(Each<'_>) -> io::Result<()> + Send + 'static,
     results: &mut Results,
 ) -> Result<Ending, CliError> {
-    let mut clients = Vec::with_capacity(order.jobs);
-    for _ in 0..order.jobs {
-        clients.push(global.admin_client().await?);
-    }
     let (send, items) = mpsc::channel(AHEAD * order.jobs);
     let reader = tokio::task::spawn_blocking(move || {
         let mut at = 0;
