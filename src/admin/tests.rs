@@ -4,6 +4,7 @@ mod deletion;
 mod life;
 mod lists;
 mod model;
+mod tenants;
 mod whole;
 mod writes;
 

@@ -17,6 +17,10 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, AdminError>) -> (ErrorCode, Str
     (error.code, error.message)
 }
 
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(START_US))
+}
+
 fn create(tenant: Value) -> TenantCreate {
     TenantCreate { tenant }
 }
@@ -31,7 +35,7 @@ fn status(id: &str, status: &str, reason: Option<&str>) -> TenantSetStatus {
 }
 
 fn update(id: &str, set: Value, expected_revision: Option<u64>) -> TenantUpdate {
-    TenantUpdate { id: id.to_owned(), set, mask: None, expected_revision }
+    TenantUpdate { id: id.to_owned(), set, expected_revision }
 }
 
 fn delete(id: &str, purge: bool) -> TenantDelete {
@@ -146,7 +150,12 @@ async fn no_key_is_made_in_a_deleted_tenant_or_moved_or_imported_into_it() {
     let (code, words) = refusal(key_of(&admin, "acme").await);
     assert_eq!(code, ErrorCode::Conflict);
     assert!(words.contains("keygate tenant restore acme"), "{words}");
-    let set = |id: &str, set: Value| KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None };
+    let set = |id: &str, set: Value| KeyUpdate {
+        id: id.to_owned(),
+        set,
+        mask: None,
+        expected_revision: None,
+    };
     let moved = admin.update(&ALL, set(&outside, json!({"tenant_id": "acme"}))).await;
     assert_eq!(code_of(moved.map(drop)), ErrorCode::Conflict);
     let import = Import::begin(Arc::clone(&admin), ALL, true).await.expect("begun");
@@ -295,7 +304,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
     let mut cut_short = 0;
     for nth in 1.. {
         let store = Arc::new(MemoryStore::new());
-        let admin = admin_over(Arc::clone(&store));
+        let admin = admin_over(Arc::clone(&store), clock());
         for _ in 0..150 {
             key_of(&admin, "doomed").await.expect("made");
         }
@@ -310,7 +319,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(state, Some(if nth == 1 { unmarked } else { marked }), "write {nth}");
 
         let store = Arc::new(store.crash());
-        let admin = admin_over(Arc::clone(&store));
+        let admin = admin_over(Arc::clone(&store), clock());
         load(&admin);
         assert_eq!(admin.engine.tenant("doomed").map(|view| view.state), state, "write {nth}");
         if nth == 1 {
@@ -332,7 +341,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(rows_of(&*store, "doomed"), Vec::<Vec<u8>>::new(), "write {nth}");
         assert_eq!(admin.engine.tenant("doomed"), None);
         assert_eq!(admin.engine.key_count(), 1);
-        let of_spared = KeyRef { id: spared };
+        let of_spared = KeyRef { id: spared, deleted: false };
         assert_eq!(admin.get(&ALL, of_spared).await.expect("there")["tenant_id"], "spared");
         let gone = admin.delete_tenant(&ALL, delete("doomed", true)).await;
         assert_eq!(code_of(gone), ErrorCode::NotFound);
