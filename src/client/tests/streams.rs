@@ -219,7 +219,7 @@ async fn all(client: &Client) -> Result<Vec<String>, Error> {
     let mut export = client.export().await?;
     let mut records = Vec::new();
     while let Some(page) = export.next_page().await? {
-        records.extend(page.iter().map(|record| record.get().to_owned()));
+        records.extend(page.keys.iter().map(|record| record.get().to_owned()));
     }
     assert!(export.next_page().await?.is_none(), "the end stays the end");
     Ok(records)
