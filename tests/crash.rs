@@ -266,7 +266,7 @@ fn token(id: u64) -> String {
     format!("imported-{id}")
 }
 
-/// Frames of an import of many records.
+/// Frames of an import of many records, with a suspended tenant in each.
 fn import_frames(records: u64) -> Vec<Vec<u8>> {
     const IN_FRAME: u64 = 100;
     let firsts: Vec<u64> = (1..=records).step_by(100).collect();
@@ -275,13 +275,15 @@ fn import_frames(records: u64) -> Vec<Vec<u8>> {
         let records: Vec<Value> =
             (*first..=records.min(first + IN_FRAME - 1)).map(record).collect();
         let flags = if *first == last { Flags::NONE } else { Flags::MORE };
-        request(Opcode::Import, flags, 1, json!({ "records": records }).to_string().as_bytes())
+        let tenants = [json!({ "id": format!("tenant-{first}"), "status": "SUSPENDED" })];
+        let chunk = json!({ "tenants": tenants, "records": records });
+        request(Opcode::Import, flags, 1, chunk.to_string().as_bytes())
     };
     firsts.iter().map(frame).collect()
 }
 
-/// How many of the imported keys there are, to each way of asking.
-fn imported(home: &Home, records: u64) -> [u64; 3] {
+/// How many of the imported keys there are, to each way of asking, and of the suspended tenants.
+fn imported(home: &Home, records: u64) -> [u64; 4] {
     let tokens: Vec<String> = (1..=records).map(token).collect();
     let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
     let codes = home.codes(&tokens);
@@ -289,7 +291,8 @@ fn imported(home: &Home, records: u64) -> [u64; 3] {
     let mut admin = home.admin();
     let found = (1..=records).filter(|id| admin.get(*id).is_ok()).count() as u64;
     let keys = admin.stats().expect("figures")["keys"];
-    [valid, found, keys]
+    let tenants = home.json(["tenant", "list", "--status", "SUSPENDED", "--limit", "1000"]);
+    [valid, found, keys, tenants["tenants"].as_array().expect("a list").len() as u64]
 }
 
 #[test]
@@ -339,9 +342,10 @@ fn an_import_is_killed(engine: &str) {
             frames.len()
         );
         if sent < frames.len() as u64 {
-            assert_eq!(found, [0; 3], "an import that had no end");
+            assert_eq!(found, [0; 4], "an import that had no end");
         }
-        assert!([[0; 3], [RECORDS; 3]].contains(&found), "{found:?}");
+        let whole = [RECORDS, RECORDS, RECORDS, frames.len() as u64];
+        assert!([[0; 4], whole].contains(&found), "{found:?}");
         if found[0] > 0 {
             daemon.stop();
             std::fs::remove_dir_all(home.data()).expect("a new beginning");
@@ -354,7 +358,7 @@ fn an_import_is_killed(engine: &str) {
     daemon.kill();
     assert_eq!(home.clean(&home.data())["records"], RECORDS);
     let _daemon = home.start();
-    assert_eq!(imported(&home, RECORDS), [RECORDS; 3]);
+    assert_eq!(imported(&home, RECORDS), [RECORDS, RECORDS, RECORDS, 0]);
 }
 
 #[test]

@@ -103,3 +103,58 @@ fn the_export_of_an_import_of_an_export_is_the_same_file() {
         }
     }
 }
+
+/// Keys of a tenant in each state move to another daemon, and the verdicts on them with them.
+#[test]
+fn tenants_move_with_their_keys_and_pass_there_as_little_as_here() {
+    let (old, new) = (Home::new(), Home::new());
+    let (daemon, _new) = (old.start(), new.start());
+    let tenants = ["active", "suspended", "deleted", "both", "named"];
+    let tokens = tenants.map(|tenant| old.create(&["--name", "moves", "--tenant", tenant]).1);
+    for args in [
+        &["create", "active", "--name", "Active Ltd", "--organization", "holding"][..],
+        &["update", "active", "--description", "makes everything"],
+        &["suspend", "suspended", "--reason", "unpaid"],
+        &["delete", "deleted"],
+        &["suspend", "both"],
+        &["delete", "both"],
+        &["create", "empty"],
+    ] {
+        old.run(["tenant"].iter().chain(args)).expect(0);
+    }
+    let ran = old.run(["export"]);
+    ran.expect(0).says(&["tenants exported: 5, keys exported: 5"]);
+    let file = new.file("moved.json", &ran.stdout);
+    let report = new.json(["import".as_ref(), file.as_os_str()]);
+    assert_eq!((&report["imported"], &report["tenants_imported"]), (&json!(5), &json!(5)));
+    assert_eq!(new.run(["export"]).stdout, ran.stdout, "byte for byte");
+
+    let codes = |home: &Home| {
+        let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        home.codes(&tokens).iter().map(|code| code.name()).collect::<Vec<_>>()
+    };
+    let expected = ["VALID", "TENANT_SUSPENDED", "NOT_FOUND", "NOT_FOUND", "VALID"];
+    assert_eq!(codes(&old), expected);
+    assert_eq!(codes(&new), expected);
+    assert_eq!(new.json(["tenant", "get", "suspended"])["status_reason"], "unpaid");
+    new.run(["tenant", "restore", "both"]).expect(0);
+    assert_eq!(new.code(&tokens[3]), "TENANT_SUSPENDED", "as it was before it was deleted");
+
+    // Of a caller that is bound, only its own, which it cannot bring anywhere itself.
+    let own = old.run(["export", "--as-tenant", "suspended"]);
+    let own: Value = serde_json::from_str(&own.stdout).expect("JSON");
+    assert_eq!(own["tenants"].as_array().map(Vec::len), Some(1));
+    assert_eq!(own["tenants"][0]["id"], "suspended");
+    let file = new.file("own.json", &json!({ "tenants": own["tenants"] }).to_string());
+    let bound = ["import".as_ref(), "--as-tenant".as_ref(), "suspended".as_ref(), file.as_os_str()];
+    new.run(bound).expect(1).says(&["tenant suspended", "bound"]);
+    // Again, it is there already; another of the same name is refused by that name.
+    let again = new.json(["import".as_ref(), file.as_os_str()]);
+    assert_eq!((&again["tenants_imported"], &again["skipped"]), (&json!(1), &json!(0)));
+    new.run(["tenant", "resume", "suspended"]).expect(0);
+    new.run(["import".as_ref(), file.as_os_str()])
+        .expect(1)
+        .says(&["tenant suspended: it has another record", "keygate tenant get suspended"]);
+    assert_eq!(new.code(&tokens[1]), "VALID");
+    daemon.stop();
+}

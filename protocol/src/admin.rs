@@ -120,11 +120,16 @@ pub struct KeyList {
     pub count: bool,
 }
 
-/// One frame of the reply to `KeyList` and `Export`: more follow while the frame says so.
+/// One frame of the reply to `KeyList` and `Export`: more follow while the frame says so. Its
+/// records are values, or JSON that is handed on as it is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct KeyPage {
+pub struct KeyPage<R = Value> {
+    /// In an export: records of tenants, by ascending id. They stand in frames before the first
+    /// key's.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<R>,
     /// Records, by ascending id.
-    pub keys: Vec<Value>,
+    pub keys: Vec<R>,
     /// In a list's last frame: where the next page starts, or absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -245,15 +250,24 @@ pub struct ImportChunk {
     /// Take the good records and report the bad ones; counts in the first frame only.
     #[serde(default)]
     pub skip_bad: bool,
+    /// Records of tenants, in the file's order; in whichever frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<Box<serde_json::value::RawValue>>,
     /// Records, in the file's order.
     pub records: Vec<Box<serde_json::value::RawValue>>,
 }
 
+/// Most records of tenants that one import takes.
+pub const IMPORT_TENANTS_MAX: usize = 100_000;
+
 /// One record that an import did not take.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportProblem {
-    /// The record's number in the file, from 1.
+    /// The record's number in the file, from 1; a tenant's, among the tenants.
     pub record: u64,
+    /// The tenant, where the record is a tenant's; empty if it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The field, where one is at fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
@@ -264,8 +278,11 @@ pub struct ImportProblem {
 /// The reply to an `Import`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ImportReport {
-    /// Records taken.
+    /// Keys taken.
     pub imported: u64,
+    /// Records of tenants taken, those among them that were there already as they came.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tenants_imported: u64,
     /// Records left out because they are bad.
     pub skipped: u64,
     /// The first problems, 1,000 at most.
@@ -335,6 +352,11 @@ pub struct KeyUsage {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A request without members: `Export`, `Stats`, `Health`, `Reload`, `Verify`.

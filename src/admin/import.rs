@@ -1,9 +1,10 @@
 //! Imports: records of the source system, taken all or not at all.
 //!
 //! Rows are written as they come, one batch of records while the next is read, under a mark that
-//! says the import is not whole; decisions do not see them. Finishing removes the mark, durably, and
-//! then lets decisions see all of them. An import that fails, is broken off, or is cut short by a
-//! crash is rolled back: here, or when the store is opened again.
+//! says the import is not whole; decisions do not see them. Finishing writes the tenants under the
+//! same mark, removes it, durably, and then lets decisions see all of them, tenants first. An import
+//! that fails, is broken off, or is cut short by a crash is rolled back: here, or when the store is
+//! opened again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::batch::{Batch, field_error};
 use super::keys::notices;
 use super::room::Places;
+use super::tenant_import::Tenants;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, blocking};
 use crate::key::{FieldError, KeyRecord, RecordInput, Rules, Time};
 use crate::store::{CommitError, Conflict, KeyWrite, Write, WriteError};
@@ -34,9 +36,9 @@ const PUBLISHERS_MAX: usize = 4;
 
 /// An import that is under way. Must be ended by [`Import::finish`] or [`Import::roll_back`].
 pub struct Import {
-    admin: Arc<Admin>,
-    caller: Caller,
-    number: u64,
+    pub(super) admin: Arc<Admin>,
+    pub(super) caller: Caller,
+    pub(super) number: u64,
     /// Those of its beginning: no reload comes between, for it waits for the import's end.
     rules: Arc<Rules>,
     skip_bad: bool,
@@ -48,7 +50,9 @@ pub struct Import {
     places: Places,
     /// What the committer has been given and not answered yet.
     under_way: Batch,
-    report: ImportReport,
+    /// Records of tenants, which are written at the end.
+    pub(super) tenants: Tenants,
+    pub(super) report: ImportReport,
     /// JSON of its problems.
     line_bytes: usize,
     /// Keys with fields that are kept and not enforced.
@@ -98,6 +102,7 @@ impl Import {
             ids: Vec::new(),
             places,
             under_way: Batch::default(),
+            tenants: Tenants::default(),
             report: ImportReport::default(),
             line_bytes: 0,
             unenforced: 0,
@@ -110,8 +115,20 @@ impl Import {
     ///
     /// # Errors
     /// Of the store; the import has then been rolled back as far as the store allows.
-    pub async fn take(mut self, chunk: ImportChunk) -> Result<Self, AdminError> {
-        let taken = blocking(move || match self.take_blocking(&chunk.records) {
+    pub async fn take(self, chunk: ImportChunk) -> Result<Self, AdminError> {
+        self.step(move |import| {
+            import.take_tenants(&chunk.tenants)?;
+            if import.failed() { Ok(()) } else { import.take_blocking(&chunk.records) }
+        })
+        .await
+    }
+
+    /// Does a part of the work on a thread that may wait for the disk. A failure ends the import.
+    async fn step(
+        mut self,
+        part: impl FnOnce(&mut Self) -> Result<(), AdminError> + Send + 'static,
+    ) -> Result<Self, AdminError> {
+        let done = blocking(move || match part(&mut self) {
             Ok(()) => Ok(self),
             Err(error) => {
                 // What cannot be removed now is removed when the store is opened again.
@@ -119,10 +136,10 @@ impl Import {
                 Err(error)
             }
         });
-        taken.await.ok_or_else(AdminError::stopping)?
+        done.await.ok_or_else(AdminError::stopping)?
     }
 
-    fn failed(&self) -> bool {
+    pub(super) fn failed(&self) -> bool {
         !self.skip_bad && !self.report.problems.is_empty()
     }
 
@@ -200,7 +217,7 @@ impl Import {
     }
 
     /// Waits for all that is under way, and notes what became of it, in the file's order.
-    fn settle(&mut self) -> Result<(), AdminError> {
+    pub(super) fn settle(&mut self) -> Result<(), AdminError> {
         let mut batch = std::mem::take(&mut self.under_way);
         let answers = batch.answers();
         let Batch { records, mut problems, .. } = batch;
@@ -227,7 +244,7 @@ impl Import {
             self.write_singly(&records[written..], &mut problems)?;
         }
         problems.sort_by_key(|(number, _)| *number);
-        problems.into_iter().for_each(|(number, error)| self.problem(number, error));
+        problems.into_iter().for_each(|(number, error)| self.problem(number, None, error));
         Ok(())
     }
 
@@ -285,10 +302,11 @@ impl Import {
         }
     }
 
-    fn problem(&mut self, record: u64, error: FieldError) {
+    /// Notes what is wrong with a record: a key's, or that of a tenant.
+    pub(super) fn problem(&mut self, record: u64, tenant: Option<String>, error: FieldError) {
         self.report.skipped += 1;
         let (field, reason) = (error.field.map(cut), cut(error.reason));
-        let problem = ImportProblem { record, field, reason };
+        let problem = ImportProblem { record, tenant: tenant.map(cut), field, reason };
         let bytes = serde_json::to_string(&problem).map_or(0, |json| json.len());
         if self.report.problems.len() < LINES_MAX && self.line_bytes + bytes <= LINES_BYTES_MAX {
             self.line_bytes += bytes;
@@ -301,14 +319,11 @@ impl Import {
     /// # Errors
     /// Of the store: nothing was imported then, as far as the store can tell.
     pub async fn finish(mut self) -> Result<ImportReport, AdminError> {
-        let settled = blocking(move || match self.settle() {
-            Ok(()) => Ok(self),
-            Err(error) => {
-                let _ = self.admin.roll_back_blocking(self.number);
-                Err(error)
-            }
-        });
-        self = settled.await.ok_or_else(AdminError::stopping)??;
+        self = self.step(Self::settle).await?;
+        let admin = Arc::clone(&self.admin);
+        // Nobody changes a tenant until decisions obey those of the import.
+        let tenants = admin.tenants.lock().await;
+        self = self.step(Self::write_tenants).await?;
         if self.failed() {
             self.report.notices.clear();
             let report = std::mem::take(&mut self.report);
@@ -322,8 +337,28 @@ impl Import {
             let _ = self.roll_back().await;
             return Err(error);
         }
+        // Before the first of the keys: none passes whose tenant is suspended or deleted.
+        self.publish_tenants();
         self.admin.pending_import.store(0, Ordering::Release);
+        drop(tenants);
         self.report.imported = self.ids.len() as u64;
+        self.say_what_remains();
+        let published = blocking(move || {
+            self.publish_blocking();
+            self
+        });
+        let import = published.await.ok_or_else(AdminError::stopping)?;
+        tracing::info!(
+            imported = import.report.imported,
+            tenants = import.report.tenants_imported,
+            skipped = import.report.skipped,
+            "an import was finished"
+        );
+        Ok(import.report)
+    }
+
+    /// Adds the notices that are about all of the import.
+    fn say_what_remains(&mut self) {
         if self.unenforced > 1 {
             self.report.notices.push(format!(
                 "{} keys have fields that this release keeps without enforcing them yet",
@@ -334,17 +369,6 @@ impl Import {
         {
             self.report.notices.push(format!("{more} more fields were put right likewise"));
         }
-        let published = blocking(move || {
-            self.publish_blocking();
-            self
-        });
-        let import = published.await.ok_or_else(AdminError::stopping)?;
-        tracing::info!(
-            imported = import.report.imported,
-            skipped = import.report.skipped,
-            "an import was finished"
-        );
-        Ok(import.report)
     }
 
     /// Removes everything that the import had brought.

@@ -7,23 +7,32 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keygate_protocol::admin as wire;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Admin, AdminError, Caller, blocking};
 use crate::admin::keys::key_id;
 use crate::admin::usage::{json, used_since};
 use crate::engine::Engine;
-use crate::key::{KeyRecord, KeyView, Search, Selection, Status, Time};
+use crate::key::{KeyView, Search, Selection, Status, TenantRecord, Time};
 use crate::store::{Filter, StoreError, Tally};
 
 /// A page's default length.
 const LIMIT_DEFAULT: u32 = 100;
 /// Records of one exported page.
 const EXPORT_PAGE: usize = 200;
+/// Records of tenants that are read at a time for an export.
+const EXPORT_TENANTS: usize = 200;
 /// JSON in one frame; a record more may stand above it and still fits.
 const FRAME_JSON_BYTES: usize = 400 * 1024;
 
+/// One frame, its records written as JSON already: they are written once.
+type Frame = wire::KeyPage<Box<RawValue>>;
+
 /// A list or an export on its way to one caller.
 pub struct Listing {
+    /// Records of tenants that come first.
+    tenants: Option<Tenants>,
     /// What is listed; nothing where the caller may see nothing of it.
     query: Option<Arc<Query>>,
     after: Option<u64>,
@@ -32,8 +41,16 @@ pub struct Listing {
     /// Records that may still be looked at, before it ends short of what was wanted; within the
     /// store's own bound for one page.
     examine: u64,
-    totals: wire::KeyPage,
+    totals: Frame,
     ended: bool,
+}
+
+/// Which tenants' records are still to come.
+enum Tenants {
+    /// All after an id.
+    After(Option<String>),
+    /// This one's.
+    Only(String),
 }
 
 /// Which records are listed, free of its wire form.
@@ -72,11 +89,12 @@ impl Admin {
         let count = request.count;
         let query = Query::of(request, caller, self.time())?.map(Arc::new);
         let mut listing = Listing {
+            tenants: None,
             query,
             after,
             left: Some(numbered.map_or(limit, |page| page.size) as usize),
             examine: 0,
-            totals: wire::KeyPage::default(),
+            totals: Frame::default(),
             ended: false,
         };
         let skip = numbered.map_or(0, |page| page.skip);
@@ -104,15 +122,16 @@ impl Admin {
         Ok(listing)
     }
 
-    /// Begins an export: every record that the caller may see, deleted ones too.
+    /// Begins an export: every record that the caller may see, deleted ones too, tenants first.
     pub fn export(&self, caller: &Caller) -> Listing {
         let tenant = caller.tenant().map(str::to_owned);
         Listing {
+            tenants: Some(tenant.clone().map_or(Tenants::After(None), Tenants::Only)),
             query: Some(Arc::new(Query { tenant, deleted: true, ..Query::default() })),
             after: None,
             left: None,
             examine: u64::MAX,
-            totals: wire::KeyPage::default(),
+            totals: Frame::default(),
             ended: false,
         }
     }
@@ -121,14 +140,18 @@ impl Admin {
     ///
     /// # Errors
     /// `STORAGE`.
-    pub async fn next_page(
-        &self,
-        listing: &mut Listing,
-    ) -> Result<(Vec<wire::KeyPage>, bool), AdminError> {
+    pub async fn next_page(&self, listing: &mut Listing) -> Result<(Vec<Frame>, bool), AdminError> {
+        while let Some(tenants) = listing.tenants.take() {
+            let (frames, rest) = self.next_tenants(tenants).await?;
+            listing.tenants = rest;
+            if !frames.is_empty() {
+                return Ok((frames, true));
+            }
+        }
         let query = listing.query.clone().filter(|_| !listing.ended);
         let Some(query) = query else {
             listing.ended = true;
-            return Ok((vec![listing.totals.clone()], false));
+            return Ok((vec![std::mem::take(&mut listing.totals)], false));
         };
         let (after, wanted) = (listing.after, listing.left.unwrap_or(EXPORT_PAGE));
         let (keys, engine) = (self.keys.clone(), Arc::clone(&self.engine));
@@ -136,7 +159,11 @@ impl Admin {
         let page = blocking(move || {
             let read = |filter: &Filter<'_>| keys.page(filter, after, wanted);
             let page = query.ask(&engine, pending, read)?;
-            Ok::<_, StoreError>((frames(&engine, &page.records), page))
+            let frames =
+                frames(page.records.iter().map(|record| json(&engine, record)), |frame| {
+                    &mut frame.keys
+                })?;
+            Ok::<_, StoreError>((frames, page))
         });
         let (mut frames, page) = page.await.ok_or_else(AdminError::stopping)??;
         listing.take(page.records.len(), page.examined, page.next);
@@ -144,9 +171,35 @@ impl Admin {
             && listing.ended
         {
             let keys = std::mem::take(&mut last.keys);
-            *last = wire::KeyPage { keys, ..listing.totals.clone() };
+            *last = Frame { keys, ..std::mem::take(&mut listing.totals) };
         }
         Ok((frames, !listing.ended))
+    }
+
+    /// The next tenants of an export, and those behind them. One that cannot be read ends it: its
+    /// keys would pass elsewhere as though nothing stood above them.
+    async fn next_tenants(
+        &self,
+        tenants: Tenants,
+    ) -> Result<(Vec<Frame>, Option<Tenants>), AdminError> {
+        let (keys, pending) = (self.keys.clone(), self.pending_import.load(Ordering::Acquire));
+        let page = blocking(move || {
+            let (records, rest) = match tenants {
+                Tenants::Only(id) => (Vec::from_iter(keys.tenant(&id)?), None),
+                Tenants::After(after) => {
+                    let records = keys.tenants(after.as_deref(), EXPORT_TENANTS)?;
+                    let last = records.last().filter(|_| records.len() == EXPORT_TENANTS);
+                    let rest = last.map(|last| Tenants::After(Some(last.id.clone())));
+                    (records, rest)
+                }
+            };
+            let there = |it: &&TenantRecord| it.import == 0 || it.import != pending;
+            let there = records.iter().filter(there).map(TenantRecord::to_export);
+            let mut frames = frames(there, |frame| &mut frame.tenants)?;
+            frames.retain(|frame| !frame.tenants.is_empty());
+            Ok::<_, StoreError>((frames, rest))
+        });
+        Ok(page.await.ok_or_else(AdminError::stopping)??)
     }
 
     /// Counts what passes, and finds the last of the records to leave out; goes on to the end only
@@ -281,20 +334,24 @@ fn search(text: &str) -> Result<Search, AdminError> {
     Ok(Search::new(text))
 }
 
-fn frames(engine: &Engine, records: &[KeyRecord]) -> Vec<wire::KeyPage> {
-    let mut frames = vec![wire::KeyPage::default()];
-    let mut bytes = 0;
+/// Frames of records, each written as JSON, in the member that is theirs; one at the least.
+fn frames(
+    records: impl Iterator<Item = Value>,
+    member: impl Fn(&mut Frame) -> &mut Vec<Box<RawValue>>,
+) -> Result<Vec<Frame>, StoreError> {
+    let (mut frames, mut frame, mut bytes) = (Vec::new(), Frame::default(), 0);
     for record in records {
-        let key = json(engine, record);
-        let more = key.to_string().len();
+        // Names, texts and finite numbers: what is written always becomes JSON.
+        let record = to_raw_value(&record)
+            .map_err(|error| StoreError::corrupt(format!("a record is no JSON: {error}")))?;
+        let more = record.get().len();
         if bytes > 0 && bytes + more > FRAME_JSON_BYTES {
-            frames.push(wire::KeyPage::default());
+            frames.push(std::mem::take(&mut frame));
             bytes = 0;
         }
         bytes += more;
-        if let Some(frame) = frames.last_mut() {
-            frame.keys.push(key);
-        }
+        member(&mut frame).push(record);
     }
-    frames
+    frames.push(frame);
+    Ok(frames)
 }

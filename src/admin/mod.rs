@@ -16,6 +16,7 @@ mod repeat;
 mod retention;
 mod room;
 mod rules;
+mod tenant_import;
 mod tenant_purge;
 mod tenants;
 #[cfg(test)]
@@ -203,7 +204,11 @@ impl Admin {
     /// Whether a stored record is more than a part of an import that may yet be rolled back: to
     /// change such a one would let decisions see it.
     fn is_there(&self, record: &KeyRecord) -> bool {
-        record.import == 0 || record.import != self.pending_import.load(Ordering::Acquire)
+        self.is_of_no_pending_import(record.import)
+    }
+
+    fn is_of_no_pending_import(&self, import: u64) -> bool {
+        import == 0 || import != self.pending_import.load(Ordering::Acquire)
     }
 
     /// The stored record of a key that the caller may see and that is not deleted.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Admin, AdminError, Caller, blocking};
 use crate::engine::{NamedTenant, TenantView};
-use crate::key::tenant::read_id;
+use crate::key::tenant::{STATUS_REASON_BYTES_MAX, read_id};
 use crate::key::{FieldError, KeyRecord, TenantRecord, TenantState, TenantStatus};
 use crate::store::{TenantWrite, Write};
 
@@ -18,8 +18,6 @@ use crate::store::{TenantWrite, Write};
 const LIMIT_DEFAULT: u32 = 100;
 /// JSON of one page, which is one frame; a tenant more may stand above it and still fits.
 const PAGE_JSON_BYTES: usize = 512 * 1024;
-/// Longest reason for a change of status, in bytes.
-const REASON_BYTES_MAX: usize = 256;
 
 impl Admin {
     /// Makes a tenant's record. What is there as it is asked for is answered as it is.
@@ -303,7 +301,10 @@ impl Admin {
 
     pub(super) async fn stored_tenant(&self, id: &str) -> Result<Option<TenantRecord>, AdminError> {
         let (keys, id) = (self.keys.clone(), id.to_owned());
-        Ok(blocking(move || keys.tenant(&id)).await.ok_or_else(AdminError::stopping)??)
+        let record =
+            blocking(move || keys.tenant(&id)).await.ok_or_else(AdminError::stopping)??;
+        // One of an import that is not whole yet is not there for anybody.
+        Ok(record.filter(|record| self.is_of_no_pending_import(record.import)))
     }
 
     fn tenant_json(&self, record: &TenantRecord) -> Value {
@@ -351,9 +352,9 @@ fn check_not_deleted(record: &TenantRecord) -> Result<(), AdminError> {
 fn bounded_reason(reason: Option<String>) -> Result<String, AdminError> {
     let reason = reason.unwrap_or_default();
     let bytes = reason.len();
-    if bytes > REASON_BYTES_MAX {
+    if bytes > STATUS_REASON_BYTES_MAX {
         return Err(AdminError::invalid(format!(
-            "the reason has {bytes} bytes, at most {REASON_BYTES_MAX} are kept"
+            "the reason has {bytes} bytes, at most {STATUS_REASON_BYTES_MAX} are kept"
         )));
     }
     Ok(reason)

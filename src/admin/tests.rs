@@ -4,6 +4,7 @@ mod deletion;
 mod life;
 mod lists;
 mod model;
+mod moves;
 mod tenants;
 mod whole;
 mod writes;
@@ -56,7 +57,7 @@ fn admin_of(store: Arc<MemoryStore>, clock: Arc<ManualClock>, keys_max: usize) -
 
 fn records(records: impl IntoIterator<Item = serde_json::Value>) -> ImportChunk {
     let raw = |record: serde_json::Value| RawValue::from_string(record.to_string()).expect("JSON");
-    ImportChunk { skip_bad: false, records: records.into_iter().map(raw).collect() }
+    ImportChunk { records: records.into_iter().map(raw).collect(), ..ImportChunk::default() }
 }
 
 fn record(id: u64) -> serde_json::Value {
@@ -73,13 +74,18 @@ fn code<T>(result: Result<T, AdminError>) -> Option<ErrorCode> {
 
 /// All frames of a listing, as a client joins them.
 async fn joined(admin: &Admin, mut listing: Listing) -> KeyPage {
-    let mut keys = Vec::new();
+    let (mut tenants, mut keys, mut last) = (Vec::new(), Vec::new(), KeyPage::default());
     loop {
-        let (mut frames, more) = admin.next_page(&mut listing).await.expect("a page");
-        frames.iter_mut().for_each(|frame| keys.append(&mut frame.keys));
+        let (frames, more) = admin.next_page(&mut listing).await.expect("a page");
+        for frame in frames {
+            let sent = serde_json::to_vec(&frame).expect("JSON");
+            let frame: KeyPage = serde_json::from_slice(&sent).expect("a page");
+            tenants.extend(frame.tenants);
+            keys.extend(frame.keys);
+            last = KeyPage { keys: Vec::new(), tenants: Vec::new(), ..frame };
+        }
         if !more {
-            let last = frames.pop().expect("a last frame");
-            return KeyPage { keys, ..last };
+            return KeyPage { tenants, keys, ..last };
         }
     }
 }

@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::value::RawValue;
+
 use super::error::CliError;
 use super::records::is_stdin;
 use super::{Exit, Global};
@@ -14,6 +16,13 @@ use crate::client::Client;
 pub(super) struct Args {
     /// Where to; standard output if not given
     file: Option<PathBuf>,
+}
+
+/// Records that were written.
+#[derive(Default)]
+struct Count {
+    tenants: u64,
+    keys: u64,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
@@ -28,13 +37,17 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
             outcome => outcome?,
         },
     };
-    eprintln!("keys exported: {count}");
+    let tenants = match count.tenants {
+        0 => String::new(),
+        tenants => format!("tenants exported: {tenants}, "),
+    };
+    eprintln!("{tenants}keys exported: {}", count.keys);
     Ok(Exit::Fine)
 }
 
 /// Writes beside the file first, so that a broken-off export replaces nothing. Its digests are for
 /// its owner alone.
-fn to_file(path: &Path, global: &Global) -> Result<u64, CliError> {
+fn to_file(path: &Path, global: &Global) -> Result<Count, CliError> {
     let draft = path.with_added_extension("part");
     let failed = |doing, path: &Path| {
         let path = path.to_owned();
@@ -54,21 +67,49 @@ fn to_file(path: &Path, global: &Global) -> Result<u64, CliError> {
     Ok(count)
 }
 
-/// One document, one record a line, in constant memory.
-async fn write(client: Client, out: impl Write, path: &Path) -> Result<u64, CliError> {
+/// One document, one record a line, in constant memory: tenants, if there are any, then keys.
+async fn write(client: Client, out: impl Write, path: &Path) -> Result<Count, CliError> {
     let failed = |error| CliError::File { doing: "write", path: path.to_owned(), error };
     let mut out = BufWriter::new(out);
     let mut export = client.export().await?;
-    let mut count = 0;
-    out.write_all(b"{\"api_keys\":[").map_err(failed)?;
+    let mut count = Count::default();
+    out.write_all(b"{").map_err(failed)?;
+    let mut list = None;
     while let Some(page) = export.next_page().await? {
-        for record in page {
-            let before: &[u8] = if count == 0 { b"\n" } else { b",\n" };
-            out.write_all(before).map_err(failed)?;
-            out.write_all(record.get().as_bytes()).map_err(failed)?;
-            count += 1;
+        if !page.tenants.is_empty() {
+            count.tenants += page.tenants.len() as u64;
+            put(&mut out, &mut list, "tenants", &page.tenants).map_err(failed)?;
+        }
+        if !page.keys.is_empty() {
+            count.keys += page.keys.len() as u64;
+            put(&mut out, &mut list, "api_keys", &page.keys).map_err(failed)?;
         }
     }
+    // There is one, also of no keys.
+    put(&mut out, &mut list, "api_keys", &[]).map_err(failed)?;
     out.write_all(b"\n]}\n").and_then(|()| out.flush()).map_err(failed)?;
     Ok(count)
+}
+
+/// Adds records to the list that was begun, or ends that one and begins another.
+fn put(
+    out: &mut impl Write,
+    list: &mut Option<&'static str>,
+    name: &'static str,
+    records: &[Box<RawValue>],
+) -> io::Result<()> {
+    let mut between: &[u8] = b",\n";
+    if *list != Some(name) {
+        if list.replace(name).is_some() {
+            out.write_all(b"\n],")?;
+        }
+        write!(out, "\"{name}\":[")?;
+        between = b"\n";
+    }
+    for record in records {
+        out.write_all(between)?;
+        out.write_all(record.get().as_bytes())?;
+        between = b",\n";
+    }
+    Ok(())
 }

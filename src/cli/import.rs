@@ -3,13 +3,12 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use keygate_protocol::admin::ImportReport;
-use serde_json::value::RawValue;
+use keygate_protocol::admin::{ImportProblem, ImportReport};
 use tokio::sync::mpsc;
 
 use super::error::CliError;
 use super::output::{print, print_json, print_notices};
-use super::records::{name_of, open, read};
+use super::records::{Entry, name_of, open, read_all};
 use super::{Exit, Global, progress};
 use crate::client::Client;
 
@@ -35,8 +34,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let report = outcome?;
     print_notices(&report.notices);
     for problem in report.problems.iter().take(PROBLEMS_SHOWN) {
-        let field = problem.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
-        eprintln!("record {}: {field}{}", problem.record, problem.reason);
+        eprintln!("{}", line(problem));
     }
     if report.problems.len() > PROBLEMS_SHOWN {
         eprintln!("… and more; --json shows up to 1,000");
@@ -47,9 +45,24 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     } else if refused {
         eprintln!("nothing was imported: mend the record, or leave bad ones out with --skip-bad");
     } else {
-        print(&format!("keys imported: {}, skipped: {}\n", report.imported, report.skipped))?;
+        let tenants = match report.tenants_imported {
+            0 => String::new(),
+            tenants => format!("tenants imported: {tenants}, "),
+        };
+        let (keys, skipped) = (report.imported, report.skipped);
+        print(&format!("{tenants}keys imported: {keys}, skipped: {skipped}\n"))?;
     }
     Ok(if refused { Exit::Error } else { Exit::Fine })
+}
+
+fn line(problem: &ImportProblem) -> String {
+    let record = match problem.tenant.as_deref() {
+        None => format!("record {}", problem.record),
+        Some("") => format!("tenant record {}", problem.record),
+        Some(tenant) => format!("tenant {tenant}"),
+    };
+    let field = problem.field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default();
+    format!("{record}: {field}{}", problem.reason)
 }
 
 /// Reads on a thread of its own and sends as fast as the daemon takes it.
@@ -58,14 +71,17 @@ async fn send(
     input: impl Read + Send + 'static,
     args: &Args,
 ) -> Result<ImportReport, CliError> {
-    let (records, mut arrived) = mpsc::channel::<Box<RawValue>>(AHEAD);
+    let (records, mut arrived) = mpsc::channel::<Entry>(AHEAD);
     let reader = tokio::task::spawn_blocking(move || {
         // A receiver that is gone has been refused by the daemon: the rest need not be read.
-        read(input, &mut |record| records.blocking_send(record).is_ok())
+        read_all(input, &mut |entry| records.blocking_send(entry).is_ok())
     });
     let mut import = client.import(args.skip_bad).await?;
-    while let Some(record) = arrived.recv().await {
-        import.push(&record).await?;
+    while let Some(entry) = arrived.recv().await {
+        match entry {
+            Entry::Key(record) => import.push(&record).await?,
+            Entry::Tenant(record) => import.push_tenant(&record).await?,
+        }
     }
     let read = reader.await.map_err(|error| CliError::System {
         doing: "cannot read the records",

@@ -1,5 +1,5 @@
-//! Records in files: a document with `api_keys`, a list, one record, or one record a line; read
-//! as a stream, so that a file may be larger than memory.
+//! Records in files: a document with `api_keys` and perhaps `tenants`, a list, one record, or one
+//! record a line; read as a stream, so that a file may be larger than memory.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -12,12 +12,24 @@ use serde_json::{Map, Value};
 use super::error::CliError;
 
 /// The member of a document that holds the records.
-pub(super) const MEMBERS: [&str; 3] = ["api_keys", "apiKeys", "keys"];
+const MEMBERS: [&str; 3] = ["api_keys", "apiKeys", "keys"];
+/// The member of a document that holds the records of tenants.
+const TENANTS: &str = "tenants";
 /// Longest record, and whatever stands beside the records in a document.
 pub(super) const RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Hears of each record; says whether to go on.
 pub(super) type Each<'a> = &'a mut dyn FnMut(Box<RawValue>) -> bool;
+
+/// A record, and what it is of.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Key(Box<RawValue>),
+    Tenant(Box<RawValue>),
+}
+
+/// Hears of each record of a key or a tenant; says whether to go on.
+pub(super) type EachEntry<'a> = &'a mut dyn FnMut(Entry) -> bool;
 
 /// What messages call an input.
 pub(super) fn name_of(path: &Path) -> String {
@@ -56,6 +68,11 @@ pub(super) fn read_one(path: &Path) -> Result<Map<String, Value>, CliError> {
     }
 }
 
+/// Whether an object holds records, rather than being one.
+pub(super) fn is_document(value: &Value) -> bool {
+    MEMBERS.iter().chain([&TENANTS]).any(|name| value.get(name).is_some())
+}
+
 /// The members of one record.
 pub(super) fn members(record: &str) -> serde_json::Result<Map<String, Value>> {
     serde_json::from_str(record).map(|Members(members)| members)
@@ -90,43 +107,54 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Reads every record of an input.
+/// Reads every record of an input; those of tenants are passed over.
 pub(super) fn read(input: impl Read, each: Each<'_>) -> serde_json::Result<()> {
+    read_all(input, &mut |entry| match entry {
+        Entry::Key(record) => each(record),
+        Entry::Tenant(_) => true,
+    })
+}
+
+/// Reads every record of an input, of keys and of tenants, in its order.
+pub(super) fn read_all(input: impl Read, each: EachEntry<'_>) -> serde_json::Result<()> {
     let mut input = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, input));
     let mut going = true;
     // One record a line is a sequence of documents.
     while going && input.end().is_err() {
         let mut sink = Sink { each: &mut *each, going: &mut going };
-        Document { sink: &mut sink, inside: false }.deserialize(&mut input)?;
+        Document { sink: &mut sink, inside: None }.deserialize(&mut input)?;
     }
     Ok(())
 }
 
 struct Sink<'a, 'e> {
-    each: Each<'e>,
+    each: EachEntry<'e>,
     going: &'a mut bool,
 }
 
 impl Sink<'_, '_> {
-    fn take(&mut self, record: Box<RawValue>) {
+    fn take(&mut self, entry: Entry) {
         if *self.going {
-            *self.going = (self.each)(record);
+            *self.going = (self.each)(entry);
         }
     }
 }
 
+/// What a record in a list is.
+type EntryOf = fn(Box<RawValue>) -> Entry;
+
 /// A document: an object with the records, an object that is a record, or a list; inside a
-/// document only a list.
+/// document only a list, of one kind.
 struct Document<'s, 'a, 'e> {
     sink: &'s mut Sink<'a, 'e>,
-    inside: bool,
+    inside: Option<EntryOf>,
 }
 
 impl<'de> DeserializeSeed<'de> for Document<'_, '_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.inside {
+        if self.inside.is_some() {
             deserializer.deserialize_seq(self)
         } else {
             deserializer.deserialize_any(self)
@@ -138,7 +166,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.inside {
+        f.write_str(if self.inside.is_some() {
             "a list of records"
         } else {
             "records: an object with \"api_keys\", a list of records, or a record"
@@ -146,8 +174,9 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let entry = self.inside.unwrap_or(Entry::Key);
         while let Some(record) = list.next_element()? {
-            self.sink.take(record);
+            self.sink.take(entry(record));
         }
         Ok(())
     }
@@ -156,11 +185,16 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
         use serde::de::Error;
         // Raw members keep numbers, and names that stand twice, as they were written.
         let mut record = String::from("{");
-        let (mut had_records, mut has_more) = (false, false);
+        let (mut had_records, mut had_tenants, mut has_more) = (false, false, false);
         while let Some(name) = map.next_key::<String>()? {
-            if MEMBERS.contains(&name.as_str()) {
-                had_records = true;
-                map.next_value_seed(Document { sink: &mut *self.sink, inside: true })?;
+            let inside: Option<EntryOf> = match name.as_str() {
+                TENANTS => Some(Entry::Tenant),
+                name if MEMBERS.contains(&name) => Some(Entry::Key),
+                _ => None,
+            };
+            if inside.is_some() {
+                *(if name == TENANTS { &mut had_tenants } else { &mut had_records }) = true;
+                map.next_value_seed(Document { sink: &mut *self.sink, inside })?;
                 continue;
             }
             let value: Box<RawValue> = map.next_value()?;
@@ -180,10 +214,18 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
                 "it is one page of a list, and there are more: `keygate key list --all` has all",
             ));
         }
-        if !had_records {
-            record.push('}');
-            self.sink.take(RawValue::from_string(record).map_err(A::Error::custom)?);
+        if had_records || had_tenants && record.len() == 1 {
+            return Ok(());
         }
+        if had_tenants {
+            // It would be left out without a word, were it a record.
+            return Err(A::Error::custom(
+                "\"tenants\" stands beside other members, and there is no \"api_keys\", which may \
+                 be an empty list",
+            ));
+        }
+        record.push('}');
+        self.sink.take(Entry::Key(RawValue::from_string(record).map_err(A::Error::custom)?));
         Ok(())
     }
 }
@@ -219,5 +261,36 @@ mod tests {
         {
             assert!(all(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn tenants_are_told_from_keys_wherever_they_stand() {
+        let kinds = |text: &str| {
+            let mut found = String::new();
+            let read = read_all(text.as_bytes(), &mut |entry| {
+                found.push(if matches!(entry, Entry::Key(_)) { 'k' } else { 't' });
+                true
+            });
+            read.map(|()| found).map_err(|error| error.to_string())
+        };
+        for (text, expected, keys) in [
+            (r#"{"tenants":[{"id":"a"},{"id":"b"}],"api_keys":[{"id":1}]}"#, "ttk", 1),
+            (r#"{"api_keys":[{"id":1}],"about":"x","tenants":[{"id":"a"}]}"#, "kt", 1),
+            (r#"{"tenants":[{"id":"a"}]}"#, "t", 0),
+            (r#"{"tenants":[],"api_keys":[]}"#, "", 0),
+            ("{\"tenants\":[{\"id\":\"a\"}]}\n{\"id\":1}", "tk", 1),
+        ] {
+            assert_eq!(kinds(text).as_deref(), Ok(expected), "{text}");
+            assert_eq!(all(text).expect("only keys").len(), keys, "{text}");
+        }
+        for bad in [r#"{"tenants":{"id":"a"}}"#, r#"{"tenants":7,"api_keys":[]}"#] {
+            assert!(kinds(bad).is_err(), "{bad}");
+        }
+        let torn = kinds(r#"{"id":1,"tenants":["a"]}"#).expect_err("a record that would be lost");
+        assert!(torn.contains("api_keys"), "{torn}");
+        // More than one record may have: a list is read one by one.
+        let many = vec![r#"{"id":"a"}"#; RECORD_BYTES_MAX / 8].join(",");
+        let kinds = kinds(&format!(r#"{{"tenants":[{many}],"api_keys":[]}}"#)).expect("a stream");
+        assert_eq!(kinds.len(), RECORD_BYTES_MAX / 8);
     }
 }

@@ -59,7 +59,7 @@ pub use endpoint::Endpoint;
 pub use error::{ConnectError, Error, Loss, Refusal, ReplyError};
 pub use handshake::ServerInfo;
 pub use request::{Report, ValidateRequest, Validation};
-pub use stream::{Backup, Export, Import, Verification};
+pub use stream::{Backup, Export, ExportPage, Import, Verification};
 
 use buffer::Payload;
 use link::{Call, Ended, Link};

@@ -8,8 +8,8 @@ use keygate_protocol::admin::{BackupFrame, ImportReport, KeyPage, NoFields, Veri
 use keygate_protocol::frame::{HEADER_BYTES, encode};
 use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
 use keygate_protocol::{Flags, Frame, Opcode, opcode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -22,7 +22,7 @@ const CORRELATION: u32 = 2;
 /// Bytes of a chunk at which it is sent: large enough that frames cost nothing, small enough that
 /// the daemon begins early.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Ends the records and the chunk.
+/// Ends the list of a chunk, and the chunk.
 const CLOSE: &[u8] = b"]}";
 
 /// One stream's connection.
@@ -122,15 +122,24 @@ pub struct Import {
     skip_bad: bool,
     /// The chunk that is being packed: JSON without its end.
     chunk: BytesMut,
+    /// What the list has that is being packed.
+    of: Of,
     chunk_records: usize,
     records: u64,
+}
+
+/// What a chunk carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Keys,
+    Tenants,
 }
 
 impl Import {
     pub(super) async fn begin(settings: Settings, skip_bad: bool) -> Result<Self, Error> {
         let stream = Stream::open(settings).await?;
-        let mut import =
-            Self { stream, skip_bad, chunk: BytesMut::new(), chunk_records: 0, records: 0 };
+        let (chunk, of) = (BytesMut::new(), Of::Keys);
+        let mut import = Self { stream, skip_bad, chunk, of, chunk_records: 0, records: 0 };
         import.begin_chunk();
         Ok(import)
     }
@@ -143,6 +152,27 @@ impl Import {
     /// [`Error::TooLarge`] when the record alone does not fit a frame (1 MiB). The import is over
     /// after any error, and nothing of it was taken.
     pub async fn push(&mut self, record: &RawValue) -> Result<(), Error> {
+        self.pack(Of::Keys, record).await?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Adds the record of a tenant, as [`Import::push`] adds a key's; before its keys or after them.
+    ///
+    /// # Errors
+    /// As [`Import::push`].
+    pub async fn push_tenant(&mut self, tenant: &RawValue) -> Result<(), Error> {
+        self.pack(Of::Tenants, tenant).await
+    }
+
+    async fn pack(&mut self, of: Of, record: &RawValue) -> Result<(), Error> {
+        if self.of != of {
+            if self.chunk_records > 0 {
+                self.send(false).await?;
+            }
+            self.of = of;
+            self.begin_chunk();
+        }
         let record = record.get().as_bytes();
         let room = self.room();
         let needed = record.len() + usize::from(self.chunk_records > 0);
@@ -158,11 +188,10 @@ impl Import {
         }
         self.chunk.put_slice(record);
         self.chunk_records += 1;
-        self.records += 1;
         Ok(())
     }
 
-    /// Records pushed so far.
+    /// Keys pushed so far.
     #[must_use]
     pub const fn records(&self) -> u64 {
         self.records
@@ -189,9 +218,13 @@ impl Import {
         self.chunk.clear();
         self.chunk_records = 0;
         // It counts in the first frame, and is repeated for simplicity's sake.
-        let open =
-            if self.skip_bad { r#"{"skip_bad":true,"records":["# } else { r#"{"records":["# };
-        self.chunk.put_slice(open.as_bytes());
+        let begin: &[u8] = if self.skip_bad { br#"{"skip_bad":true,"# } else { b"{" };
+        let list: &[u8] = match self.of {
+            Of::Keys => br#""records":["#,
+            Of::Tenants => br#""records":[],"tenants":["#,
+        };
+        self.chunk.put_slice(begin);
+        self.chunk.put_slice(list);
     }
 
     async fn send(&mut self, last: bool) -> Result<(), Error> {
@@ -269,26 +302,21 @@ impl std::fmt::Debug for Down {
 #[derive(Debug)]
 pub struct Export(Down);
 
-/// A page of records as the daemon wrote them.
-#[derive(Deserialize)]
-struct RawPage {
-    keys: Vec<Box<RawValue>>,
-}
-
-// The wire's type says what the page has; this one only leaves its records unread.
-const _: fn(KeyPage) = |page| drop(page.keys);
+/// Records as the daemon wrote them: tenants, or keys. All tenants come before the first key.
+pub type ExportPage = KeyPage<Box<RawValue>>;
 
 impl Export {
     pub(super) async fn begin(settings: Settings) -> Result<Self, Error> {
         Ok(Self(Down::begin(settings, Opcode::Export, &NoFields {}).await?))
     }
 
-    /// The next records, by ascending id, each as the daemon wrote it; `None` after the last.
+    /// The next records, each as the daemon wrote it: tenants by ascending id, then keys by
+    /// ascending id; `None` after the last.
     ///
     /// # Errors
     /// [`Error`]. The export is over after any, and what came before it is not all there is.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Box<RawValue>>>, Error> {
-        Ok(self.0.next::<RawPage>().await?.map(|page| page.keys))
+    pub async fn next_page(&mut self) -> Result<Option<ExportPage>, Error> {
+        self.0.next().await
     }
 }
 

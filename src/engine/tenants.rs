@@ -186,9 +186,21 @@ impl Engine {
     /// # Errors
     /// [`CatalogError::FullOfTenants`].
     pub fn check_room_for_tenant(&self, id: &str) -> Result<(), CatalogError> {
+        self.check_room_for_tenants(std::iter::once(id))
+    }
+
+    /// Whether all of these, each named once, may have a record.
+    ///
+    /// # Errors
+    /// [`CatalogError::FullOfTenants`].
+    pub fn check_room_for_tenants<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> Result<(), CatalogError> {
         let (max, catalog) = (self.limits.keys_max, self.read());
         let tenants = &catalog.tenants.by_name;
-        if tenants.len() >= max && !tenants.contains_key(id) {
+        let new = ids.filter(|id| !tenants.contains_key(*id)).count();
+        if new > 0 && tenants.len() + new > max {
             return Err(CatalogError::FullOfTenants { max });
         }
         Ok(())

@@ -177,7 +177,7 @@ impl Codec<bool> for Flag {
 }
 
 /// A whole number, as number or decimal string, 0 to `max`.
-fn whole(value: &Value, max: u64) -> Result<u64, String> {
+pub(super) fn whole(value: &Value, max: u64) -> Result<u64, String> {
     let number = match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),

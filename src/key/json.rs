@@ -73,6 +73,17 @@ impl RecordInput {
         }
     }
 
+    /// The text of a field, in whatever spelling; `None` where it is absent or no text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| canonical(given) == name)?.1.as_str()
+    }
+
+    /// Every member, in order.
+    pub(super) fn into_members(self) -> Vec<(String, Value)> {
+        self.0
+    }
+
     /// Whether a field is named, in whatever spelling.
     #[must_use]
     pub fn names(&self, name: &str) -> bool {

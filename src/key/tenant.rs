@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+mod import;
+
 use super::field::{bounded, name, text};
 use super::json::canonical;
 use super::{FieldError, Time};
@@ -14,6 +16,10 @@ use super::{FieldError, Time};
 const NAME_BYTES_MAX: usize = 256;
 /// Longest description of a tenant, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 4096;
+/// Longest reason for a status, in bytes.
+pub const STATUS_REASON_BYTES_MAX: usize = 256;
+/// Longest record of a tenant as JSON: one whose every byte is written as `\u0000` has less.
+pub const TENANT_JSON_BYTES_MAX: usize = 32 * 1024;
 
 /// Whether a tenant's keys pass, as far as the tenant is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -91,6 +97,9 @@ pub struct TenantRecord {
     pub purge_began_at: Option<Time>,
     /// Counts the changes of the record, from 1; 0 is that of a tenant without a record.
     pub revision: u64,
+    /// The import that brought it, 0 for none: it is there once that import is whole. Since
+    /// schema 2.
+    pub import: u64,
 }
 
 impl TenantRecord {
@@ -184,6 +193,16 @@ impl TenantRecord {
     /// keys name.
     #[must_use]
     pub fn to_json(&self, keys: u64, keys_deleted: u64) -> Value {
+        let mut shown = self.to_export();
+        shown["recorded"] = (self.revision > 0).into();
+        shown["keys"] = keys.into();
+        shown["keys_deleted"] = keys_deleted.into();
+        shown
+    }
+
+    /// The record as JSON, without what is true of one daemon alone.
+    #[must_use]
+    pub fn to_export(&self) -> Value {
         let time = |time: Option<Time>| time.map(|time| time.to_string());
         json!({
             "id": self.id,
@@ -197,9 +216,6 @@ impl TenantRecord {
             "deleted_at": time(self.deleted_at),
             "purge_began_at": time(self.purge_began_at),
             "revision": self.revision,
-            "recorded": self.revision > 0,
-            "keys": keys,
-            "keys_deleted": keys_deleted,
         })
     }
 }

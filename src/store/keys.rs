@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::copy::{Rows, Walked};
 use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
 use super::verify::{self, Report, Writers};
-use super::write::{Fact, KeyWrite, Write, WriteError};
+use super::write::{Fact, KeyWrite, TenantWrite, Write, WriteError};
 use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout, sweep};
 use crate::key::{KeyRecord, KeyView};
 
@@ -167,7 +167,7 @@ impl Keys {
         self.number(PENDING_IMPORT)
     }
 
-    /// Removes everything that the import brought, and then its mark. `commit` writes one job; the
+    /// Removes everything that the import brought, keys and tenants, and then its mark. `commit` writes one job; the
     /// last one, which removes the mark, must be durable to count. Returns how many keys it removed.
     ///
     /// # Errors
@@ -193,6 +193,15 @@ impl Keys {
             ops += takes;
             removed += 1;
             Ok::<(), E>(())
+        })?;
+        commit(job)?;
+        let mut job = Vec::new();
+        self.for_each_tenant(|_, record| {
+            let Ok(record) = record else { return Ok(()) };
+            if record.import == import {
+                job.push(Write::Tenant(TenantWrite::RollBack { id: record.id, import }));
+            }
+            if job.len() < OPS_MAX { Ok(()) } else { commit(std::mem::take(&mut job)) }
         })?;
         commit(job)?;
         commit(vec![Write::FinishImport { number: import }])?;

@@ -196,6 +196,9 @@ impl<'a> Plan<'a> {
             Write::Tenant(TenantWrite::Remove { id, revision }) => {
                 self.remove_tenant(id, *revision)
             }
+            Write::Tenant(TenantWrite::RollBack { id, import }) => {
+                self.roll_back_tenant(id, *import)
+            }
             Write::Row(RowWrite(op)) => self.row(op),
             Write::BeginImport { number } => self.begin_import(*number),
             Write::FinishImport { number } => self.finish_import(*number),
@@ -300,7 +303,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Refuses what belongs to an import that is not under way: its rows may no longer be touched.
-    fn check_pending(&self, number: u64) -> Result<(), WriteError> {
+    pub(super) fn check_pending(&self, number: u64) -> Result<(), WriteError> {
         match self.number(PENDING_IMPORT)? {
             Some(pending) if pending == number => Ok(()),
             pending => Err(Conflict::Import { number, pending }.into()),

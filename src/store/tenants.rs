@@ -4,6 +4,7 @@
 //! deleted, and no record is removed while a key names the tenant. Both are checked where nothing
 //! can come in between.
 
+use super::envelope::EnvelopeError;
 use super::keys::Keys;
 use super::plan::{Plan, from_envelope};
 use super::write::{Conflict, WriteError};
@@ -11,7 +12,7 @@ use super::{Op, StoreError, envelope, layout};
 use crate::key::TenantRecord;
 
 /// The newest schema of a tenant's record. Raised with every change of [`TenantRecord`].
-pub const TENANT_SCHEMA: u16 = 1;
+pub const TENANT_SCHEMA: u16 = 2;
 
 /// Rows that are read at a time.
 const CHUNK_ROWS: usize = 512;
@@ -40,6 +41,17 @@ impl Plan<'_> {
         }
         self.tenants_open.clear();
         self.push(Op::Remove { key: layout::tenant_record(id) });
+        Ok(())
+    }
+
+    /// Removes the record if the import that is under way brought it; otherwise leaves it. What was
+    /// there before and names the tenant stays.
+    pub(super) fn roll_back_tenant(&mut self, id: &str, import: u64) -> Result<(), WriteError> {
+        self.check_pending(import)?;
+        if self.tenant(id)?.is_some_and(|stored| stored.import == import) {
+            self.tenants_open.clear();
+            self.push(Op::Remove { key: layout::tenant_record(id) });
+        }
         Ok(())
     }
 
@@ -111,6 +123,25 @@ impl Keys {
         }
     }
 
+    /// At most `limit` records of tenants after an id, by ascending id; fewer than that only at the
+    /// end.
+    ///
+    /// # Errors
+    /// As [`Keys::tenant`], for the first that cannot be read.
+    pub fn tenants(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<TenantRecord>, StoreError> {
+        let prefix = [layout::TENANT_RECORD];
+        let after = after.map(layout::tenant_record);
+        let rows = self.store().scan(&prefix, after.as_deref(), limit)?;
+        let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            read_tenant(&String::from_utf8_lossy(&key[prefix.len()..]), value)
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// The ids of at most `limit` keys that name a tenant, deleted ones and those of a pending
     /// import among them.
     ///
@@ -122,9 +153,19 @@ impl Keys {
     }
 }
 
+/// Reads a tenant's record of any schema up to [`TENANT_SCHEMA`]. Schema 2 added the import.
+pub(super) fn open_tenant(bytes: &[u8]) -> Result<TenantRecord, EnvelopeError> {
+    let sealed = envelope::check(bytes, TENANT_SCHEMA)?;
+    if sealed.schema >= 2 {
+        return envelope::decode(sealed.payload());
+    }
+    let no_import = envelope::payload_of(&0_u64)?;
+    envelope::decode(&[sealed.payload(), &no_import].concat())
+}
+
 fn read_tenant(id: &str, bytes: &[u8]) -> Result<TenantRecord, StoreError> {
-    let record: TenantRecord = envelope::open(bytes, TENANT_SCHEMA)
-        .map_err(|error| from_envelope(&format!("tenant {id:?}"), error))?;
+    let record =
+        open_tenant(bytes).map_err(|error| from_envelope(&format!("tenant {id:?}"), error))?;
     if record.id == id {
         return Ok(record);
     }

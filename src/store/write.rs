@@ -79,6 +79,13 @@ pub enum TenantWrite {
         /// The revision of the record that was read.
         revision: u64,
     },
+    /// Removes the record, if the import that is under way brought it; otherwise leaves it.
+    RollBack {
+        /// The tenant.
+        id: String,
+        /// The import.
+        import: u64,
+    },
 }
 
 /// A row outside the records.

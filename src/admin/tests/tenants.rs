@@ -24,6 +24,10 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, AdminError>) -> (ErrorCode, Str
     (error.code, error.message)
 }
 
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(START_US))
+}
+
 fn create(tenant: Value) -> TenantCreate {
     TenantCreate { tenant }
 }
@@ -329,7 +333,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
     let mut cut_short = 0;
     for nth in 1.. {
         let store = Arc::new(MemoryStore::new());
-        let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
+        let admin = admin_over(Arc::clone(&store), clock());
         for _ in 0..150 {
             key_of(&admin, "doomed").await.expect("made");
         }
@@ -344,7 +348,7 @@ async fn a_purge_that_is_cut_short_anywhere_goes_on_and_leaves_nothing() {
         assert_eq!(state, Some(if nth == 1 { unmarked } else { marked }), "write {nth}");
 
         let store = Arc::new(store.crash());
-        let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
+        let admin = admin_over(Arc::clone(&store), clock());
         load(&admin);
         assert_eq!(admin.engine.tenant("doomed").map(|view| view.state), state, "write {nth}");
         if nth == 1 {
@@ -478,7 +482,7 @@ async fn a_sweep_purges_what_was_deleted_long_enough_ago_and_nothing_else() {
 #[tokio::test]
 async fn a_tenant_that_cannot_be_purged_does_not_keep_others() {
     let store = Arc::new(MemoryStore::new());
-    let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
+    let admin = admin_over(Arc::clone(&store), clock());
     for id in ["first", "second"] {
         key_of(&admin, id).await.expect("made");
         admin.delete_tenant(&ALL, delete(id, false)).await.expect("deleted");

@@ -148,6 +148,36 @@ async fn an_import_packs_records_into_frames_that_fit_and_marks_the_last() {
 }
 
 #[tokio::test]
+async fn an_import_keeps_tenants_and_keys_apart_and_in_order() {
+    let daemon = FakeDaemon::start();
+    let client = builder(&daemon).build();
+    let server = async {
+        let mut peer = daemon.accept_with(ADMIN).await;
+        read_import(&mut peer).await.1
+    };
+    let import = async {
+        let mut import = client.import(true).await.expect("a connection");
+        for id in 0..6 {
+            let pushed = match id {
+                0 | 1 | 5 => import.push_tenant(&record(id, 0)).await,
+                _ => import.push(&record(id, 0)).await,
+            };
+            pushed.expect("the daemon reads on");
+        }
+        assert_eq!(import.records(), 3);
+        import.finish().await.expect("a report")
+    };
+    let (_, chunks) = tokio::join!(import, server);
+    assert!(chunks[0].skip_bad, "the first frame counts");
+    let counts: Vec<_> =
+        chunks.iter().map(|chunk| (chunk.tenants.len(), chunk.records.len())).collect();
+    assert_eq!(counts, [(2, 0), (0, 3), (1, 0)]);
+    let all = chunks.iter().flat_map(|chunk| chunk.tenants.iter().chain(&chunk.records));
+    let expected: Vec<_> = (0..6).map(|id| record(id, 0)).collect();
+    assert!(all.map(|one| one.get()).eq(expected.iter().map(|one| one.get())));
+}
+
+#[tokio::test]
 async fn an_import_that_is_refused_midway_ends_there() {
     let daemon = FakeDaemon::start();
     let client = builder(&daemon).build();
@@ -219,7 +249,7 @@ async fn all(client: &Client) -> Result<Vec<String>, Error> {
     let mut export = client.export().await?;
     let mut records = Vec::new();
     while let Some(page) = export.next_page().await? {
-        records.extend(page.iter().map(|record| record.get().to_owned()));
+        records.extend(page.keys.iter().map(|record| record.get().to_owned()));
     }
     assert!(export.next_page().await?.is_none(), "the end stays the end");
     Ok(records)

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
+use super::super::tenants::open_tenant;
 use super::super::verify::{NoWriters, verify};
 use super::super::{StoreError, TENANT_SCHEMA, envelope};
 use super::{
@@ -159,21 +160,29 @@ fn golden_tenant_1() -> TenantRecord {
         deleted_at: None,
         purge_began_at: Some(Time::from_micros(-1)),
         revision: 300,
+        import: 0,
     }
+}
+
+/// The same, with what schema 2 added.
+fn golden_tenant_2() -> TenantRecord {
+    TenantRecord { import: 7, ..golden_tenant_1() }
 }
 
 #[test]
 fn tenants_of_every_schema_are_read_and_the_newest_is_written() {
-    assert_eq!(TENANT_SCHEMA, 1, "a new schema has a golden file, and a case here");
-    let path = path(1).with_file_name("tenant_1.hex");
-    let written = hex(&envelope::seal(TENANT_SCHEMA, &golden_tenant_1()).expect("sealed"));
+    assert_eq!(TENANT_SCHEMA, 2, "a new schema has a golden file, and a case here");
+    let path = |schema: u16| path(1).with_file_name(format!("tenant_{schema}.hex"));
+    let written = hex(&envelope::seal(TENANT_SCHEMA, &golden_tenant_2()).expect("sealed"));
     if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
-        fs::write(&path, format!("{written}\n")).expect("written");
+        fs::write(path(TENANT_SCHEMA), format!("{written}\n")).expect("written");
     }
-    let kept = fs::read_to_string(&path).expect("the golden file");
-    assert_eq!(kept.trim(), written, "the record's bytes have changed: raise TENANT_SCHEMA");
-    let bytes: Vec<u8> = kept.trim().as_bytes().chunks(2).map(byte).collect();
-    assert_eq!(envelope::open(&bytes, TENANT_SCHEMA), Ok(golden_tenant_1()));
+    let kept = |schema| fs::read_to_string(path(schema)).expect("the golden file");
+    assert_eq!(kept(2).trim(), written, "the record's bytes have changed: raise TENANT_SCHEMA");
+    for (schema, golden) in [(1, golden_tenant_1()), (2, golden_tenant_2())] {
+        let bytes: Vec<u8> = kept(schema).trim().as_bytes().chunks(2).map(byte).collect();
+        assert_eq!(open_tenant(&bytes), Ok(golden), "schema {schema}");
+    }
 }
 
 fn byte(digits: &[u8]) -> u8 {

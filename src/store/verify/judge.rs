@@ -4,11 +4,12 @@ use super::super::envelope::{self, EnvelopeError};
 use super::super::keys::read_format;
 use super::super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, RECORD_SCHEMA};
 use super::super::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
+use super::super::tenants::open_tenant;
 use super::super::write::Fact;
-use super::super::{Store, StoreError, TENANT_SCHEMA, layout};
+use super::super::{Store, StoreError, layout};
 use super::{Kind, Problem};
 use crate::key::digest::hex;
-use crate::key::{KeyRecord, TenantRecord, Time};
+use crate::key::{KeyRecord, Time};
 use crate::usage::UsageRow;
 
 /// Bytes of a digest that name its row: enough to find it, too few to be the digest.
@@ -65,7 +66,7 @@ pub(super) fn judge(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judge
             judged
         }
         layout::META => plain(Seen::Fact, judge_fact(key, value)),
-        layout::TENANT_RECORD => match envelope::open::<TenantRecord>(value, TENANT_SCHEMA) {
+        layout::TENANT_RECORD => match open_tenant(value) {
             Ok(tenant) => {
                 let here = key.get(1..) == Some(tenant.id.as_bytes());
                 let misplaced = || of(Kind::Misplaced, format!("it holds tenant {:?}", tenant.id));

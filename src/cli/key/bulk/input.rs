@@ -6,7 +6,7 @@ use keygate_protocol::admin::{KeyDelete, KeySetStatus, KeyUpdate};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::cli::records::{self, MEMBERS, RECORD_BYTES_MAX};
+use crate::cli::records::{self, RECORD_BYTES_MAX, is_document};
 use crate::key::id;
 
 /// One request.
@@ -85,7 +85,7 @@ fn is_by_line(first: &[u8]) -> bool {
         Some(b'[') => false,
         Some(b'{') => {
             let whole: serde_json::Result<Value> = serde_json::from_slice(first);
-            whole.is_ok_and(|value| MEMBERS.iter().all(|name| value.get(name).is_none()))
+            whole.is_ok_and(|value| !is_document(&value))
         }
         _ => true,
     }
