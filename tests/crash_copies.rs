@@ -67,9 +67,8 @@ impl Counter {
         Self { stop: AtomicBool::new(false), asked: at(), told: at() }
     }
 
-    fn run(&self, home: &Home) {
-        let mut client = Client::connect(Endpoint::unix(home.admin_socket())).expect("a daemon");
-        client.set_timeout(DEADLINE);
+    /// Connected before anything is killed.
+    fn run(&self, mut client: Client) {
         while !self.stop.load(Ordering::Relaxed) {
             let next = self.asked.load(Ordering::SeqCst) + 1;
             self.asked.store(next, Ordering::SeqCst);
@@ -83,6 +82,12 @@ impl Counter {
                 Err(_) => return,
             }
         }
+    }
+
+    fn client(home: &Home) -> Client {
+        let mut client = Client::connect(Endpoint::unix(home.admin_socket())).expect("a daemon");
+        client.set_timeout(DEADLINE);
+        client
     }
 
     fn told(&self) -> u64 {
@@ -151,7 +156,8 @@ fn a_backup_is_of_one_instant(engine: &str, other: &str) {
     let counter = Counter::from(0);
     let to = home.path("backup");
     thread::scope(|scope| {
-        scope.spawn(|| counter.run(&home));
+        let client = Counter::client(&home);
+        scope.spawn(|| counter.run(client));
         while counter.told() < 20 {
             std::hint::spin_loop();
         }
@@ -192,7 +198,8 @@ fn backups_are_killed(engine: &str) {
         let daemon = home.start();
         let counter = Counter::from(count);
         let (status, daemon) = thread::scope(|scope| {
-            scope.spawn(|| counter.run(&home));
+            let client = Counter::client(&home);
+            scope.spawn(|| counter.run(client));
             let command = Reaped::spawn(backup(&home, &to));
             random.dawdle(Duration::from_millis(250));
             if kill_daemon {

@@ -9,11 +9,12 @@ use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{Backup, BackupFrame};
 use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
 
-use super::super::{Admin, AdminError, Caller, Origin};
-use super::{ALL, START_US, admin_over, code};
+use super::super::{Admin, AdminError, Caller, Import, Origin};
+use super::{ALL, START_US, admin_over, code, record, records};
 use crate::clock::ManualClock;
 use crate::store::rows::{IDS_SCHEMA, IdChunk};
-use crate::store::{MemoryStore, Op, Store as _, StoreEngine, VALUE_BYTES_MAX, Write};
+use crate::store::verify::{NoWriters, verify};
+use crate::store::{Keys, MemoryStore, Op, Store as _, StoreEngine, VALUE_BYTES_MAX, Write};
 
 fn backup_frames(admin: &Admin, caller: &Caller) -> Result<Vec<BackupFrame>, AdminError> {
     let mut frames = Vec::new();
@@ -144,4 +145,42 @@ fn a_backup_whose_reader_is_too_slow_is_told_so_and_harms_nobody() {
     assert_eq!(error.code, ErrorCode::Busy, "{error}");
     assert!(error.message.contains("64 MiB"), "{error}");
     write(91);
+}
+
+/// What a start on the backup finds.
+fn start_on(frames: &[BackupFrame]) -> (Arc<MemoryStore>, Keys) {
+    let store = Arc::new(MemoryStore::new());
+    for row in frames.iter().flat_map(|frame| &frame.rows) {
+        assert!(!row.more, "nothing here is long");
+        let key = STANDARD.decode(&row.k).expect("base64");
+        let value = row.v.as_ref().map(|value| STANDARD.decode(value).expect("base64"));
+        let op = value.map_or(Op::Remove { key: key.clone() }, |value| Op::Put { key, value });
+        store.apply(&[op]).expect("applied");
+    }
+    let keys = Keys::open(Arc::<MemoryStore>::clone(&store)).expect("it is opened");
+    (store, keys)
+}
+
+/// The import is taken back where the backup is restored, and goes on where it was begun.
+#[tokio::test]
+async fn a_backup_in_the_middle_of_an_import_has_nothing_of_it() {
+    let store = Arc::new(MemoryStore::new());
+    let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
+    let admin = Arc::into_inner(admin).expect("nobody else has it");
+    let admin = Arc::new(admin.with_origin(Origin { engine: StoreEngine::Sled, pepper: None }));
+    let before = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
+    let before = before.take(records([record(1), record(2)])).await.expect("taken");
+    before.finish().await.expect("whole");
+    let import = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
+    let import = import.take(records((3..40).map(record))).await.expect("taken");
+    // What was handed over is written by then.
+    admin.committer.commit(Vec::new(), false).expect("written");
+    assert!(admin.keys.get(39).expect("readable").is_some());
+    let (backup, keys) = start_on(&backup_frames(&admin, &ALL).expect("a backup"));
+    assert_eq!(keys.pending_import().expect("readable"), None);
+    let report = verify(backup.as_ref(), &NoWriters, |_| ControlFlow::Continue(()));
+    let report = report.expect("readable");
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.records, 2);
+    assert_eq!(import.finish().await.expect("whole").imported, 37);
 }
