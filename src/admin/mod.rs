@@ -27,6 +27,7 @@ mod whole;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use keygate_protocol::ErrorCode;
 use keygate_protocol::admin as wire;
 use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
 
@@ -238,8 +239,22 @@ impl Admin {
     }
 
     /// Lets decisions see a record that is durable.
+    ///
+    /// # Errors
+    /// `INTERNAL`: no `CONFLICT`, which would say that nothing was done. Why is for the log: it may
+    /// name another tenant's key.
     fn publish(&self, record: &KeyRecord) -> Result<(), AdminError> {
-        Ok(self.engine.put(record, self.clock.now())?)
+        let id = record.id;
+        self.engine.put(record, self.clock.now()).map_err(|error| {
+            tracing::error!(key = id, %error, "a key is stored and could not be loaded");
+            AdminError::new(
+                ErrorCode::Internal,
+                format!(
+                    "key {id} is stored as it was asked for, and decisions could not be told; the \
+                     daemon's log says why"
+                ),
+            )
+        })
     }
 }
 

@@ -239,6 +239,24 @@ impl Connection {
                 parse_none(payload)?;
                 self.put(request, &admin.health(caller, shared.unreadable));
             }
+            Opcode::Reload => {
+                parse_none(payload)?;
+                self.put(request, &shared.reload.reload(caller).await?);
+            }
+            opcode => self.answer_of_tenants(opcode, request).await?,
+        }
+        Ok(())
+    }
+
+    async fn answer_of_tenants(
+        &mut self,
+        opcode: Opcode,
+        request: &Request,
+    ) -> Result<(), AdminError> {
+        let admin = Arc::clone(&self.shared.admin);
+        let caller = &self.caller.clone();
+        let payload = &request.payload;
+        match opcode {
             Opcode::TenantCreate => {
                 self.put(request, &admin.create_tenant(caller, parse(payload)?).await?);
             }
@@ -259,10 +277,6 @@ impl Connection {
             }
             Opcode::TenantRestore => {
                 self.put(request, &admin.restore_tenant(caller, parse(payload)?).await?);
-            }
-            Opcode::Reload => {
-                parse_none(payload)?;
-                self.put(request, &shared.reload.reload(caller).await?);
             }
             // Streams and the data plane are served elsewhere.
             _ => {}

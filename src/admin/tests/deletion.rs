@@ -74,6 +74,23 @@ impl Bench {
     }
 }
 
+#[tokio::test]
+async fn what_is_stored_and_cannot_be_judged_is_no_conflict_and_names_nobody() {
+    let bench = Bench::new();
+    let own = json!({"id": "1", "key_hash": "ab".repeat(32), "tenant_id": "ours"});
+    bench.import(own).await;
+    bench.delete("1", false).await.expect("deleted");
+    let admin = &bench.admin;
+    let stored = admin.keys.get(1).expect("readable").expect("there");
+    let other = KeyRecord { id: 77, tenant_id: "theirs".into(), deleted_at: None, ..stored };
+    admin.engine.put(&other, admin.clock.now()).expect("only decisions know it");
+    let ours = Caller::of_tenant("ours");
+    let (code, words) = refused(admin.restore(&ours, KeyRestore { id: "1".to_owned() }).await);
+    assert_eq!(code, ErrorCode::Internal, "it may have been carried out, and was");
+    assert!(!words.contains("77"), "{words}");
+    assert!(bench.get("1", false).await.is_ok(), "it is stored");
+}
+
 /// What must not be found in any row of the store once a key is gone.
 fn traces(key: &KeyRecord) -> Vec<(&'static str, Vec<u8>)> {
     let hashes = [("digest", key.key_hash), ("previous digest", key.previous_key_hash)];
