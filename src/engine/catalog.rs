@@ -12,6 +12,7 @@ use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
 use super::uses::Uses;
 use crate::clock::Now;
+use crate::key::access::has_unsound_entry;
 use crate::key::token::Prefixes;
 use crate::key::{Allowance, KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
 use crate::limit::{LimitSet, Rate};
@@ -31,6 +32,7 @@ pub struct Loaded {
     deleted: bool,
     tenant: Box<str>,
     policy: Policy,
+    unsound: bool,
     metadata: Option<Arc<Metadata>>,
 }
 
@@ -53,6 +55,12 @@ impl Loaded {
         self.id
     }
 
+    /// Whether an entry of its rules can match nothing, and it is not deleted.
+    #[must_use]
+    pub const fn has_unsound_entry(&self) -> bool {
+        self.unsound && !self.deleted
+    }
+
     /// Compiles a record. One whose tier is not there is withheld: its token is unknown until it
     /// is compiled under rules that have the tier.
     ///
@@ -73,6 +81,7 @@ impl Loaded {
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);
+        let policy = Policy { withheld: allowance.is_none(), ..Policy::compile(record) };
         Ok(Self {
             id: record.id,
             token,
@@ -84,7 +93,8 @@ impl Loaded {
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
             tenant: record.tenant_id.into(),
-            policy: Policy { withheld: allowance.is_none(), ..Policy::compile(record) },
+            unsound: policy.access.is_some() && has_unsound_entry(record),
+            policy,
             metadata: (!record.metadata_json.is_empty())
                 .then(|| Arc::new(Metadata(record.metadata_json.into()))),
         })
