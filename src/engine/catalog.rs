@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use keygate_protocol::limits::METADATA_BYTES_MAX;
+
 use super::entry::{Cell, Entry, Marks, due_seconds};
 use super::index::Index;
 use super::policies::Policies;
@@ -41,6 +43,14 @@ pub struct Loaded {
 pub struct Metadata(Box<[u8]>);
 
 impl Metadata {
+    /// That of a record, if it has any that an answer can carry. One that was written before it was
+    /// checked may not be UTF-8: a client would have to take the whole answer as unreadable.
+    fn of(record: &KeyView<'_>) -> Option<Self> {
+        let json = record.metadata_json;
+        let sound = (1..=METADATA_BYTES_MAX).contains(&json.len()) && str::from_utf8(json).is_ok();
+        sound.then(|| Self(json.into()))
+    }
+
     /// The text, as the record has it.
     #[must_use]
     pub const fn json(&self) -> &[u8] {
@@ -95,8 +105,7 @@ impl Loaded {
             tenant: record.tenant_id.into(),
             unsound: policy.access.is_some() && has_unsound_entry(record),
             policy,
-            metadata: (!record.metadata_json.is_empty())
-                .then(|| Arc::new(Metadata(record.metadata_json.into()))),
+            metadata: Metadata::of(record).map(Arc::new),
         })
     }
 
