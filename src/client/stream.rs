@@ -1,5 +1,5 @@
-//! Import, export, backup and verification. Each has a connection of its own, so that a stream neither delays nor is
-//! delayed by other calls, and its back-pressure is the socket's.
+//! Import, export, backup and verification. Each has a connection of its own, so that a stream
+//! neither delays nor is delayed by other calls, and its back-pressure is the socket's.
 
 use std::future::Future;
 
@@ -294,8 +294,8 @@ impl Export {
 
 /// The whole store on its way out. Made by [`super::Client::backup`].
 ///
-/// The daemon is read only as fast as frames are asked for. It holds what is written meanwhile, up to
-/// a bound: a reader that is too slow is told so.
+/// The daemon is read only as fast as frames are asked for. It holds what is written meanwhile, up
+/// to a bound: a reader that is too slow is told so.
 #[derive(Debug)]
 pub struct Backup(Down);
 

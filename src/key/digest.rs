@@ -6,9 +6,10 @@
 //! would cost each decision two more compressions.
 //!
 //! So a record also carries the SHA-256 sealed, for the catalog to open at start, and for export,
-//! or keys could not move to another daemon: XORed with `HMAC(seal key, digest)`, where the digest, itself a keyed hash of
-//! what is sealed, is the synthetic nonce (the SIV construction of RFC 5297). Without the pepper
-//! the seal says nothing; with it, the opened value is checked against its digest.
+//! or keys could not move to another daemon: XORed with `HMAC(seal key, digest)`, where the digest,
+//! itself a keyed hash of what is sealed, is the synthetic nonce (the SIV construction of RFC
+//! 5297). Without the pepper the seal says nothing; with it, the opened value is checked against
+//! its digest.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

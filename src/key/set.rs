@@ -65,8 +65,8 @@ fn key<const TAIL: usize>(text: &str) -> &[u8] {
 }
 
 /// What texts are hashed under. Entries and what is looked up are often chosen by one and the same,
-/// the owner of a key: were the hash known, lists could be made of which every lookup, and an origin
-/// makes a hundred, passes over half.
+/// the owner of a key: were the hash known, lists could be made of which every lookup, and an
+/// origin makes a hundred, passes over half.
 struct Secret {
     start: u64,
     factor: u64,
