@@ -28,7 +28,7 @@ pub struct Backup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PepperFrom {
-    /// From a file in its data directory: it belongs into a backup.
+    /// From a file in its data directory: it belongs in a backup.
     DataDir,
     /// From a systemd credential: it is kept elsewhere.
     Credential,

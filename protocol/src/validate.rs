@@ -140,6 +140,7 @@ impl<'a> ValidateWriter<'a> {
     pub fn scope_any(&mut self, scope: &str) {
         put_tlv(self.out, TLV_SCOPE_ANY, just_above(scope.as_bytes(), SCOPE_BYTES_MAX));
     }
+
     /// Asks for a feature. Bounds, here and below, are for the daemon to refuse: what was cut
     /// would be another name.
     pub fn feature(&mut self, feature: &str) {

@@ -1,5 +1,6 @@
 //! What commands print: JSON with stable names, or lines for people.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use keygate_protocol::{LimitReport, VerdictCode};
@@ -50,6 +51,24 @@ pub(super) fn verdict_json(verdict: &Validation) -> Value {
     })
 }
 
+/// The metadata on one line.
+fn metadata_text(text: &str) -> String {
+    plain(&metadata_json(text).to_string()).into_owned()
+}
+
+/// A text that others have written, for a terminal: what would end the line or move the cursor is
+/// shown by its escape.
+fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let shown = |char: char| match char.is_control() {
+        true => char.escape_default().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// The metadata as JSON; as text where it is JSON that this reader does not take, such as a number
 /// beyond all bounds.
 fn metadata_json(text: &str) -> Value {
@@ -84,7 +103,7 @@ pub(super) fn verdict_text(verdict: &Validation) -> String {
         lines.push(format!("  scopes  {}", verdict.scopes.join(" ")));
     }
     if let Some(metadata) = &verdict.metadata {
-        lines.push(format!("  metadata {metadata}"));
+        lines.push(format!("  metadata {}", metadata_text(metadata)));
     }
     for limit in verdict.limits.iter() {
         let mut line = format!(
@@ -112,10 +131,10 @@ pub(super) fn record_text(record: &Value) -> String {
     let Value::Object(members) = record else { return format!("{record}\n") };
     let set = members.iter().filter(|(_, value)| !is_blank(value));
     set.map(|(name, value)| match value {
-        Value::String(text) => format!("{name:28} {text}\n"),
+        Value::String(text) => format!("{name:28} {}\n", plain(text)),
         Value::Array(items) => {
             let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-            format!("{name:28} {}\n", items.join(" "))
+            format!("{name:28} {}\n", plain(&items.join(" ")))
         }
         value => format!("{name:28} {value}\n"),
     })
@@ -133,6 +152,8 @@ fn is_blank(value: &Value) -> bool {
 
 /// Rows under headings, each column as wide as its widest cell.
 pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let plain = |row: &Vec<String>| row.iter().map(|cell| plain(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(plain).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headings[column].len()]).max().unwrap_or(0)
@@ -157,6 +178,17 @@ mod tests {
         for (us, text) in [(0, "0"), (1000, "1"), (1500, "1.5"), (8_571_429, "8571.429")] {
             assert_eq!(milliseconds(us).to_string(), text);
         }
+    }
+
+    /// Names, endpoints and errors are written by others than those who read them.
+    #[test]
+    fn no_text_of_a_record_makes_lines_or_moves_the_terminal() {
+        let forged = "x\n  status ACTIVE\u{1b}[2J\u{9b}1A\t";
+        let told = r"x\n  status ACTIVE\u{1b}[2J\u{9b}1A\t";
+        assert_eq!(table(&["NAME"], &[vec![forged.to_owned()]]), format!("NAME\n{told}\n"));
+        let record = record_text(&json!({"name": forged, "tags": [forged, "ü"]}));
+        assert_eq!(record, format!("{:28} {told}\n{:28} {told} ü\n", "name", "tags"));
+        assert_eq!(metadata_text("{\n  \"a\": \"\u{9b}\"\n}"), r#"{"a":"\u{9b}"}"#);
     }
 
     #[test]

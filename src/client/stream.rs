@@ -322,8 +322,8 @@ impl Export {
 
 /// The whole store on its way out. Made by [`super::Client::backup`].
 ///
-/// The daemon is read only as fast as frames are asked for. It holds what is written meanwhile, up to
-/// a bound: a reader that is too slow is told so.
+/// The daemon is read only as fast as frames are asked for. It holds what is written meanwhile, up
+/// to a bound: a reader that is too slow is told so.
 #[derive(Debug)]
 pub struct Backup(Down);
 

@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use keygate_protocol::limits::METADATA_BYTES_MAX;
+
 use super::entry::{Cell, Entry, Marks, due_seconds};
 use super::index::Index;
 use super::policies::Policies;
@@ -12,6 +14,7 @@ use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
 use super::uses::Uses;
 use crate::clock::Now;
+use crate::key::access::has_unsound_entry;
 use crate::key::token::Prefixes;
 use crate::key::{Allowance, KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
 use crate::limit::{LimitSet, Rate};
@@ -31,6 +34,7 @@ pub struct Loaded {
     deleted: bool,
     tenant: Box<str>,
     policy: Policy,
+    unsound: bool,
     metadata: Option<Arc<Metadata>>,
 }
 
@@ -39,6 +43,14 @@ pub struct Loaded {
 pub struct Metadata(Box<[u8]>);
 
 impl Metadata {
+    /// That of a record, if it has any that an answer can carry. One that was written before it was
+    /// checked may not be UTF-8: a client would have to take the whole answer as unreadable.
+    fn of(record: &KeyView<'_>) -> Option<Self> {
+        let json = record.metadata_json;
+        let sound = (1..=METADATA_BYTES_MAX).contains(&json.len()) && str::from_utf8(json).is_ok();
+        sound.then(|| Self(json.into()))
+    }
+
     /// The text, as the record has it.
     #[must_use]
     pub const fn json(&self) -> &[u8] {
@@ -51,6 +63,12 @@ impl Loaded {
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether an entry of its rules can match nothing, and it is not deleted.
+    #[must_use]
+    pub const fn has_unsound_entry(&self) -> bool {
+        self.unsound && !self.deleted
     }
 
     /// Compiles a record. One whose tier is not there is withheld: its token is unknown until it
@@ -73,6 +91,7 @@ impl Loaded {
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);
+        let policy = Policy { withheld: allowance.is_none(), ..Policy::compile(record) };
         Ok(Self {
             id: record.id,
             token,
@@ -84,9 +103,9 @@ impl Loaded {
             foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
             deleted: record.deleted_at.is_some(),
             tenant: record.tenant_id.into(),
-            policy: Policy { withheld: allowance.is_none(), ..Policy::compile(record) },
-            metadata: (!record.metadata_json.is_empty())
-                .then(|| Arc::new(Metadata(record.metadata_json.into()))),
+            unsound: policy.access.is_some() && has_unsound_entry(record),
+            policy,
+            metadata: Metadata::of(record).map(Arc::new),
         })
     }
 

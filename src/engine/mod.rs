@@ -3,7 +3,8 @@
 //! Everything a decision needs is in memory and reached in two cache misses: a bucket of the
 //! fingerprint index, then the key's own 128-byte entry. Nothing here knows a socket, a disk or a
 //! clock. [`validate`] reads like the order of checks in the specification, [`access`] those about
-//! where a request comes from; [`catalog`] is where keys stand, [`tenants`] what stands above them;
+//! where a request comes from. [`catalog`] is where keys stand, [`policies`] what they have in
+//! common, [`tenants`] what stands above them, [`rules`] what the configuration says of them.
 //! [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
 
 mod access;

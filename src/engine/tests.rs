@@ -1,4 +1,5 @@
 mod access;
+mod bookkeeping;
 mod life;
 
 use std::sync::Arc;

@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// 2 to 9, for a token that is worth a lookup.
+    /// 2 to 7, for a token that is worth a lookup.
     fn decide(
         &self,
         catalog: &Catalog,
@@ -126,7 +126,7 @@ impl Engine {
         }
     }
 
-    /// 9: limits, all or nothing; then the verdict is counted.
+    /// 7: limits, all or nothing; then the verdict is counted.
     fn spend(&self, entry: &Entry, question: &Validate<'_>, now: Now) -> Verdict {
         let spend = !question.peeks();
         let mut verdict = Verdict::of(VerdictCode::Valid, entry.id);
@@ -215,7 +215,7 @@ fn check_state(entry: &Entry, previous: Option<Previous>, now: Now) -> Option<Ve
     )
 }
 
-/// 5 to 7: transport, then where the request comes from and what it is for. Most keys have no such
+/// 4 and 5: transport, then where the request comes from and what it is for. Most keys have no such
 /// rule, which their entry says.
 fn check_rules(entry: &Entry, policy: &Policy, question: &Validate<'_>) -> Option<VerdictCode> {
     // The entry is at hand and the policy may not be.
@@ -225,7 +225,7 @@ fn check_rules(entry: &Entry, policy: &Policy, question: &Validate<'_>) -> Optio
     policy.access.as_deref().and_then(|access| check_access(access, &question.facts))
 }
 
-/// 8: scopes, all of one set and any of the other.
+/// 6: scopes, all of one set and any of the other.
 fn check_scopes(policy: &Policy, question: &Validate<'_>) -> Option<VerdictCode> {
     let facts = &question.facts;
     if !facts.demands_scopes() {

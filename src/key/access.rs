@@ -1,9 +1,9 @@
 //! The rules of a key about where a request comes from and what it is for, compiled. They are
 //! judged in `engine/access.rs`, in the order of the specification (SPEC §6.3, "Facts and rules").
 
-use super::address::Blocks;
-use super::domain::Domains;
-use super::names::{Names, between_commas};
+use super::address::{self, Blocks};
+use super::domain::{self, Domains};
+use super::names::{self, Names, between_commas};
 use super::record::KeyView;
 
 /// Each rule that a key may have; `None` where it has not.
@@ -34,7 +34,7 @@ impl Access {
     /// entry is still a rule: it lets nothing pass.
     #[must_use]
     pub fn compile(record: &KeyView<'_>) -> Option<Self> {
-        let names = |list: &[&str]| (!list.is_empty()).then(|| Names::new(list.iter().copied()));
+        let named = |list: &[&str]| (!list.is_empty()).then(|| Names::new(list.iter().copied()));
         let addresses = &record.allowed_ips;
         let domains = &record.allowed_domains;
         let regions = record.data_residency;
@@ -42,16 +42,34 @@ impl Access {
         let access = Self {
             https: record.enforce_https,
             test_key: record.is_test_key,
-            environments: names(&record.allowed_environments),
+            environments: named(&record.allowed_environments),
             addresses: (!addresses.is_empty()).then(|| Blocks::new(addresses.iter().copied())),
             domains: (!domains.is_empty()).then(|| Domains::new(domains.iter().copied())),
             regions: (!regions.is_empty()).then(|| Names::new(between_commas(regions))),
-            integrations: names(&record.approved_integrations),
+            integrations: named(&record.approved_integrations),
             api_version: (!version.is_empty()).then(|| version.into()),
-            features: names(&record.supported_features),
+            features: named(&record.supported_features),
         };
         (access != Self::default()).then_some(access)
     }
+}
+
+/// Whether an entry of a rule can match nothing, as one that was written before entries were
+/// checked: where no other matches, the rule denies all.
+#[must_use]
+pub fn has_unsound_entry(record: &KeyView<'_>) -> bool {
+    type Check = fn(&str) -> Result<(), String>;
+    let lists: [(&[&str], Check); 5] = [
+        (&record.allowed_environments, names::check),
+        (&record.allowed_ips, address::check),
+        (&record.allowed_domains, domain::check),
+        (&record.approved_integrations, names::check),
+        (&record.supported_features, names::check),
+    ];
+    let version = record.api_version;
+    lists.iter().any(|(list, check)| list.iter().any(|entry| check(entry).is_err()))
+        || names::check_between_commas(record.data_residency).is_err()
+        || (!version.is_empty() && names::check(version).is_err())
 }
 
 #[cfg(test)]
@@ -76,6 +94,29 @@ mod tests {
         ];
         for (at, record) in rules.iter().enumerate() {
             assert!(Access::compile(&record.view()).is_some(), "rule {at}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_can_match_nothing_is_told() {
+        let list = |entry: &str| vec!["10.0.0.1".to_owned(), entry.to_owned()];
+        let rules = |entry: &str| {
+            [
+                KeyRecord { allowed_environments: list(entry), ..KeyRecord::default() },
+                KeyRecord { allowed_ips: list(entry), ..KeyRecord::default() },
+                KeyRecord { allowed_domains: list(entry), ..KeyRecord::default() },
+                KeyRecord { data_residency: list(entry).join(","), ..KeyRecord::default() },
+                KeyRecord { approved_integrations: list(entry), ..KeyRecord::default() },
+                KeyRecord { api_version: entry.to_owned(), ..KeyRecord::default() },
+                KeyRecord { supported_features: list(entry), ..KeyRecord::default() },
+            ]
+        };
+        assert!(!has_unsound_entry(&KeyRecord::default().view()));
+        for (at, record) in rules("10.0.0.2").iter().enumerate() {
+            assert!(!has_unsound_entry(&record.view()), "rule {at}");
+        }
+        for (at, record) in rules(&"n".repeat(65)).iter().enumerate() {
+            assert!(has_unsound_entry(&record.view()), "rule {at}");
         }
     }
 

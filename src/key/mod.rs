@@ -1,11 +1,14 @@
-//! The domain, pure: the record, its JSON, tokens and digests, states, scopes.
+//! The domain, pure: the record, its JSON, tokens and digests, states, scopes, access rules.
 //!
-//! Nothing here reads a clock, a file or a socket. [`record`] is the table of fields; [`json`] is
-//! the source system's spelling of it; [`token`] and [`digest`] are what a holder sends and what
-//! is kept of it; [`status`], [`reason`] and [`life`] are what may become of a key; [`tenant`] is the
-//! record above keys; [`rules`] is what the configuration says of keys; [`policy`] is what a key
-//! compiles to when it is loaded, and [`access`] the rules in it about where a request comes from:
-//! [`address`], [`domain`], [`names`].
+//! Nothing here reads a clock, a file or a socket.
+//!
+//! - [`record`] is the table of fields, [`json`] the source system's spelling of it, [`view`] the
+//!   record as it lies in its bytes, [`selection`] which of them a list shows.
+//! - [`token`] and [`digest`] are what a holder sends and what is kept of it.
+//! - [`status`], [`reason`] and [`life`] are what may become of a key; [`tenant`] is the record
+//!   above keys; [`rules`] is what the configuration says of keys.
+//! - [`policy`] is what a key compiles to when it is loaded: its scopes ([`scope`]), and in
+//!   [`access`] the rules about where a request comes from ([`address`], [`domain`], [`names`]).
 
 pub mod access;
 pub mod address;

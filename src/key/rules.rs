@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::json::FieldError;
+use super::names::between_commas;
 use super::record::{Class, KeyRecord, KeyView};
 
 /// Names that a refusal lists; there may be a thousand.
@@ -122,7 +123,7 @@ impl Rules {
         if let Some(name) = sinks.find(|name| !self.sinks.contains(*name)) {
             return Err(unknown(&SINK, name, self.sinks.iter()));
         }
-        let mut regions = regions(&record.data_residency);
+        let mut regions = between_commas(&record.data_residency);
         if !self.regions.is_empty()
             && let Some(name) = regions.find(|name| !self.regions.contains(*name))
         {
@@ -153,11 +154,6 @@ impl Rules {
         }
         Ok(())
     }
-}
-
-/// The names in a `data_residency`, which is a list joined by commas.
-fn regions(data_residency: &str) -> impl Iterator<Item = &str> {
-    data_residency.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
 /// A kind of name that the configuration gives.

@@ -7,8 +7,8 @@
 use super::set::TextSet;
 
 /// Granted scopes, compiled by what they need: plain ones, those that end in their only wildcard
-/// (found by what stands before it, with one segment after the other taken off a demanded scope), and
-/// the few others, which are tried one by one.
+/// (found by what stands before it, with one segment after the other taken off a demanded scope),
+/// and the few others, which are tried one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Scopes {
     plain: TextSet,

@@ -306,6 +306,7 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
         left_out.insert(id);
         tracing::error!(key = id, %error, "a record could not be loaded");
     };
+    let (mut unsound, mut first_unsound) = (0_u64, None);
     let compile = |id, record: Result<KeyView<'_>, StoreError>| {
         let compiled =
             record.map_err(StartError::from).and_then(|record| Ok(engine.compile(&record)?));
@@ -317,11 +318,24 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
             .into_iter()
             .filter_map(|key| key.map_err(|(id, error)| leave_out(id, &error)).ok());
         let compiled: Vec<_> = compiled.collect();
+        for key in compiled.iter().filter(|key| key.has_unsound_entry()) {
+            unsound += 1;
+            first_unsound.get_or_insert(key.id());
+        }
         for (id, error) in engine.put_all(compiled, now) {
             leave_out(id, &error);
         }
         Ok::<(), StartError>(())
     })?;
+    if let Some(first) = first_unsound {
+        tracing::warn!(
+            keys = unsound,
+            first,
+            "these keys have entries in their access rules (addresses, domains, names) that were \
+             written before entries were checked, and that match nothing; a rule without another \
+             entry denies all: `keygate key update` with the same entry says what is wrong with it"
+        );
+    }
     let mut unreadable = left_out.len() as u64;
     keys.for_each_usage(USAGE_SCHEMA, |id, row: Result<UsageRow, StoreError>| {
         match row {

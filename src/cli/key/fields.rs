@@ -149,7 +149,7 @@ impl Flag {
             Kind::List | Kind::Commas => arg.value_name(self.value).action(ArgAction::Append),
             Kind::Text => arg.value_name(self.value),
             Kind::Number => arg.value_name(self.value).value_parser(value_parser!(u64)),
-            Kind::Decimal => arg.value_name(self.value).value_parser(value_parser!(f64)),
+            Kind::Decimal => arg.value_name(self.value).value_parser(decimal),
             Kind::Json => arg.value_name(self.value).value_parser(json),
             Kind::Expiry => arg.value_name(self.value).value_parser(when::from_now),
         }
@@ -194,6 +194,16 @@ impl clap::FromArgMatches for Fields {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.0.extend(Self::from_arg_matches(matches)?.0);
         Ok(())
+    }
+}
+
+/// A number that JSON has: without a word, what it has not would clear the field.
+fn decimal(text: &str) -> Result<f64, String> {
+    let number = text.parse().map_err(|error| format!("{error}"))?;
+    if f64::is_finite(number) {
+        Ok(number)
+    } else {
+        Err("it is no number that is finite".to_owned())
     }
 }
 
@@ -270,8 +280,15 @@ mod tests {
             "expires_at": "2027-03-01T09:00:00Z",
         });
         assert_eq!(Value::Object(record), expected);
-        for bad in ["--rps=many", "--encrypted=maybe", "--metadata={", "--expires=soon", "--rps=-1"]
-        {
+        for bad in [
+            "--rps=many",
+            "--rps=-1",
+            "--encrypted=maybe",
+            "--metadata={",
+            "--expires=soon",
+            "--cost-per-request=nan",
+            "--quota-threshold=inf",
+        ] {
             assert!(read(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }

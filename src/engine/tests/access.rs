@@ -1,5 +1,7 @@
 //! The rules about where a request comes from and what it is for, as they are decided.
 
+use keygate_protocol::limits::METADATA_BYTES_MAX;
+
 use super::*;
 
 type Facts<'a> = &'a dyn Fn(&mut ValidateWriter<'_>);
@@ -235,6 +237,11 @@ fn metadata_is_told_when_it_is_asked_for_and_there_is_some() {
     let changed = |record: &mut KeyRecord| record.metadata_json = b"[]".to_vec();
     assert_eq!(metadata(&changed, ValidateFlags::METADATA), Some(b"[]".to_vec()));
     assert_eq!(metadata(&|_| {}, ValidateFlags::METADATA), None);
+    // Of a record that was written before it was checked: a client could not read the verdict.
+    for unsound in [b"\"\xFF\"".to_vec(), vec![b' '; METADATA_BYTES_MAX + 1]] {
+        let fields = |record: &mut KeyRecord| record.metadata_json.clone_from(&unsound);
+        assert_eq!(metadata(&fields, ValidateFlags::METADATA), None);
+    }
     // Of a denial too, as details are.
     let suspended = |record: &mut KeyRecord| {
         some(record);
