@@ -90,21 +90,24 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Reads every record of an input.
-pub(super) fn read(input: impl Read, each: Each<'_>) -> serde_json::Result<()> {
+/// Reads every record of an input. Of a page of `key list`, says after which id the list goes on.
+pub(super) fn read(input: impl Read, each: Each<'_>) -> serde_json::Result<Option<String>> {
     let mut input = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, input));
     let mut going = true;
+    let mut goes_on = None;
     // One record a line is a sequence of documents.
     while going && input.end().is_err() {
-        let mut sink = Sink { each: &mut *each, going: &mut going };
+        let mut sink = Sink { each: &mut *each, going: &mut going, goes_on: &mut goes_on };
         Document { sink: &mut sink, inside: false }.deserialize(&mut input)?;
     }
-    Ok(())
+    Ok(goes_on)
 }
 
 struct Sink<'a, 'e> {
     each: Each<'e>,
     going: &'a mut bool,
+    /// The `next` of the last page.
+    goes_on: &'a mut Option<String>,
 }
 
 impl Sink<'_, '_> {
@@ -157,6 +160,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
         // Raw members keep numbers, and names that stand twice, as they were written.
         let mut record = String::from("{");
         let mut had_records = false;
+        let mut goes_on = None;
         while let Some(name) = map.next_key::<String>()? {
             if MEMBERS.contains(&name.as_str()) {
                 had_records = true;
@@ -164,6 +168,9 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
                 continue;
             }
             let value: Box<RawValue> = map.next_value()?;
+            if name == "next" {
+                goes_on = serde_json::from_str(value.get()).unwrap_or_default();
+            }
             if record.len() + name.len() + value.get().len() > RECORD_BYTES_MAX {
                 return Err(A::Error::custom("a record of more than 1 MiB"));
             }
@@ -174,7 +181,9 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_> {
             record.push(':');
             record.push_str(value.get());
         }
-        if !had_records {
+        if had_records {
+            *self.sink.goes_on = goes_on;
+        } else {
             record.push('}');
             self.sink.take(RawValue::from_string(record).map_err(A::Error::custom)?);
         }

@@ -37,7 +37,8 @@ pub(in crate::cli) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Common {
-    /// Records in the source system's JSON, or ids: one a line, or a list; `-` is standard input
+    /// Records in the source system's JSON, or ids: one a line, a list, or a page of `key list
+    /// --json`; `-` is standard input
     file: PathBuf,
     /// Requests at a time, each on a connection of its own
     #[arg(long, value_name = "N", default_value_t = 8)]
@@ -154,6 +155,13 @@ impl Results {
 
 /// A file that was not there: tokens of an earlier run are not written over.
 fn new_file(path: &Path) -> Result<File, CliError> {
-    let failed = |error| CliError::File { doing: "make", path: path.to_owned(), error };
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => CliError::Input {
+            from: path.display().to_string(),
+            reason: "it is there already, and nothing is written over: give another name"
+                .to_owned(),
+        },
+        _ => CliError::File { doing: "make", path: path.to_owned(), error },
+    })
 }

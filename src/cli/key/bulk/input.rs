@@ -48,10 +48,17 @@ pub(super) fn read(input: impl Read, parse: &Parse, each: Each<'_>) -> io::Resul
     if !is_by_line(&line) {
         let mut record = 0;
         let input = io::Cursor::new(line).chain(input);
-        return Ok(records::read(input, &mut |raw: Box<RawValue>| {
+        let goes_on = records::read(input, &mut |raw: Box<RawValue>| {
             record += 1;
             each(record, parse.request(record, raw.get()))
-        })?);
+        })?;
+        // What was one page of many must not pass for all of them.
+        return goes_on.map_or(Ok(()), |next| {
+            Err(io::Error::other(format!(
+                "it is a page of a list that has more: `keygate key list --after {next}`, with the \
+                 same filters, shows the next one"
+            )))
+        });
     }
     loop {
         let text = std::str::from_utf8(line.trim_ascii());
@@ -184,7 +191,7 @@ mod tests {
             ("\n1\n\n\"2\"", vec![(2, one.clone()), (4, two.clone())]),
             ("{\"id\":\"1\"}\n{\"id\":2,\"name\":\"n\"}", vec![(1, one.clone()), (2, two.clone())]),
             (
-                "{\"keys\":[{\"id\":\"1\"},{\"id\":\"2\"}],\"next\":\"2\"}",
+                "{\"keys\":[{\"id\":\"1\"}],\"next\":\"1\"}{\"keys\":[{\"id\":\"2\"}],\"next\":null}",
                 vec![(1, one.clone()), (2, two.clone())],
             ),
             ("[{\"id\":\"1\"},\n{\"id\":\"2\"}]", vec![(1, one), (2, two)]),
@@ -193,6 +200,16 @@ mod tests {
         ] {
             assert_eq!(ids(text), expected, "{text}");
         }
+        let page = "{\"keys\":[{\"id\":\"1\"}],\"next\":\"1\"}";
+        let mut seen = 0;
+        let parse = Parse::Delete { purge: false };
+        let read = read(page.as_bytes(), &parse, &mut |_, _| {
+            seen += 1;
+            true
+        });
+        let error = read.expect_err("there are more").to_string();
+        assert!(seen == 1 && error.contains("--after 1"), "{seen}: {error}");
+
         let found = ids("1\nx\n{\"id\":\n{\"name\":\"n\"}\n3");
         let good: Vec<u64> = found.iter().filter(|it| it.1.is_ok()).map(|it| it.0).collect();
         assert_eq!((found.len(), good), (5, vec![1, 5]), "a bad line is told alone: {found:?}");
