@@ -55,7 +55,7 @@ impl Admin {
     /// Streams the store out as it is when this ends. Waits for the disk.
     ///
     /// # Errors
-    /// `INVALID` for a caller that is bound to a tenant; `BUSY` while another runs, and when too much
+    /// `FORBIDDEN` for a caller that is bound to a tenant; `BUSY` while another runs, and when too much
     /// was written while frames waited to be taken; `STORAGE`. What was streamed is then no backup.
     pub fn backup(
         &self,
@@ -63,7 +63,7 @@ impl Admin {
         request: wire::Backup,
         each: &mut EachFrame<'_>,
     ) -> Result<(), AdminError> {
-        let _alone = self.whole_store(caller, "back up")?;
+        let _alone = self.whole_store(caller, "Backup")?;
         let origin = self.origin.as_ref().ok_or_else(|| {
             AdminError::invalid("this daemon keeps its keys in memory: there is nothing to back up")
         })?;
@@ -112,9 +112,9 @@ impl Admin {
     /// Judges every row of the store. Waits for the disk.
     ///
     /// # Errors
-    /// `INVALID` for a caller that is bound to a tenant; `BUSY` while another runs; `STORAGE`.
+    /// `FORBIDDEN` for a caller that is bound to a tenant; `BUSY` while another runs; `STORAGE`.
     pub fn verify(&self, caller: &Caller, each: &mut EachFrame<'_>) -> Result<(), AdminError> {
-        let _alone = self.whole_store(caller, "verify")?;
+        let _alone = self.whole_store(caller, "Verify")?;
         let mut chunks = 0;
         let mut untaken = false;
         let report = self.keys.verify(&*self.committer, |walked| {
@@ -138,12 +138,8 @@ impl Admin {
     }
 
     /// The right to the whole store, and the turn: each reads all of it, and a backup may hold much.
-    fn whole_store(&self, caller: &Caller, doing: &str) -> Result<MutexGuard<'_, ()>, AdminError> {
-        if let Some(tenant) = caller.tenant() {
-            return Err(AdminError::invalid(format!(
-                "this caller is bound to the tenant {tenant:?} and cannot {doing} the whole store"
-            )));
-        }
+    fn whole_store(&self, caller: &Caller, what: &str) -> Result<MutexGuard<'_, ()>, AdminError> {
+        caller.check_unbound(what)?;
         self.whole.try_lock().map_err(|_| {
             let message = "a backup or a verification is under way; wait for its end";
             AdminError::new(ErrorCode::Busy, message)

@@ -76,13 +76,13 @@ fn a_backup_has_every_row_whole_whatever_its_length() {
 fn the_whole_store_is_for_who_sees_all_of_it_and_for_one_at_a_time() {
     let (_, admin) = whole_admin(&[]);
     let bound = Caller::of_tenant("acme");
-    assert_eq!(code(backup_frames(&admin, &bound)), Some(ErrorCode::Invalid));
+    assert_eq!(code(backup_frames(&admin, &bound)), Some(ErrorCode::Forbidden));
     let mut seen = 0;
     let mut each = |_, _| {
         seen += 1;
         ControlFlow::Continue(())
     };
-    assert_eq!(code(admin.verify(&bound, &mut each)), Some(ErrorCode::Invalid));
+    assert_eq!(code(admin.verify(&bound, &mut each)), Some(ErrorCode::Forbidden));
     assert_eq!(seen, 0, "nothing was shown");
     let request = Backup::default();
     let outcome = admin.backup(&ALL, request, &mut |_, _| {
