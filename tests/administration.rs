@@ -78,6 +78,10 @@ fn a_list_is_filtered_counted_and_paged() {
         2   two    crm\n"
     );
     home.run(["key", "list", "--limit", "1"]).expect(0).says(&["there are more: --after 1"]);
+    let page = ["key", "list", "--page", "1", "--page-size", "1", "--count"];
+    home.run(page).expect(0).says(&["2 keys, on 2 pages", "there are more: --page 2"]);
+    let suspended = ["key", "list", "--status", "suspended", "--deleted", "--count"];
+    home.run(suspended).expect(0).says(&["1 key\n"]);
     for bad in [
         &["--columns", "colour"][..],
         &["--expiring-before", "soon"],
@@ -252,6 +256,12 @@ fn many_keys_are_made_changed_revoked_and_deleted_from_files() {
         (&key["status"], &key["status_reason"]),
         (&json!("STATUS_REVOKED"), &json!("leaked"))
     );
+
+    // One page of many is not taken for all of them.
+    let page = home.run(["key", "list", "--search", "k3", "--json", "--limit", "4"]);
+    let ran = home.run_with(&revoke, &page.stdout);
+    ran.expect(1)
+        .says(&["revoked: 4", "a page of a list that has more: `keygate key list --after"]);
 
     let ids = format!("{}\n\n{}\nnonsense\n", id(0), id(1));
     let ran = home.run_with(&["key", "bulk", "delete", "-"], &ids);

@@ -72,7 +72,7 @@ fn every_command_ends_with_the_code_that_scripts_rely_on() {
         (1, &["key", "create", "--name", "x", "--tenant", "a/b"]),
         (1, &["key", "update", id, "--set", "colour=red"]),
         (1, &["key", "update", id, "--rps", "1", "--expected-revision", "99"]),
-        (1, &["key", "list", "--status", "GONE"]),
+        (2, &["key", "list", "--status", "GONE"]),
         // Arguments that make no sense.
         (2, &[]),
         (2, &["pnig"]),

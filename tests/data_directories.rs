@@ -242,6 +242,17 @@ fn the_doctor_finds_what_is_wrong_and_what_mends_it() {
     assert!(mends.contains(&socket.as_str()), "{mends:?}");
     fs::set_permissions(&pepper, Permissions::from_mode(0o600)).expect("closed");
 
+    let (data, other) = (home.data(), home.data().with_extension("other"));
+    home.run(["backup", utf8(&other)]).expect(0);
+    home.create(&["--name", "two"]);
+    let ran = home.run(["doctor", "--json", "--data-dir", utf8(&other)]);
+    let elsewhere: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let said = &finding(&elsewhere, "daemon")["found"];
+    assert_eq!(*said, format!("the daemon that answers does not use {}", other.display()));
+    let rows = |doctor: &Value| finding(doctor, "data")["found"].clone();
+    fs::set_permissions(home.admin_socket(), Permissions::from_mode(0o600)).expect("closed");
+    assert_ne!(rows(&elsewhere), rows(&doctor(&home, 0)), "{}", data.display());
+
     daemon.stop();
     let alone = doctor(&home, 0);
     assert_eq!(finding(&alone, "daemon")["state"], "advice", "a directory was named: {alone}");

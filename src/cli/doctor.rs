@@ -15,7 +15,7 @@ use super::{Exit, Global, verify};
 use crate::client::{self, ServerInfo};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::DATA_DIR_DEFAULT;
-use crate::store::{StoreOptions, found_in, open_existing};
+use crate::store::{StoreError, StoreOptions, found_in, open_existing};
 use findings::{Finding, Guarded, Space, State};
 
 const AFTER_HELP: &str = "\
@@ -93,13 +93,28 @@ fn look_at_data(
     dir: Option<&Path>,
     found: &mut Vec<Finding>,
 ) -> (Option<VerifyReport>, Option<u64>) {
+    let own = |read| match read {
+        Ok((report, on_disk)) => (Ok(report), Some(on_disk)),
+        Err(error) => (Err(error), None),
+    };
     let (report, on_disk) = match (daemon, dir) {
-        (Some(told), _) => (told.report, told.stats.get("store_bytes").copied()),
-        (None, Some(dir)) => match of_directory(dir) {
-            Ok((report, on_disk)) => (Ok(report), Some(on_disk)),
-            Err(error) => (Err(error), None),
-        },
         (None, None) => return (None, None),
+        (None, Some(dir)) => own(of_directory(dir)),
+        (Some(told), None) => (told.report, told.stats.get("store_bytes").copied()),
+        (Some(told), Some(dir)) => match of_directory(dir) {
+            // A daemon holds its directory: what can be read here is not the data of this one.
+            Ok(read) => {
+                let words = format!("the daemon that answers does not use {}", dir.display());
+                let mend = "what follows is about the directory; --admin-socket says which daemon \
+                            is asked, --data-dir which directory is looked at";
+                found.push(Finding::advice("daemon", &words, mend));
+                own(Ok(read))
+            }
+            Err(CliError::Input { .. } | CliError::Store(StoreError::Io { .. })) => {
+                (told.report, told.stats.get("store_bytes").copied())
+            }
+            Err(error) => own(Err(error)),
+        },
     };
     match report {
         Ok(report) => (Some(report), on_disk),

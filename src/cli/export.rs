@@ -14,7 +14,7 @@ use crate::client::Client;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to; standard output if not given
+    /// Where to, in the place of what is there; standard output if not given
     file: Option<PathBuf>,
 }
 

@@ -1,5 +1,6 @@
 //! Which engine lies in a data directory, and opening it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,6 +121,13 @@ pub fn open_existing(
 /// [`StoreError::NoData`], [`StoreError::InUse`], [`StoreError::Io`].
 pub(super) fn claim_existing(dir: &Path) -> Result<(StoreEngine, DataDir), StoreError> {
     let no_data = || StoreError::NoData { dir: dir.to_owned() };
+    // Where nothing can be seen, nothing is known.
+    if let Err(error) = std::fs::metadata(dir.join("."))
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        let source = Arc::new(error);
+        return Err(StoreError::Io { doing: "look into", path: dir.to_owned(), source });
+    }
     // Before the claim, which would leave its lock in any directory that somebody mistyped.
     if found_in(dir).is_none() && !swap::is_begun(dir) {
         return Err(no_data());

@@ -130,7 +130,7 @@ fn status_text(key: &Value) -> String {
     status.strip_prefix("STATUS_").unwrap_or(status).to_owned()
 }
 
-fn status(given: &str) -> Result<Status, String> {
+pub(super) fn status(given: &str) -> Result<Status, String> {
     let name = given.to_ascii_uppercase().replace('-', "_");
     Status::parse(&name).map_err(|error| error.to_string())
 }

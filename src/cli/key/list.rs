@@ -7,7 +7,7 @@ use super::super::error::CliError;
 use super::super::output::{print, print_json, table};
 use super::super::{Global, when};
 use crate::client::Client;
-use crate::key::{KeyRecord, Time};
+use crate::key::{KeyRecord, Status, Time};
 
 /// What a list shows if nothing else is asked for.
 const COLUMNS: [&str; 5] = ["id", "status", "tenant_id", "key_prefix", "name"];
@@ -18,8 +18,8 @@ pub(in crate::cli) struct List {
     #[arg(long, value_name = "T")]
     tenant: Option<String>,
     /// Only keys of this status, such as ACTIVE
-    #[arg(long, value_name = "S")]
-    status: Option<String>,
+    #[arg(long, value_name = "S", value_parser = super::life::status)]
+    status: Option<Status>,
     /// Only keys with this tag
     #[arg(long, value_name = "T")]
     tag: Option<String>,
@@ -92,11 +92,11 @@ pub(super) fn run(args: &List, global: &Global) -> Result<(), CliError> {
     if global.json {
         print_json(&page)?;
         // Beside the JSON: whoever pipes it on would take a page for the whole.
-        say_where_it_stands(&page);
+        say_where_it_stands(&page, args.page);
         return Ok(());
     }
     print_table(args, &page)?;
-    say_where_it_stands(&page);
+    say_where_it_stands(&page, args.page);
     Ok(())
 }
 
@@ -157,17 +157,27 @@ async fn whole_page(
     }
 }
 
-fn say_where_it_stands(page: &KeyPage) {
+fn say_where_it_stands(page: &KeyPage, number: Option<u64>) {
     if let Some(total) = page.total {
         let at_least = if page.total_is_lower_bound { "at least " } else { "" };
         match page.total_pages {
-            Some(pages) => eprintln!("{at_least}{total} keys, on {at_least}{pages} pages"),
-            None => eprintln!("{at_least}{total} keys"),
+            Some(pages) => {
+                let (keys, pages) = (counted(total, "key"), counted(pages, "page"));
+                eprintln!("{at_least}{keys}, on {at_least}{pages}");
+            }
+            None => eprintln!("{at_least}{}", counted(total, "key")),
         }
     }
     if let Some(next) = &page.next {
-        eprintln!("there are more: --after {next}");
+        match number {
+            Some(number) => eprintln!("there are more: --page {}", number.saturating_add(1)),
+            None => eprintln!("there are more: --after {next}"),
+        }
     }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn heading(column: &str) -> String {
@@ -206,7 +216,7 @@ impl List {
         let instant = |time: Option<Time>| time.map(|time| time.to_string());
         KeyList {
             tenant_id: self.tenant.clone(),
-            status: self.status.clone(),
+            status: self.status.map(|status| status.name().to_owned()),
             tag: self.tag.clone(),
             prefix: self.prefix.clone(),
             expiring_before: instant(self.expiring_before),
