@@ -257,3 +257,29 @@ fn a_changed_rule_is_obeyed_by_the_next_question() {
     assert_eq!(bench.code(&|key| key.enforce_https = true, &|_| {}), VerdictCode::HttpsRequired);
     assert_eq!(bench.code(&|_| {}, &|_| {}), VerdictCode::Valid);
 }
+
+/// As a start finds it that an older release wrote.
+#[test]
+fn an_unsound_entry_opens_nothing_and_is_told_of_a_key_that_is_not_deleted() {
+    let bench = Bench::new();
+    let blocks = |entries: &[&str]| KeyRecord {
+        allowed_ips: entries.iter().map(|entry| (*entry).to_owned()).collect(),
+        ..bench.record(7, &bench.token(1))
+    };
+    let told = |record: &KeyRecord| {
+        bench.engine.compile(&record.view()).expect("it is judged").has_unsound_entry()
+    };
+    let address = |it: &mut ValidateWriter<'_>| it.address([203, 0, 113, 7].into());
+    for (entries, unsound, code) in [
+        (&["203.0.113.0/24"][..], false, VerdictCode::Valid),
+        (&["203.0.113.7/24"], true, VerdictCode::AddressNotAllowed),
+        (&["203.0.113.7/24", "203.0.113.7"], true, VerdictCode::Valid),
+    ] {
+        let record = blocks(entries);
+        assert_eq!(told(&record), unsound, "{entries:?}");
+        assert_eq!(bench.code(&|key| *key = record.clone(), &address), code, "{entries:?}");
+        let deleted_at = Some(Time::from_micros(1));
+        assert!(!told(&KeyRecord { deleted_at, ..record.clone() }), "{entries:?}");
+    }
+    assert!(!told(&bench.record(7, &bench.token(1))));
+}
