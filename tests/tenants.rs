@@ -339,6 +339,35 @@ fn users_of_the_admin_socket_have_the_rights_that_the_configuration_gives_them()
 }
 
 #[test]
+fn who_is_bound_to_a_tenant_cannot_take_the_last_places_of_the_admin_socket() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can run commands as other users");
+        return;
+    }
+    let home = Home::with(
+        "admin_socket_mode = 0o666\n\
+         [[admin_rights]]\nuid = 65501\ntenant = \"acme\"\n\
+         [limits]\nadmin_connections_max = 4\n",
+    );
+    let _daemon = home.start();
+    let mut held: Vec<_> = (0..2).map(|_| home.admin_wire()).collect();
+    held.iter_mut().for_each(support::wire::Wire::answers);
+    let bound = || run_as(&home, 65501, 65501, &["key", "list"]);
+    bound().expect(0);
+    held.push(home.admin_wire());
+    held.iter_mut().for_each(support::wire::Wire::answers);
+    // The place of the command before is free once the daemon has seen it go.
+    let refused = loop {
+        let ran = bound();
+        if ran.code() != 0 {
+            break ran;
+        }
+    };
+    refused.says(&["TOO_MANY_CONNECTIONS"]);
+    home.run(["key", "list"]).expect(0);
+}
+
+#[test]
 fn without_rights_the_mode_of_the_socket_is_the_guard() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can run commands as other users");

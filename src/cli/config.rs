@@ -110,6 +110,10 @@ fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
                 flatten(&format!("{name}{dot}{member}"), value, lines);
             }
         }
+        // A mode is read in octal, and written so.
+        Value::Number(mode) if name == "admin_socket_mode" => {
+            lines.push((name.to_owned(), format!("0o{:o}", mode.as_u64().unwrap_or_default())));
+        }
         value => lines.push((name.to_owned(), value.to_string())),
     }
 }

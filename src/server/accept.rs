@@ -5,10 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::admin;
+use super::admit::sees_everything;
 use super::daemon::Tasks;
 use super::listen::Listeners;
 use super::worker::{Accepted, Workers};
@@ -52,8 +53,10 @@ pub(super) fn accept(
     tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
         loop {
             let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-            match Arc::clone(&room).try_acquire_owned() {
-                Ok(place) => {
+            let place = Arc::clone(&room).try_acquire_owned().ok();
+            let left = room.available_permits();
+            match place.filter(|_| may_take_place(left, &stream, &admin)) {
+                Some(place) => {
                     let admin = Arc::clone(&admin);
                     of_admin.spawn(async move {
                         let cut = admin.cut.clone();
@@ -61,7 +64,7 @@ pub(super) fn accept(
                         drop(place);
                     });
                 }
-                Err(_) => {
+                None => {
                     if let Some(stream) = usable(stream.into_std()) {
                         Accepted::Unix(stream).refuse(admin.limits.admin_connections_max);
                     }
@@ -70,6 +73,13 @@ pub(super) fn accept(
         }
     }));
     Ok(())
+}
+
+/// Whether a peer may take a place on the admin socket that leaves so many. The last quarter is kept
+/// for those who see everything: whoever is bound to a tenant must not lock them out.
+fn may_take_place(left: usize, stream: &UnixStream, admin: &admin::Shared) -> bool {
+    let kept = admin.limits.admin_connections_max / 4;
+    left >= kept || sees_everything(stream, &admin.rights)
 }
 
 /// An accepted connection. When the system is out of descriptors, accepting pauses: the backlog

@@ -6,6 +6,15 @@ use crate::admin::Caller;
 use crate::config::AdminRight;
 use crate::config::rights::{Peer, Right, right_of};
 
+/// Whether the peer is one that sees everything; one that cannot be told is not.
+pub(super) fn sees_everything(stream: &UnixStream, rights: &[AdminRight]) -> bool {
+    let own_uid = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| {
+        let peer = Peer { uid: peer.uid(), gid: peer.gid() };
+        right_of(rights, peer, own_uid) == Right::All
+    })
+}
+
 /// What the peer may see, by what the kernel says of it; or why it may not be here.
 pub(super) fn admit(stream: &UnixStream, rights: &[AdminRight]) -> Result<Caller, String> {
     let peer = stream.peer_cred().map_err(|error| {
