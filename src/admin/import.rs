@@ -33,6 +33,9 @@ const WORDS_BYTES_MAX: usize = 256;
 
 /// Threads that load imported keys.
 const PUBLISHERS_MAX: usize = 4;
+/// Keys that one of them loads under one lock of the catalog. One by one, the threads did little but
+/// wake each other; of more, decisions would wait for longer than for one of their own batches.
+const PUBLISHED_AT_A_TIME: usize = 32;
 
 /// An import that is under way. Must be ended by [`Import::finish`] or [`Import::roll_back`].
 pub struct Import {
@@ -385,7 +388,9 @@ impl Import {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let of_thread = self.ids.len().div_ceil(threads.min(PUBLISHERS_MAX)).max(1);
         let admin = &self.admin;
-        let publish = |ids: &[u64]| ids.iter().filter(|id| !admin.publish_stored(**id)).count();
+        let publish = |ids: &[u64]| -> usize {
+            ids.chunks(PUBLISHED_AT_A_TIME).map(|ids| admin.publish_stored(ids)).sum()
+        };
         let left_out: usize = std::thread::scope(|scope| {
             let shares = self.ids.chunks(of_thread);
             let threads: Vec<_> =
@@ -403,21 +408,33 @@ impl Import {
 }
 
 impl Admin {
-    /// Lets decisions see a key as it is now, under its lock: a change that was made since the
-    /// import became whole is not undone, and a key that was purged stays away. Whether that went
-    /// well; the others are imported all the same.
-    fn publish_stored(&self, id: u64) -> bool {
-        let _lock = self.lock_of(id).blocking_lock();
-        let published = match self.keys.get(id) {
-            Ok(Some(record)) => self.publish(&record),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error.into()),
+    /// Lets decisions see some keys as they are now, under their locks: a change that was made since
+    /// the import became whole is not undone, and a key that was purged stays away. Answers how many
+    /// could not be loaded; the others are imported all the same.
+    ///
+    /// The import holds reloads off, so the rules that keys are compiled under stay.
+    fn publish_stored(&self, ids: &[u64]) -> usize {
+        let _locks = self.lock_all_blocking(ids);
+        let mut left_out = 0;
+        let mut leave_out = |id: u64, error: &dyn std::fmt::Display| {
+            left_out += 1;
+            tracing::error!(key = id, %error, "an imported key could not be loaded");
         };
-        published
-            .inspect_err(|error| {
-                tracing::error!(key = id, %error, "an imported key could not be loaded");
-            })
-            .is_ok()
+        let mut loaded = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.keys.get(*id) {
+                Ok(Some(record)) => match self.engine.compile(&record.view()) {
+                    Ok(key) => loaded.push(key),
+                    Err(error) => leave_out(*id, &error),
+                },
+                Ok(None) => {}
+                Err(error) => leave_out(*id, &error),
+            }
+        }
+        for (id, error) in self.engine.put_all(loaded, self.clock.now()) {
+            leave_out(id, &error);
+        }
+        left_out
     }
 
     fn roll_back_blocking(&self, import: u64) -> Result<(), AdminError> {

@@ -24,6 +24,7 @@ mod tests;
 mod usage;
 mod whole;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -186,12 +187,16 @@ impl Admin {
 
     /// The locks of some keys. In one order, so that two who take several never wait for each other.
     async fn lock_all(&self, ids: &[u64]) -> Vec<MutexGuard<'_, ()>> {
-        let at: std::collections::BTreeSet<u64> = ids.iter().map(|id| id % LOCKS as u64).collect();
-        let mut locks = Vec::with_capacity(at.len());
-        for at in at {
+        let mut locks = Vec::new();
+        for at in places(ids) {
             locks.push(self.lock(at).await);
         }
         locks
+    }
+
+    /// The same for a thread that may wait.
+    fn lock_all_blocking(&self, ids: &[u64]) -> Vec<MutexGuard<'_, ()>> {
+        places(ids).into_iter().map(|at| self.lock_of(at).blocking_lock()).collect()
     }
 
     /// The stored record of a key that the caller may see, deleted or not.
@@ -256,6 +261,11 @@ impl Admin {
             )
         })
     }
+}
+
+/// Which locks some keys fall to, ascending.
+fn places(ids: &[u64]) -> BTreeSet<u64> {
+    ids.iter().map(|id| id % LOCKS as u64).collect()
 }
 
 /// Runs what may wait for the disk on a thread of its own; `None` when the daemon is stopping.
