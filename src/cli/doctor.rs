@@ -155,11 +155,11 @@ fn look_at_directory(dir: &Path, on_disk: Option<u64>, found: &mut Vec<Finding>)
     found.push(findings::pepper(&pepper, length));
 }
 
-/// What must be private: the directory with its files, and the data socket.
+/// What must be private: the directory with its files, and the sockets.
 fn guarded(dir: Option<&Path>, global: &Global) -> Vec<Guarded> {
     let look = |path: PathBuf, forbidden| {
         let mode = path.symlink_metadata().ok()?.permissions().mode();
-        Some(Guarded { path, mode, forbidden })
+        Some(Guarded { path, mode, forbidden, by_rights: false })
     };
     let mut guarded = Vec::new();
     if let Some(dir) = dir {
@@ -168,11 +168,12 @@ fn guarded(dir: Option<&Path>, global: &Global) -> Vec<Guarded> {
         let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
         guarded.extend(files.filter_map(|entry| look(entry.path(), 0o077)));
     }
-    // Not the admin socket: the daemon itself serves none that is open to everybody, unless rights
-    // say who may do what there, which only its configuration tells.
-    let socket = global.data_socket();
-    let is_socket = socket.metadata().is_ok_and(|found| found.file_type().is_socket());
-    guarded.extend(is_socket.then(|| look(socket, 0o007)).flatten());
+    // Whether the admin socket may be open to everybody, only the daemon's configuration tells.
+    for (socket, by_rights) in [(global.data_socket(), false), (global.admin_socket(), true)] {
+        let is_socket = socket.metadata().is_ok_and(|found| found.file_type().is_socket());
+        let found = is_socket.then(|| look(socket, 0o007)).flatten();
+        guarded.extend(found.map(|found| Guarded { by_rights, ..found }));
+    }
     guarded
 }
 

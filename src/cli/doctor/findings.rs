@@ -71,6 +71,8 @@ pub(super) struct Guarded {
     pub(super) mode: u32,
     /// Bits for others than those it is for.
     pub(super) forbidden: u32,
+    /// It may have them where the configuration says who may do what.
+    pub(super) by_rights: bool,
 }
 
 /// Space of a file system.
@@ -184,10 +186,14 @@ pub(super) fn permissions(guarded: &[Guarded]) -> Vec<Finding> {
     let mut found: Vec<_> = guarded
         .iter()
         .filter(open)
-        .map(|Guarded { path, mode, forbidden }| {
+        .map(|Guarded { path, mode, forbidden, by_rights }| {
             let (path, now) = (path.display(), mode & 0o777);
             let found = format!("{path} has mode {now:03o}: others may open it");
             let mend = format!("chmod {:03o} {path}", now & !forbidden);
+            if *by_rights {
+                let unless = ", which is right only where [[admin_rights]] say who may do what";
+                return Finding::advice("permissions", found + unless, mend);
+            }
             Finding::wrong("permissions", found, mend)
         })
         .collect();
@@ -237,7 +243,12 @@ mod tests {
         let dir = Path::new("/data");
         let well = Health { healthy: true, writable: true, reasons: vec![] };
         let space = |free| Space { free, total: 1 << 40 };
-        let guard = |mode| Guarded { path: "/data/pepper".into(), mode, forbidden: 0o077 };
+        let guard = |mode| Guarded {
+            path: "/data/pepper".into(),
+            mode,
+            forbidden: 0o077,
+            by_rights: false,
+        };
         let later = "2026-11-25T00:00:06Z";
         let now = Time::parse("2026-11-25T00:00:00Z").expect("a time").micros_up();
         #[rustfmt::skip]
