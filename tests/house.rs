@@ -28,21 +28,22 @@ struct Row {
     pure: bool,
 }
 
-/// The arrows, which go down this table: main → cli → server → admin → engine → {limit, usage, key}.
+/// The arrows, which go down this table: main → cli → server → admin → ledger → engine → {limit, usage, key}.
 /// A row names every module it may, not only its nearest, so that each arrow was meant.
 #[rustfmt::skip]
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
-    Row { module: "cli",    may: &["server", "client", "admin", "engine", "store", "config", "key", "clock"], protocol: true, pure: false },
-    Row { module: "server", may: &["admin", "engine", "store", "config", "usage", "key", "clock"], protocol: true, pure: false },
-    Row { module: "admin",  may: &["engine", "store", "usage", "key", "clock"], protocol: true, pure: false },
+    Row { module: "cli",    may: &["server", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
+    Row { module: "server", may: &["admin", "ledger", "engine", "store", "config", "limit", "usage", "key", "clock"], protocol: true, pure: false },
+    Row { module: "admin",  may: &["ledger", "engine", "store", "limit", "usage", "key", "clock"], protocol: true, pure: false },
+    Row { module: "ledger", may: &["engine", "store", "limit", "clock"], protocol: false, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
-    Row { module: "store",  may: &["usage", "key"], protocol: false, pure: false },
-    Row { module: "config", may: &["key", "store::StoreEngine"], protocol: true, pure: false },
+    Row { module: "store",  may: &["limit", "usage", "key"], protocol: false, pure: false },
+    Row { module: "config", may: &["limit", "key", "store::StoreEngine"], protocol: true, pure: false },
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "usage",  may: &["clock::Now"], protocol: true, pure: true },
-    Row { module: "key",    may: &["clock::Now"], protocol: true, pure: true },
+    Row { module: "key",    may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
     Row { module: "clock",  may: &[], protocol: false, pure: false },
 ];
 

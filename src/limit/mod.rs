@@ -4,8 +4,12 @@
 //! all of them or none. The state itself lives in the catalog's entries, each under a lock of its
 //! own in its own cache line: the limiter is sharded down to the single key.
 
+pub mod account;
 pub mod gcra;
 pub mod set;
+pub mod window;
 
+pub use account::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures};
 pub use gcra::{Rate, RateState};
 pub use set::{LimitSet, LimitState};
+pub use window::Period;
