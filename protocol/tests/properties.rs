@@ -34,7 +34,7 @@ fn any_text() -> impl Strategy<Value = String> {
 
 fn verdict() -> impl Strategy<Value = Verdict> {
     let retry_after_us = option::of(0..u64::MAX);
-    let report = (any::<u64>(), any::<u64>(), retry_after_us, any::<u64>());
+    let report = (any::<u64>(), any::<u64>(), retry_after_us, option::of(0..u64::MAX));
     let code = select(VerdictCode::ALL);
     (code, any::<bool>(), any::<u16>(), any::<u64>(), option::of(report)).prop_map(
         |(code, denied, warnings, key_id, report)| {
@@ -43,7 +43,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
             verdict.warnings = Warnings::from_bits(warnings);
             if let Some((limit, remaining, retry_after_us, reset_after_us)) = report {
                 let name = LimitName::Second;
-                verdict.limits.set(LimitReport {
+                verdict.limits.push(LimitReport {
                     name,
                     limit,
                     remaining,
@@ -267,7 +267,8 @@ proptest! {
         id: Option<u128>,
     ) {
         let (endpoint, error) = (endpoint.as_deref(), error.as_deref());
-        let report = Increment { key_id, count, latency_us, status, endpoint, error, id };
+        let report =
+            Increment { count, latency_us, status, endpoint, error, id, ..Increment::new(key_id) };
         let payload = written(|out| report.encode(out));
         prop_assert_eq!(Increment::decode(&payload), Ok(report));
     }
@@ -282,6 +283,8 @@ proptest! {
             endpoint: Some(&endpoint),
             error: Some(&error),
             id: None,
+            slot: None,
+            refund: None,
         };
         let payload = written(|out| report.encode(out));
         let decoded = Increment::decode(&payload).expect("cut to its bounds");

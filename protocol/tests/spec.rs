@@ -163,6 +163,7 @@ fn the_table_of_outcomes_is_that_of_the_crate() {
         IncrementOutcome::Counted => "COUNTED",
         IncrementOutcome::Duplicate => "DUPLICATE",
         IncrementOutcome::NotFound => "NOT_FOUND",
+        IncrementOutcome::SlotGone => "SLOT_GONE",
     };
     let expected: Vec<_> = (0..=u8::MAX)
         .filter_map(|byte| Some((byte, IncrementOutcome::decode(&[byte]).ok()?)))

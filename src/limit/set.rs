@@ -39,12 +39,12 @@ impl LimitSet {
         if judged.denied_by.is_none() && spend {
             state.second = second.next;
         }
-        judged.reports.set(LimitReport {
+        judged.reports.push(LimitReport {
             name: LimitName::Second,
             limit: rate.burst(),
             remaining: rate.remaining(state.second, now_ns),
             retry_after_us: second.retry_after_ns.map(|ns| ns.div_ceil(1000)),
-            reset_after_us: rate.reset_after_ns(state.second, now_ns).div_ceil(1000),
+            reset_after_us: Some(rate.reset_after_ns(state.second, now_ns).div_ceil(1000)),
         });
         judged
     }

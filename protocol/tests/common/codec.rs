@@ -371,6 +371,8 @@ fn put_increment(fields: &Value, out: &mut BytesMut) {
         endpoint: fields["endpoint"].as_str(),
         error: fields["error"].as_str(),
         id: id.map(|id| u128::from_str_radix(id, 16).expect("32 hexadecimal digits")),
+        slot: None,
+        refund: None,
     }
     .encode(out);
 }
