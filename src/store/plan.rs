@@ -13,7 +13,7 @@ pub(super) use super::prepare::index_rows;
 use super::prepare::{Prepared, record_row, request_row};
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
-use crate::key::record::AddedBySchema2;
+use crate::key::record::{AddedBySchema2, AddedBySchema3};
 use crate::key::{Digest, KeyRecord, KeyView};
 
 /// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
@@ -21,7 +21,7 @@ const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
 
 /// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
 /// schema is read by [`read_record`] and written in the newest.
-pub const RECORD_SCHEMA: u16 = 2;
+pub const RECORD_SCHEMA: u16 = 3;
 
 /// What the store itself keeps, as plain numbers outside an envelope: they must be readable by
 /// every keygate, older or newer.
@@ -84,6 +84,9 @@ pub(super) fn newest_payload(bytes: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeErro
     let mut payload = Cow::Borrowed(sealed.payload());
     if sealed.schema < 2 {
         payload.to_mut().extend(envelope::payload_of(&AddedBySchema2::default())?);
+    }
+    if sealed.schema < 3 {
+        payload.to_mut().extend(envelope::payload_of(&AddedBySchema3::default())?);
     }
     Ok(payload)
 }

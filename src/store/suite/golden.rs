@@ -20,8 +20,12 @@ use super::{
     pepper, record, rows_of,
 };
 use crate::key::digest::hex;
-use crate::key::record::AddedBySchema2;
-use crate::key::{KeyRecord, KeyView, Status, TenantRecord, TenantStatus, Time};
+use crate::key::record::{AddedBySchema2, AddedBySchema3};
+use crate::key::{
+    Credits, KeyRecord, KeyView, LimitPeriod, NamedLimit, Refill, RefillEvery, Status,
+    TenantRecord, TenantStatus, Time,
+};
+use crate::limit::Period;
 
 /// A record of schema 1 that sets a field of every type.
 fn golden_1() -> KeyRecord {
@@ -51,6 +55,25 @@ fn golden_2() -> KeyRecord {
     }
 }
 
+/// The same, with all that schema 3 added.
+fn golden_3() -> KeyRecord {
+    let limit = |name: &str, count, period| NamedLimit { name: name.to_owned(), count, period };
+    let refill = Refill { amount: 1 << 41, every: RefillEvery::Month { day: 31 }, adds: true };
+    KeyRecord {
+        slot_ttl_seconds: Some(300),
+        limits: vec![
+            limit("exports", 10, LimitPeriod::Rolling { seconds: 3600 }),
+            limit("Größe", i64::MAX as u64, LimitPeriod::Calendar(Period::Year)),
+        ],
+        credits: Some(Credits {
+            balance: 1000,
+            refill: Some(refill),
+            granted_at: Some(Time::from_micros(1_800_000_000_000_001)),
+        }),
+        ..golden_2()
+    }
+}
+
 fn path(schema: u16) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/store/golden/record_{schema}.hex"))
 }
@@ -62,8 +85,8 @@ fn bytes_of(schema: u16) -> Vec<u8> {
 
 #[test]
 fn records_of_every_schema_are_read() {
-    assert_eq!(RECORD_SCHEMA, 2, "a new schema has a golden file, and a case here");
-    for (schema, golden) in [(1, golden_1()), (2, golden_2())] {
+    assert_eq!(RECORD_SCHEMA, 3, "a new schema has a golden file, and a case here");
+    for (schema, golden) in [(1, golden_1()), (2, golden_2()), (3, golden_3())] {
         let bytes = bytes_of(schema);
         assert_eq!(read_record(&bytes), Ok(golden.clone()), "schema {schema}");
         let payload = newest_payload(&bytes).expect("an envelope");
@@ -74,7 +97,7 @@ fn records_of_every_schema_are_read() {
 
 #[test]
 fn the_newest_schema_is_written_as_its_golden_file_has_it() {
-    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden_2()).expect("sealed"));
+    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden_3()).expect("sealed"));
     if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
         fs::write(path(RECORD_SCHEMA), format!("{written}\n")).expect("written");
     }
@@ -105,7 +128,8 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     // Of schema 1 too, and without a row that says when it was deleted.
     let gone = KeyRecord { id: 9, deleted_at: Some(Time::from_micros(77)), ..record(9) };
     let payload = envelope::payload_of(&gone).expect("a payload");
-    let added = envelope::payload_of(&AddedBySchema2::default()).expect("a payload").len();
+    let added = (AddedBySchema2::default(), AddedBySchema3::default());
+    let added = envelope::payload_of(&added).expect("a payload").len();
     let of_schema_1 = envelope::seal(1, &Bytes(&payload[..payload.len() - added]));
     let of_gone = index_rows(&gone).expect("indexable").into_iter();
     rows.extend(of_gone.filter(|(key, _)| key[0] != layout::DELETED));
@@ -127,14 +151,14 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     assert_eq!(keys.get(old.id).expect("readable"), Some(old.clone()));
     assert_eq!(keys.deleted_until(i64::MAX, None, 10).expect("readable"), [(77, 9)]);
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("a thread");
-    let after = KeyRecord { revision: old.revision + 1, ..golden_2() };
+    let after = KeyRecord { revision: old.revision + 1, ..golden_3() };
     let replace =
         KeyWrite::Replace { before_revision: old.revision, after: Box::new(after.clone()) };
     committer.commit(vec![Write::Key(replace)], true).expect("committed");
     let row = store.get(&layout::record(old.id)).expect("readable").expect("there");
     assert_eq!(envelope::check(&row, RECORD_SCHEMA).map(|sealed| sealed.schema), Ok(RECORD_SCHEMA));
     assert_eq!(keys.get(old.id).expect("readable"), Some(after));
-    assert!(store.get(&format).expect("readable").is_some_and(|row| row[..2] == [2, 0]));
+    assert!(store.get(&format).expect("readable").is_some_and(|row| row[..2] == [3, 0]));
     drop((keys, committer));
 
     let newer = Op::Put { key: format, value: of_keygate(RECORD_SCHEMA + 1) };
