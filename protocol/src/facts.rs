@@ -79,10 +79,35 @@ pub struct Stated<'a> {
     pub https: Option<bool>,
 }
 
+/// The limits that a request has named so far.
+#[derive(Default)]
+struct LimitsNamed<'a> {
+    count: usize,
+    names: [&'a [u8]; LIMITS_NAMED_MAX],
+}
+
+impl<'a> LimitsNamed<'a> {
+    /// Takes one more. One that was named before is refused: judged twice against the same units
+    /// and spent twice, it would give out more than there is.
+    fn take(&mut self, name: &'a [u8]) -> Result<(), PayloadError> {
+        text(name, FACT_BYTES_MAX, "a limit", NAME_BOUND)?;
+        if self.names[..self.count].contains(&name) {
+            return bound("a limit", "it stands twice");
+        }
+        let Some(free) = self.names.get_mut(self.count) else {
+            return bound("limits", "at most 4 named in one request");
+        };
+        *free = name;
+        self.count += 1;
+        Ok(())
+    }
+}
+
 impl<'a> Facts<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let mut reader = Reader::new(bytes);
-        let (mut scopes, mut features, mut limits) = (0, 0, 0);
+        let (mut scopes, mut features) = (0, 0);
+        let mut limits = LimitsNamed::default();
         let mut present = Present::default();
         while let Some((kind, value)) = reader.tlv()? {
             match kind {
@@ -102,10 +127,7 @@ impl<'a> Facts<'a> {
                     features += 1;
                     text(value, FACT_BYTES_MAX, "a feature", NAME_BOUND)?;
                 }
-                TLV_LIMIT => {
-                    limits += 1;
-                    text(value, FACT_BYTES_MAX, "a limit", NAME_BOUND)?;
-                }
+                TLV_LIMIT => limits.take(value)?,
                 TLV_ADDRESS..=TLV_TRANSPORT | TLV_TENANT => present.take(kind, value)?,
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
@@ -123,13 +145,7 @@ impl<'a> Facts<'a> {
                 why: "at most 64 in one request",
             });
         }
-        if limits > LIMITS_NAMED_MAX {
-            return Err(PayloadError::OutOfBounds {
-                field: "limits",
-                why: "at most 4 named in one request",
-            });
-        }
-        if limits > 0 {
+        if limits.count > 0 {
             present.set(Present::LIMITS);
         }
         if scopes > 0 {
