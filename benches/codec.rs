@@ -20,12 +20,12 @@ fn question(out: &mut BytesMut) {
 
 fn verdict() -> Verdict {
     let mut verdict = Verdict::of(VerdictCode::Valid, 42);
-    verdict.limits.set(LimitReport {
+    verdict.limits.push(LimitReport {
         name: LimitName::Second,
         limit: 100,
         remaining: 99,
         retry_after_us: None,
-        reset_after_us: 10_000,
+        reset_after_us: Some(10_000),
     });
     verdict
 }
@@ -74,6 +74,8 @@ fn codec(c: &mut Criterion) {
         endpoint: Some("GET /v1/leads"),
         error: None,
         id: Some(7),
+        slot: None,
+        refund: None,
     };
     let mut reported = BytesMut::new();
     report.encode(&mut reported);

@@ -136,6 +136,7 @@ fn change(client: &mut Client, key: &mut Held, way: u64) -> bool {
                 set,
                 mask: None,
                 expected_revision: None,
+                spent: None,
             }));
             if updated.is_some() {
                 key.names.clear();

@@ -74,7 +74,13 @@ impl Counter {
             self.asked.store(next, Ordering::SeqCst);
             let id = (1 + next % CHANGED).to_string();
             let set = json!({ "name": next.to_string(), "tags": [format!("t{}", next % 7)] });
-            match client.update(&KeyUpdate { id, set, mask: None, expected_revision: None }) {
+            match client.update(&KeyUpdate {
+                id,
+                set,
+                mask: None,
+                expected_revision: None,
+                spent: None,
+            }) {
                 Ok(_) => self.told.store(next, Ordering::SeqCst),
                 Err(error @ (Error::Refused(_) | Error::Protocol(_) | Error::TimedOut { .. })) => {
                     panic!("no crash does this: {error}")

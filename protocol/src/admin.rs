@@ -158,6 +158,42 @@ pub struct KeyUpdate {
     /// Refuse unless the record has this revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_revision: Option<u64>,
+    /// What becomes of what was spent of the limits that `set` names; it is kept if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<SpentPolicy>,
+}
+
+/// What becomes of what was spent of a limit when the limit is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpentPolicy {
+    /// The units that were spent stay spent.
+    #[default]
+    Keep,
+    /// The same share of the new limit is spent, rounded up to a unit.
+    Proportional,
+    /// Nothing is spent.
+    Reset,
+}
+
+/// How one limit stands: in the replies to `KeyUsage` and `TenantUsage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitUsage {
+    /// As in a verdict; a named limit by its name.
+    pub name: String,
+    /// The most that it admits.
+    pub limit: u64,
+    /// Units that are spent, those that are stranded among them.
+    pub spent: u64,
+    /// Units that are left.
+    pub remaining: u64,
+    /// Units that are debited and not spent yet: what a crash now would strand. 0 where nothing is
+    /// leased.
+    pub leased: u64,
+    /// Units that a crash has cost: debited, and not known to have been spent by anyone.
+    pub stranded: u64,
+    /// When the window ends, or the balance is refilled, RFC 3339.
+    pub ends_at: Option<String>,
 }
 
 /// `KeyRotate`.
@@ -347,6 +383,9 @@ pub struct KeyUsage {
     pub statuses: std::collections::BTreeMap<String, u64>,
     /// The last 32, oldest first.
     pub recent_errors: Vec<RecentError>,
+    /// How the key's limits stand.
+    #[serde(default)]
+    pub limits: Vec<LimitUsage>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]

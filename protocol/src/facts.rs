@@ -5,8 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits::{
-    FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
-    TENANT_BYTES_MAX,
+    FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_NAMED_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX,
+    SCOPES_DEMANDED_MAX, TENANT_BYTES_MAX,
 };
 use crate::wire::{DEMAND, PayloadError, Reader, text};
 
@@ -21,6 +21,7 @@ pub(crate) const TLV_SCOPE_ALL: u8 = 128;
 pub(crate) const TLV_SCOPE_ANY: u8 = 129;
 pub(crate) const TLV_FEATURE: u8 = 130;
 pub(crate) const TLV_TENANT: u8 = 131;
+pub(crate) const TLV_LIMIT: u8 = 132;
 
 /// The facts of a question: well-formed type-length-values, read again where they are needed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +42,7 @@ impl Present {
     const SCOPES: Self = Self(1 << 9);
     const SCOPES_ANY: Self = Self(1 << 10);
     const FEATURES: Self = Self(1 << 11);
+    const LIMITS: Self = Self(1 << 12);
     /// The facts of [`Stated`].
     const STATED: Self = Self(0xFE);
 
@@ -77,10 +79,35 @@ pub struct Stated<'a> {
     pub https: Option<bool>,
 }
 
+/// The limits that a request has named so far.
+#[derive(Default)]
+struct LimitsNamed<'a> {
+    count: usize,
+    names: [&'a [u8]; LIMITS_NAMED_MAX],
+}
+
+impl<'a> LimitsNamed<'a> {
+    /// Takes one more. One that was named before is refused: judged twice against the same units
+    /// and spent twice, it would give out more than there is.
+    fn take(&mut self, name: &'a [u8]) -> Result<(), PayloadError> {
+        text(name, FACT_BYTES_MAX, "a limit", NAME_BOUND)?;
+        if self.names[..self.count].contains(&name) {
+            return bound("a limit", "it stands twice");
+        }
+        let Some(free) = self.names.get_mut(self.count) else {
+            return bound("limits", "at most 4 named in one request");
+        };
+        *free = name;
+        self.count += 1;
+        Ok(())
+    }
+}
+
 impl<'a> Facts<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let mut reader = Reader::new(bytes);
         let (mut scopes, mut features) = (0, 0);
+        let mut limits = LimitsNamed::default();
         let mut present = Present::default();
         while let Some((kind, value)) = reader.tlv()? {
             match kind {
@@ -100,6 +127,7 @@ impl<'a> Facts<'a> {
                     features += 1;
                     text(value, FACT_BYTES_MAX, "a feature", NAME_BOUND)?;
                 }
+                TLV_LIMIT => limits.take(value)?,
                 TLV_ADDRESS..=TLV_TRANSPORT | TLV_TENANT => present.take(kind, value)?,
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
@@ -116,6 +144,9 @@ impl<'a> Facts<'a> {
                 field: "features",
                 why: "at most 64 in one request",
             });
+        }
+        if limits.count > 0 {
+            present.set(Present::LIMITS);
         }
         if scopes > 0 {
             present.set(Present::SCOPES);
@@ -145,6 +176,17 @@ impl<'a> Facts<'a> {
     /// Features that the request asks for.
     pub fn features(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.if_present(Present::FEATURES).of(TLV_FEATURE)
+    }
+
+    /// Whether the request spends from limits that it names.
+    #[must_use]
+    pub const fn names_limits(&self) -> bool {
+        self.present.has(Present::LIMITS)
+    }
+
+    /// The limits of the key, by name, that the request spends from.
+    pub fn limits(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.if_present(Present::LIMITS).of(TLV_LIMIT)
     }
 
     /// The tenant that the caller is bound to: a key of another one is unknown to it.

@@ -6,13 +6,16 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::limits::{ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
-use crate::wire::{DEMAND, PayloadError, Reader, once, put_text, put_tlv, text};
+use crate::limits::{ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, REFUND_MAX};
+use crate::wire::{DEMAND, PayloadError, Reader, once, put_text, put_tlv, text, u64_of};
 
 const TLV_ENDPOINT: u8 = 1;
 const TLV_ERROR_TEXT: u8 = 2;
 // Skipping an id would count a retry twice, so it must be understood.
 const TLV_ID: u8 = 128;
+// So must these: a slot would stay taken, and credits would not come back.
+const TLV_SLOT: u8 = 129;
+const TLV_REFUND: u8 = 130;
 
 /// `latency_us` when no latency is reported.
 const LATENCY_NONE: u32 = u32::MAX;
@@ -34,6 +37,10 @@ pub struct Increment<'a> {
     pub error: Option<&'a str>,
     /// The same id within the daemon's window counts once.
     pub id: Option<u128>,
+    /// The slot that the request held, as its verdict named it; it is given back.
+    pub slot: Option<u64>,
+    /// Credits to give back, 1 to 2^32; needs an id.
+    pub refund: Option<u64>,
 }
 
 impl<'a> Increment<'a> {
@@ -48,6 +55,8 @@ impl<'a> Increment<'a> {
             endpoint: None,
             error: None,
             id: None,
+            slot: None,
+            refund: None,
         }
     }
 
@@ -70,9 +79,14 @@ impl<'a> Increment<'a> {
                 return Err(PayloadError::OutOfBounds { field: "status", why: "0 or 100 to 999" });
             }
         };
-        let mut report =
-            Self { key_id, count, latency_us, status, endpoint: None, error: None, id: None };
+        let mut report = Self { count, latency_us, status, ..Self::new(key_id) };
         report.decode_facts(reader)?;
+        if report.refund.is_some() && report.id.is_none() {
+            return Err(PayloadError::OutOfBounds {
+                field: "refund",
+                why: "it needs an id, so that it is given once",
+            });
+        }
         Ok(report)
     }
 
@@ -95,6 +109,15 @@ impl<'a> Increment<'a> {
                         why: "it is 16 bytes",
                     })?;
                     once(&mut self.id, u128::from_le_bytes(id), "id")?;
+                }
+                TLV_SLOT => once(&mut self.slot, u64_of(value, "slot")?, "slot")?,
+                TLV_REFUND => {
+                    let refund = u64_of(value, "refund")?;
+                    if !(1..=REFUND_MAX).contains(&refund) {
+                        let why = "it is 1 to 2^32";
+                        return Err(PayloadError::OutOfBounds { field: "refund", why });
+                    }
+                    once(&mut self.refund, refund, "refund")?;
                 }
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
@@ -119,6 +142,12 @@ impl<'a> Increment<'a> {
         if let Some(id) = self.id {
             put_tlv(out, TLV_ID, &id.to_le_bytes());
         }
+        if let Some(slot) = self.slot {
+            put_tlv(out, TLV_SLOT, &slot.to_le_bytes());
+        }
+        if let Some(refund) = self.refund {
+            put_tlv(out, TLV_REFUND, &refund.to_le_bytes());
+        }
     }
 }
 
@@ -132,6 +161,8 @@ pub enum IncrementOutcome {
     Duplicate = 1,
     /// No such key.
     NotFound = 2,
+    /// It was counted, and the slot was not held any more.
+    SlotGone = 3,
 }
 
 impl IncrementOutcome {
@@ -148,7 +179,8 @@ impl IncrementOutcome {
             0 => Self::Counted,
             1 => Self::Duplicate,
             2 => Self::NotFound,
-            _ => return Err(PayloadError::OutOfBounds { field: "outcome", why: "it is 0 to 2" }),
+            3 => Self::SlotGone,
+            _ => return Err(PayloadError::OutOfBounds { field: "outcome", why: "it is 0 to 3" }),
         };
         reader.end()?;
         Ok(outcome)

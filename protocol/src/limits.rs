@@ -32,6 +32,10 @@ pub const ENDPOINT_BYTES_MAX: usize = 256;
 pub const ERROR_TEXT_BYTES_MAX: usize = 1024;
 /// Limits in one verdict.
 pub const LIMITS_IN_VERDICT_MAX: usize = 16;
+/// Named limits that one request may spend.
+pub const LIMITS_NAMED_MAX: usize = 4;
+/// Most credits that one report may refund: as many as one request may cost.
+pub const REFUND_MAX: u64 = COST_MAX;
 /// Longest text in an error reply.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 4096;
 /// Longest client name in `Hello`.

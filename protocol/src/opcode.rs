@@ -57,6 +57,8 @@ opcodes! {
     ValidateBatch = 0x12, data;
     /// Many `Increment` in one frame.
     IncrementBatch = 0x13, data;
+    /// Hold a slot for its whole time again.
+    SlotRenew = 0x14, data;
     /// Make a key; answers the record and the token, once.
     KeyCreate = 0x40, admin;
     /// One record.
@@ -99,6 +101,8 @@ opcodes! {
     TenantDelete = 0x55, admin;
     /// Undo a soft delete.
     TenantRestore = 0x56, admin;
+    /// How a tenant's limits stand.
+    TenantUsage = 0x57, admin;
     /// Read the configuration again and apply it, as a whole or not at all.
     Reload = 0x60, admin;
     /// The whole store, streamed out as it is at the stream's end.

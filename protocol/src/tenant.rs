@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::admin::{LimitUsage, SpentPolicy};
+
 /// Names one tenant: `TenantGet`, `TenantRestore`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +63,18 @@ pub struct TenantUpdate {
     /// Refuse unless the record has this revision; 0: unless there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_revision: Option<u64>,
+    /// What becomes of what was spent of the limits that `set` names; it is kept if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<SpentPolicy>,
+}
+
+/// The reply to `TenantUsage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantUsage {
+    /// The tenant's id.
+    pub id: String,
+    /// How the limits stand that its keys share.
+    pub limits: Vec<LimitUsage>,
 }
 
 /// `TenantSetStatus`.

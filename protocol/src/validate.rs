@@ -12,7 +12,7 @@ use bytes::{BufMut, BytesMut};
 pub use crate::facts::{Facts, Stated};
 use crate::facts::{
     HTTPS, PLAIN, TLV_ADDRESS, TLV_API_VERSION, TLV_ENVIRONMENT, TLV_FEATURE, TLV_INTEGRATION,
-    TLV_ORIGIN, TLV_REGION, TLV_SCOPE_ALL, TLV_SCOPE_ANY, TLV_TENANT, TLV_TRANSPORT,
+    TLV_LIMIT, TLV_ORIGIN, TLV_REGION, TLV_SCOPE_ALL, TLV_SCOPE_ANY, TLV_TENANT, TLV_TRANSPORT,
 };
 use crate::limits::{
     COST_MAX, FACT_BYTES_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
@@ -32,7 +32,9 @@ impl ValidateFlags {
     pub const DETAILS: Self = Self(2);
     /// Answer the key's metadata too. Not allowed in a batch.
     pub const METADATA: Self = Self(4);
-    const KNOWN: u8 = 7;
+    /// The slot that the request takes outlives the connection.
+    pub const KEEP_SLOT: Self = Self(8);
+    const KNOWN: u8 = 15;
 
     /// Whether every bit of `other` is set.
     #[must_use]
@@ -87,7 +89,7 @@ impl<'a> Validate<'a> {
         let mut reader = Reader::new(payload);
         let flags = reader.u8("flags")?;
         if flags & !ValidateFlags::KNOWN != 0 {
-            return Err(PayloadError::OutOfBounds { field: "flags", why: "only bits 0 to 2" });
+            return Err(PayloadError::OutOfBounds { field: "flags", why: "only bits 0 to 3" });
         }
         let token_length = reader.u16("token_length")?;
         let cost = reader.u64("cost")?;
@@ -145,6 +147,11 @@ impl<'a> ValidateWriter<'a> {
     /// would be another name.
     pub fn feature(&mut self, feature: &str) {
         self.name(TLV_FEATURE, feature);
+    }
+
+    /// Names a limit of the key to spend from.
+    pub fn limit(&mut self, name: &str) {
+        self.name(TLV_LIMIT, name);
     }
 
     /// States the client's address.

@@ -6,13 +6,16 @@
 //! | type-length-values …
 //! ```
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::frame::HEADER_BYTES;
 use crate::limits::{
-    BATCH_ITEMS_MAX, LIMITS_IN_VERDICT_MAX, METADATA_BYTES_MAX, REPLY_FRAME_BYTES_MAX,
+    BATCH_ITEMS_MAX, LIMITS_IN_VERDICT_MAX, LIMITS_NAMED_MAX, METADATA_BYTES_MAX,
+    REPLY_FRAME_BYTES_MAX,
 };
-use crate::wire::{DEMAND, PayloadError, Reader, once, put_tlv, text};
+use crate::wire::{DEMAND, PayloadError, Reader, once, put_tlv, text, u64_of};
 
 macro_rules! verdicts {
     ($($code:literal $name:ident $wire:literal $http:literal $text:literal;)+) => {
@@ -76,7 +79,13 @@ verdicts! {
     20 InsufficientScope "INSUFFICIENT_SCOPE" 403 "the key does not grant a demanded scope";
     21 ApiVersionNotAllowed "API_VERSION_NOT_ALLOWED" 403 "the key is pinned to another API version";
     22 FeatureNotAllowed "FEATURE_NOT_ALLOWED" 403 "the key does not have a requested feature";
-    30 RateExceeded "RATE_EXCEEDED" 429 "the key's requests per second are spent";
+    30 RateExceeded "RATE_EXCEEDED" 429 "the requests per second of the key or its tenant are spent";
+    31 QuotaExceeded "QUOTA_EXCEEDED" 429 "a quota of the key or its tenant is spent for now";
+    32 UsesExhausted "USES_EXHAUSTED" 403 "the uses of the key's or its tenant's whole life are spent";
+    33 ConcurrencyExceeded "CONCURRENCY_EXCEEDED" 429 "as many requests as may be are under way";
+    34 CreditsExhausted "CREDITS_EXHAUSTED" 402 "the key's balance does not cover the cost";
+    35 LedgerUnavailable "LEDGER_UNAVAILABLE" 503 "a quota cannot be debited, and what was leased of it is spent";
+    36 LimitUnknown "LIMIT_UNKNOWN" 403 "the key has no limit of a name that the request spends";
 }
 
 impl VerdictCode {
@@ -87,33 +96,78 @@ impl VerdictCode {
     }
 }
 
-/// Which limit a figure belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum LimitName {
-    /// Requests per second.
-    Second = 1,
+macro_rules! limit_names {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal $wire:literal;)+) => {
+        /// Which limit a figure belongs to. The one table of limits, in the order in which a
+        /// verdict has them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum LimitName { $($(#[doc = $doc])+ $name = $code,)+ }
+
+        impl LimitName {
+            /// Every limit, in order.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The limit of a byte.
+            #[must_use]
+            pub const fn from_byte(byte: u8) -> Option<Self> {
+                match byte { $($code => Some(Self::$name),)+ _ => None }
+            }
+
+            /// The name, as it stands in JSON; of a named limit the place in which the request
+            /// named it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $wire,)+ }
+            }
+        }
+    };
 }
 
+limit_names! {
+    /// Requests per second.
+    Second = 1 "second";
+    /// Units of a calendar day, UTC.
+    Day = 2 "day";
+    /// Units of a calendar month, UTC.
+    Month = 3 "month";
+    /// Units of the key's whole life.
+    Lifetime = 4 "lifetime";
+    /// Requests under way.
+    Slots = 5 "slots";
+    /// The balance.
+    Credits = 6 "credits";
+    /// The tenant's requests per second, shared by its keys, as those that follow.
+    TenantSecond = 17 "tenant_second";
+    /// The tenant's calendar day.
+    TenantDay = 18 "tenant_day";
+    /// The tenant's calendar month.
+    TenantMonth = 19 "tenant_month";
+    /// The tenant's whole life.
+    TenantLifetime = 20 "tenant_lifetime";
+    /// The tenant's requests under way.
+    TenantSlots = 21 "tenant_slots";
+    /// The limit that the request named first.
+    Named1 = 64 "named_1";
+    /// The limit that it named second.
+    Named2 = 65 "named_2";
+    /// The limit that it named third.
+    Named3 = 66 "named_3";
+    /// The limit that it named fourth.
+    Named4 = 67 "named_4";
+}
+
+const _: () = assert!(LimitName::ALL.len() <= LIMITS_IN_VERDICT_MAX);
+
 impl LimitName {
-    /// Every limit, in order.
-    pub const ALL: &[Self] = &[Self::Second];
+    /// Limits that a request names, in its order.
+    pub const NAMED: [Self; LIMITS_NAMED_MAX] =
+        [Self::Named1, Self::Named2, Self::Named3, Self::Named4];
 
-    /// The limit of a byte.
+    /// The place, from 0, of the limit among those that the request named, if it named it.
     #[must_use]
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::Second),
-            _ => None,
-        }
-    }
-
-    /// The name, as it stands in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Second => "second",
-        }
+    pub fn place(self) -> Option<usize> {
+        Self::NAMED.iter().position(|named| *named == self)
     }
 }
 
@@ -122,32 +176,42 @@ impl LimitName {
 pub struct LimitReport {
     /// Which limit.
     pub name: LimitName,
-    /// The most that it admits at once: the burst.
+    /// The most that it admits: of a rate the burst, of a window its units, of slots their number.
     pub limit: u64,
     /// Units left now.
     pub remaining: u64,
-    /// Microseconds, rounded up, after which the same request would be admitted. `None` when it
-    /// was admitted, or when its cost is above the burst so that it never will be.
+    /// Microseconds, rounded up, after which the same request would be admitted if nothing else is
+    /// spent. `None` when this limit admitted it, or never will.
     pub retry_after_us: Option<u64>,
-    /// Microseconds, rounded up, until the limit is whole again if nothing more is spent.
-    pub reset_after_us: u64,
+    /// Microseconds, rounded up, until the limit is whole again if nothing more is spent. `None`
+    /// for never.
+    pub reset_after_us: Option<u64>,
 }
 
 impl LimitReport {
+    const NONE: Self = Self {
+        name: LimitName::Second,
+        limit: 0,
+        remaining: 0,
+        retry_after_us: None,
+        reset_after_us: None,
+    };
+
     fn bytes(&self) -> [u8; LIMIT_BYTES] {
         let mut bytes = [0; LIMIT_BYTES];
         bytes[0] = self.name as u8;
         bytes[1..9].copy_from_slice(&self.limit.to_le_bytes());
         bytes[9..17].copy_from_slice(&self.remaining.to_le_bytes());
-        let retry_after_us = self.retry_after_us.unwrap_or(RETRY_NONE);
+        let retry_after_us = self.retry_after_us.unwrap_or(NEVER);
         bytes[17..25].copy_from_slice(&retry_after_us.to_le_bytes());
-        bytes[25..].copy_from_slice(&self.reset_after_us.to_le_bytes());
+        let reset_after_us = self.reset_after_us.unwrap_or(NEVER);
+        bytes[25..].copy_from_slice(&reset_after_us.to_le_bytes());
         bytes
     }
 }
 
-/// `retry_after_us` when there is none.
-const RETRY_NONE: u64 = u64::MAX;
+/// A time that does not come.
+const NEVER: u64 = u64::MAX;
 
 /// Things a valid answer should still make somebody do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,12 +228,15 @@ impl Warnings {
     pub const TOKEN_REPLACED: Self = Self(4);
     /// The key was not rotated within the days that it is to be.
     pub const ROTATION_OVERDUE: Self = Self(8);
+    /// Less than a tenth is left of a day, a month, a lifetime or a balance.
+    pub const QUOTA_NEAR_END: Self = Self(16);
 
     const NAMES: &[(Self, &'static str)] = &[
         (Self::DEPRECATED, "DEPRECATED"),
         (Self::EXPIRING, "EXPIRING"),
         (Self::TOKEN_REPLACED, "TOKEN_REPLACED"),
         (Self::ROTATION_OVERDUE, "ROTATION_OVERDUE"),
+        (Self::QUOTA_NEAR_END, "QUOTA_NEAR_END"),
     ];
 
     /// The bits as they stand on the wire.
@@ -205,11 +272,15 @@ impl Warnings {
 const TLV_TENANT: u8 = 1;
 const TLV_SCOPE: u8 = 2;
 const TLV_METADATA: u8 = 3;
+const TLV_SLOT: u8 = 4;
 
 const FIXED_BYTES: usize = 13;
 const LIMIT_BYTES: usize = 33;
+/// A slot's id as a type-length-value.
+const SLOT_BYTES: usize = 3 + 8;
 /// The longest verdict without details.
-const VERDICT_BYTES_MAX_PLAIN: usize = FIXED_BYTES + LIMITS_IN_VERDICT_MAX * LIMIT_BYTES;
+const VERDICT_BYTES_MAX_PLAIN: usize =
+    FIXED_BYTES + LIMITS_IN_VERDICT_MAX * LIMIT_BYTES + SLOT_BYTES;
 // The largest batch of verdicts (without details) fits one reply frame.
 const _: () = assert!(
     BATCH_ITEMS_MAX * (2 + VERDICT_BYTES_MAX_PLAIN) + 2 + HEADER_BYTES
@@ -221,7 +292,8 @@ const _: () = assert!(
 pub struct Verdict {
     /// What was decided.
     pub code: VerdictCode,
-    /// The limit that denied, if one did and it is known here.
+    /// The limit that denied, if one did and it is known here: of several the one that denies for
+    /// the longest.
     pub denied_by: Option<LimitName>,
     /// What somebody should still look at.
     pub warnings: Warnings,
@@ -229,35 +301,43 @@ pub struct Verdict {
     pub key_id: u64,
     /// How the key's limits stand, as far as they were judged.
     pub limits: Limits,
+    /// The slot that the request took, to be given back by its `Increment`.
+    pub slot: Option<u64>,
 }
 
-/// The limits of one verdict, in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The limits of one verdict, in place: those there are stand at the beginning.
+#[derive(Clone, Copy)]
 pub struct Limits {
-    second: Option<LimitReport>,
+    len: u8,
+    reports: [LimitReport; LIMITS_IN_VERDICT_MAX],
 }
 
 impl Limits {
-    /// Sets the report of its limit.
-    pub const fn set(&mut self, report: LimitReport) {
-        match report.name {
-            LimitName::Second => self.second = Some(report),
+    /// None.
+    pub const NONE: Self = Self { len: 0, reports: [LimitReport::NONE; LIMITS_IN_VERDICT_MAX] };
+
+    /// Forgets all reports, and leaves their memory as it is.
+    pub const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Appends a report. There is room for every limit once; one beyond that is left out.
+    pub const fn push(&mut self, report: LimitReport) {
+        if (self.len as usize) < LIMITS_IN_VERDICT_MAX {
+            self.reports[self.len as usize] = report;
+            self.len += 1;
         }
     }
 
     /// The reports there are.
     pub fn iter(&self) -> impl Iterator<Item = &LimitReport> {
-        self.second.iter()
+        self.reports[..usize::from(self.len)].iter()
     }
 
-    fn len(&self) -> u8 {
-        u8::from(self.second.is_some())
-    }
-
-    const fn has(&self, name: LimitName) -> bool {
-        match name {
-            LimitName::Second => self.second.is_some(),
-        }
+    /// The report of one limit.
+    #[must_use]
+    pub fn get(&self, name: LimitName) -> Option<&LimitReport> {
+        self.iter().find(|report| report.name == name)
     }
 
     fn decode(count: u8, reader: &mut Reader<'_>) -> Result<Self, PayloadError> {
@@ -265,20 +345,41 @@ impl Limits {
         if usize::from(count) > LIMITS_IN_VERDICT_MAX {
             return Err(bound("at most 16 limits in one verdict"));
         }
-        let mut limits = Self::default();
+        let mut limits = Self::NONE;
         for _ in 0..count {
             let name = LimitName::from_byte(reader.u8("limit name")?);
             let limit = reader.u64("limit")?;
             let remaining = reader.u64("remaining")?;
-            let retry_after_us = Some(reader.u64("retry_after_us")?).filter(|&us| us != RETRY_NONE);
-            let reset_after_us = reader.u64("reset_after_us")?;
+            let retry_after_us = Some(reader.u64("retry_after_us")?).filter(|&us| us != NEVER);
+            let reset_after_us = Some(reader.u64("reset_after_us")?).filter(|&us| us != NEVER);
             let Some(name) = name else { continue };
-            if limits.has(name) {
+            if limits.get(name).is_some() {
                 return Err(bound("a limit stands twice"));
             }
-            limits.set(LimitReport { name, limit, remaining, retry_after_us, reset_after_us });
+            limits.push(LimitReport { name, limit, remaining, retry_after_us, reset_after_us });
         }
         Ok(limits)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// What lies behind those there are is nobody's affair.
+impl PartialEq for Limits {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Limits {}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -297,21 +398,36 @@ impl Verdict {
             denied_by: None,
             warnings: Warnings::NONE,
             key_id,
-            limits: Limits { second: None },
+            limits: Limits::NONE,
+            slot: None,
         }
     }
 
-    /// Appends the fixed part and the limits; details may follow with [`put_details`].
+    /// Makes this the beginning of another verdict, in place: limits that were there are forgotten
+    /// and not wiped.
+    pub const fn begin(&mut self, code: VerdictCode, key_id: u64) {
+        self.code = code;
+        self.denied_by = None;
+        self.warnings = Warnings::NONE;
+        self.key_id = key_id;
+        self.limits.clear();
+        self.slot = None;
+    }
+
+    /// Appends the fixed part, the limits and the slot; details may follow with [`put_details`].
     pub fn encode(&self, out: &mut BytesMut) {
         // One copy for the fixed part and one for each limit: this is the hot path's last step.
         let mut fixed = [0; FIXED_BYTES];
         fixed[0] = self.code as u8;
         fixed[1] = self.denied_by.map_or(0, |name| name as u8);
-        fixed[2] = self.limits.len();
+        fixed[2] = self.limits.len;
         fixed[3..5].copy_from_slice(&self.warnings.bits().to_le_bytes());
         fixed[5..].copy_from_slice(&self.key_id.to_le_bytes());
         out.put_slice(&fixed);
         self.limits.iter().for_each(|report| out.put_slice(&report.bytes()));
+        if let Some(slot) = self.slot {
+            put_tlv(out, TLV_SLOT, &slot.to_le_bytes());
+        }
     }
 
     /// Reads a reply payload: the verdict and its details.
@@ -333,8 +449,8 @@ impl Verdict {
         let warnings = Warnings::from_bits(reader.u16("warnings")?);
         let key_id = reader.u64("key_id")?;
         let limits = Limits::decode(limit_count, &mut reader)?;
-        let details = Details::decode(reader)?;
-        Ok((Self { code, denied_by, warnings, key_id, limits }, details))
+        let (details, slot) = Details::decode(reader)?;
+        Ok((Self { code, denied_by, warnings, key_id, limits, slot }, details))
     }
 }
 
@@ -350,12 +466,13 @@ pub struct Details<'a> {
 }
 
 impl<'a> Details<'a> {
-    fn decode(mut reader: Reader<'a>) -> Result<Self, PayloadError> {
+    /// The details, and the slot that stands among them.
+    fn decode(mut reader: Reader<'a>) -> Result<(Self, Option<u64>), PayloadError> {
         let utf8 = |value, field| {
             str::from_utf8(value)
                 .map_err(|_| PayloadError::OutOfBounds { field, why: "it is UTF-8" })
         };
-        let mut details = Self::default();
+        let (mut details, mut slot) = (Self::default(), None);
         while let Some((kind, value)) = reader.tlv()? {
             match kind {
                 TLV_TENANT => {
@@ -367,11 +484,12 @@ impl<'a> Details<'a> {
                     let value = text(value, METADATA_BYTES_MAX, "metadata", why)?;
                     once(&mut details.metadata, value, "metadata")?;
                 }
+                TLV_SLOT => once(&mut slot, u64_of(value, "slot")?, "slot")?,
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
             }
         }
-        Ok(details)
+        Ok((details, slot))
     }
 }
 

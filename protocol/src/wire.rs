@@ -129,6 +129,14 @@ pub(crate) fn once<T>(
     Ok(())
 }
 
+/// A value that is one number of eight bytes.
+pub(crate) fn u64_of(value: &[u8], field: &'static str) -> Result<u64, PayloadError> {
+    let bytes = value.try_into();
+    bytes
+        .map(u64::from_le_bytes)
+        .map_err(|_| PayloadError::OutOfBounds { field, why: "it is 8 bytes" })
+}
+
 /// Text of 1 to `max` bytes; `why` says that bound in words.
 pub(crate) fn text<'a>(
     value: &'a [u8],

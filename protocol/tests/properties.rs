@@ -1,5 +1,6 @@
 //! What is written is read back the same, and no bytes make a reader panic.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bytes::BytesMut;
@@ -7,20 +8,21 @@ use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::hello::{Hello, HelloReply};
 use keygate_protocol::limits::{
     BATCH_ITEMS_MAX, COST_MAX, DATA_FRAME_BYTES_MAX, ENDPOINT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX,
-    ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, METADATA_BYTES_MAX,
-    ORIGIN_BYTES_MAX, REPLY_FRAME_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
-    TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
+    ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_IN_VERDICT_MAX,
+    LIMITS_NAMED_MAX, METADATA_BYTES_MAX, ORIGIN_BYTES_MAX, REFUND_MAX, REPLY_FRAME_BYTES_MAX,
+    SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 use keygate_protocol::validate::{Stated, ValidateWriter};
 use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Increment, IncrementOutcome, LimitName, LimitReport,
-    PayloadError, Validate, ValidateFlags, Verdict, VerdictCode, Warnings, frame,
+    PayloadError, RenewOutcome, SlotRenew, Validate, ValidateFlags, Verdict, VerdictCode, Warnings,
+    frame,
 };
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 
 /// Text of 1 to `max` bytes.
 fn text(max: usize) -> impl Strategy<Value = String> {
@@ -32,25 +34,35 @@ fn any_text() -> impl Strategy<Value = String> {
     ("\\PC{0,20}", 0_usize..200).prop_map(|(text, times)| text.repeat(times))
 }
 
+fn report(name: LimitName) -> impl Strategy<Value = LimitReport> {
+    let us = || option::of(0..u64::MAX);
+    (any::<u64>(), any::<u64>(), us(), us()).prop_map(
+        move |(limit, remaining, retry_after_us, reset_after_us)| LimitReport {
+            name,
+            limit,
+            remaining,
+            retry_after_us,
+            reset_after_us,
+        },
+    )
+}
+
+/// Any of the limits there are, in their order.
+fn reports() -> impl Strategy<Value = Vec<LimitReport>> {
+    subsequence(LimitName::ALL, 0..=LimitName::ALL.len())
+        .prop_flat_map(|names| names.into_iter().map(report).collect::<Vec<_>>())
+}
+
 fn verdict() -> impl Strategy<Value = Verdict> {
-    let retry_after_us = option::of(0..u64::MAX);
-    let report = (any::<u64>(), any::<u64>(), retry_after_us, any::<u64>());
+    let denied_by = option::of(select(LimitName::ALL));
     let code = select(VerdictCode::ALL);
-    (code, any::<bool>(), any::<u16>(), any::<u64>(), option::of(report)).prop_map(
-        |(code, denied, warnings, key_id, report)| {
+    (code, denied_by, any::<u16>(), any::<u64>(), reports(), any::<Option<u64>>()).prop_map(
+        |(code, denied_by, warnings, key_id, reports, slot)| {
             let mut verdict = Verdict::of(code, key_id);
-            verdict.denied_by = denied.then_some(LimitName::Second);
+            verdict.denied_by = denied_by;
             verdict.warnings = Warnings::from_bits(warnings);
-            if let Some((limit, remaining, retry_after_us, reset_after_us)) = report {
-                let name = LimitName::Second;
-                verdict.limits.set(LimitReport {
-                    name,
-                    limit,
-                    remaining,
-                    retry_after_us,
-                    reset_after_us,
-                });
-            }
+            reports.into_iter().for_each(|report| verdict.limits.push(report));
+            verdict.slot = slot;
             verdict
         },
     )
@@ -62,9 +74,9 @@ fn flags() -> impl Strategy<Value = Flags> {
 
 fn validate_flags() -> impl Strategy<Value = ValidateFlags> {
     let (peek, details) = (ValidateFlags::PEEK, ValidateFlags::DETAILS);
-    let metadata = ValidateFlags::METADATA;
-    let all = peek.with(details).with(metadata);
-    select(vec![ValidateFlags::NONE, peek, details, metadata, peek.with(details), all])
+    let (metadata, keep_slot) = (ValidateFlags::METADATA, ValidateFlags::KEEP_SLOT);
+    let all = peek.with(details).with(metadata).with(keep_slot);
+    select(vec![ValidateFlags::NONE, peek, details, metadata, keep_slot, peek.with(details), all])
 }
 
 /// What a request may state of itself, owned.
@@ -77,6 +89,8 @@ struct Given {
     https: Option<bool>,
     features: Vec<String>,
     tenant: Option<String>,
+    /// Each once.
+    limits: BTreeSet<String>,
 }
 
 fn given() -> impl Strategy<Value = Given> {
@@ -85,16 +99,17 @@ fn given() -> impl Strategy<Value = Given> {
     let origin = option::of(text(ORIGIN_BYTES_MAX));
     let features = vec(text(FACT_BYTES_MAX), 0..=FEATURES_DEMANDED_MAX);
     let tenant = option::of(text(TENANT_BYTES_MAX));
-    (any::<Option<IpAddr>>(), origin, names, any::<Option<bool>>(), features, tenant).prop_map(
-        |(address, origin, names, https, features, tenant)| Given {
+    let limits = btree_set(text(FACT_BYTES_MAX), 0..=LIMITS_NAMED_MAX);
+    (any::<Option<IpAddr>>(), origin, names, any::<Option<bool>>(), features, tenant, limits)
+        .prop_map(|(address, origin, names, https, features, tenant, limits)| Given {
             address,
             origin,
             names,
             https,
             features,
             tenant,
-        },
-    )
+            limits,
+        })
 }
 
 impl Given {
@@ -102,6 +117,7 @@ impl Given {
         let [environment, region, integration, api_version] = &self.names;
         self.features.iter().for_each(|feature| writer.feature(feature));
         self.tenant.iter().for_each(|tenant| writer.tenant(tenant));
+        self.limits.iter().for_each(|limit| writer.limit(limit));
         self.https.iter().for_each(|https| writer.https(*https));
         api_version.iter().for_each(|version| writer.api_version(version));
         integration.iter().for_each(|integration| writer.integration(integration));
@@ -198,6 +214,19 @@ proptest! {
         prop_assert_eq!(question.facts.stated(), given.stated());
         prop_assert_eq!(question.facts.tenant(), given.tenant.as_deref());
         prop_assert!(question.facts.features().eq(given.features.iter().map(String::as_bytes)));
+        prop_assert!(question.facts.limits().eq(given.limits.iter().map(String::as_bytes)));
+        prop_assert_eq!(question.facts.names_limits(), !given.limits.is_empty());
+    }
+
+    #[test]
+    fn limits_are_named_once_each_and_four_at_most(names in vec("[ab]{1,2}", 0..7)) {
+        let payload = written(|out| {
+            let mut writer = ValidateWriter::new(out, ValidateFlags::NONE, 1, b"token");
+            names.iter().for_each(|name| writer.limit(name));
+        });
+        let different = names.iter().collect::<BTreeSet<_>>().len();
+        let taken = different == names.len() && names.len() <= LIMITS_NAMED_MAX;
+        prop_assert_eq!(Validate::decode(&payload).is_ok(), taken);
     }
 
     #[test]
@@ -233,11 +262,16 @@ proptest! {
     }
 
     #[test]
-    fn limits_of_later_releases_are_skipped(verdict in verdict(), name in 2_u8.., figures: [u8; 32]) {
-        let mut payload = written(|out| verdict.encode(out));
+    fn limits_of_later_releases_are_skipped(
+        verdict in verdict(),
+        name in any::<u8>().prop_filter("known", |name| LimitName::from_byte(*name).is_none()),
+        figures: [u8; 32],
+    ) {
+        prop_assume!(verdict.limits.iter().count() < LIMITS_IN_VERDICT_MAX);
+        let mut payload = written(|out| verdict.encode(out)).to_vec();
         payload[2] += 1;
-        payload.extend_from_slice(&[name]);
-        payload.extend_from_slice(&figures);
+        // Before those that are known: what follows must be found where it stands.
+        payload.splice(13..13, [name].into_iter().chain(figures));
         let (decoded, _) = Verdict::decode(&payload).expect("an unknown limit is no error");
         prop_assert_eq!(decoded, verdict);
     }
@@ -265,24 +299,43 @@ proptest! {
         endpoint in option::of(text(ENDPOINT_BYTES_MAX)),
         error in option::of(text(ERROR_TEXT_BYTES_MAX)),
         id: Option<u128>,
+        slot: Option<u64>,
+        refund in option::of(1..=REFUND_MAX),
     ) {
         let (endpoint, error) = (endpoint.as_deref(), error.as_deref());
-        let report = Increment { key_id, count, latency_us, status, endpoint, error, id };
+        let facts = Increment { endpoint, error, id, slot, refund, ..Increment::new(key_id) };
+        let report = Increment { count, latency_us, status, ..facts };
         let payload = written(|out| report.encode(out));
-        prop_assert_eq!(Increment::decode(&payload), Ok(report));
+        if refund.is_some() && id.is_none() {
+            let why = "it needs an id, so that it is given once";
+            let refused = PayloadError::OutOfBounds { field: "refund", why };
+            prop_assert_eq!(Increment::decode(&payload), Err(refused));
+        } else {
+            prop_assert_eq!(Increment::decode(&payload), Ok(report));
+        }
+    }
+
+    #[test]
+    fn a_refund_is_1_to_2_to_the_32nd(credits: u64, near in REFUND_MAX - 2..REFUND_MAX + 3) {
+        for credits in [credits, near, 0, 1] {
+            let (id, refund) = (Some(7), Some(credits));
+            let payload = written(|out| Increment { id, refund, ..Increment::new(1) }.encode(out));
+            let taken = Increment::decode(&payload).is_ok();
+            prop_assert_eq!(taken, (1..=REFUND_MAX).contains(&credits), "{}", credits);
+        }
+    }
+
+    #[test]
+    fn renewals_come_back(key_id: u64, slot: u64) {
+        let payload = written(|out| SlotRenew { key_id, slot }.encode(out));
+        prop_assert_eq!(SlotRenew::decode(&payload), Ok(SlotRenew { key_id, slot }));
     }
 
     #[test]
     fn texts_of_any_length_are_cut_to_what_is_taken(endpoint in any_text(), error in any_text()) {
-        let report = Increment {
-            key_id: 1,
-            count: 1,
-            latency_us: None,
-            status: None,
-            endpoint: Some(&endpoint),
-            error: Some(&error),
-            id: None,
-        };
+        let (endpoint_given, error_given) = (Some(endpoint.as_str()), Some(error.as_str()));
+        let report =
+            Increment { endpoint: endpoint_given, error: error_given, ..Increment::new(1) };
         let payload = written(|out| report.encode(out));
         let decoded = Increment::decode(&payload).expect("cut to its bounds");
         prop_assert!(endpoint.starts_with(decoded.endpoint.unwrap_or_default()));
@@ -323,10 +376,13 @@ proptest! {
         let _ = Verdict::decode(&bytes);
         let _ = Increment::decode(&bytes);
         let _ = IncrementOutcome::decode(&bytes);
+        let _ = SlotRenew::decode(&bytes);
+        let _ = RenewOutcome::decode(&bytes);
         let _ = ErrorReply::decode(&bytes);
         if let Ok(question) = Validate::decode(&bytes) {
             prop_assert!(question.facts.scopes_all().count() <= SCOPES_DEMANDED_MAX);
             prop_assert!(question.facts.features().count() <= FEATURES_DEMANDED_MAX);
+            prop_assert!(question.facts.limits().count() <= LIMITS_NAMED_MAX);
             let _ = (question.facts.stated(), question.facts.tenant());
         }
         if let Ok(batch) = Batch::decode(&bytes) {
@@ -337,12 +393,15 @@ proptest! {
 
 #[test]
 fn outcomes_come_back() {
-    for outcome in
-        [IncrementOutcome::Counted, IncrementOutcome::Duplicate, IncrementOutcome::NotFound]
-    {
+    use IncrementOutcome::{Counted, Duplicate, NotFound, SlotGone};
+    for outcome in [Counted, Duplicate, NotFound, SlotGone] {
         let payload = written(|out| outcome.encode(out));
         assert_eq!(payload.len(), IncrementOutcome::BYTES);
         assert_eq!(IncrementOutcome::decode(&payload), Ok(outcome));
+    }
+    for outcome in [RenewOutcome::Renewed, RenewOutcome::Gone, RenewOutcome::NotFound] {
+        let payload = written(|out| outcome.encode(out));
+        assert_eq!(RenewOutcome::decode(&payload), Ok(outcome));
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use common::{VALID, from_hex, parse};
 use keygate_protocol::{
-    ErrorCode, Execution, Flags, IncrementOutcome, LimitName, Opcode, VerdictCode, Warnings, limits,
+    ErrorCode, Execution, Flags, IncrementOutcome, LimitName, Opcode, RenewOutcome, VerdictCode,
+    Warnings, limits,
 };
 
 const SPEC: &str = include_str!("../SPEC.md");
@@ -73,8 +74,8 @@ fn the_table_of_limits_is_that_of_the_crate() {
     let known = known![
         DATA_FRAME_BYTES_MAX ADMIN_FRAME_BYTES_MAX REPLY_FRAME_BYTES_MAX TOKEN_BYTES_MAX
         SCOPE_BYTES_MAX SCOPES_DEMANDED_MAX ORIGIN_BYTES_MAX FACT_BYTES_MAX FEATURES_DEMANDED_MAX
-        TENANT_BYTES_MAX METADATA_BYTES_MAX COST_MAX BATCH_ITEMS_MAX ENDPOINT_BYTES_MAX ERROR_TEXT_BYTES_MAX
-        LIMITS_IN_VERDICT_MAX ERROR_MESSAGE_BYTES_MAX CLIENT_NAME_BYTES_MAX
+        TENANT_BYTES_MAX METADATA_BYTES_MAX COST_MAX BATCH_ITEMS_MAX ENDPOINT_BYTES_MAX
+        ERROR_TEXT_BYTES_MAX LIMITS_IN_VERDICT_MAX LIMITS_NAMED_MAX REFUND_MAX ERROR_MESSAGE_BYTES_MAX CLIENT_NAME_BYTES_MAX
     ];
     let in_source: Vec<&str> = LIMITS
         .lines()
@@ -163,12 +164,27 @@ fn the_table_of_outcomes_is_that_of_the_crate() {
         IncrementOutcome::Counted => "COUNTED",
         IncrementOutcome::Duplicate => "DUPLICATE",
         IncrementOutcome::NotFound => "NOT_FOUND",
+        IncrementOutcome::SlotGone => "SLOT_GONE",
     };
     let expected: Vec<_> = (0..=u8::MAX)
         .filter_map(|byte| Some((byte, IncrementOutcome::decode(&[byte]).ok()?)))
         .map(|(byte, outcome)| vec![byte.to_string(), shout(outcome).to_owned()])
         .collect();
     assert_eq!(columns("outcomes", 2), expected);
+}
+
+#[test]
+fn the_table_of_what_becomes_of_a_renewal_is_that_of_the_crate() {
+    let shout = |outcome: RenewOutcome| match outcome {
+        RenewOutcome::Renewed => "RENEWED",
+        RenewOutcome::Gone => "GONE",
+        RenewOutcome::NotFound => "NOT_FOUND",
+    };
+    let expected: Vec<_> = (0..=u8::MAX)
+        .filter_map(|byte| Some((byte, RenewOutcome::decode(&[byte]).ok()?)))
+        .map(|(byte, outcome)| vec![byte.to_string(), shout(outcome).to_owned()])
+        .collect();
+    assert_eq!(columns("renewals", 2), expected);
 }
 
 #[test]
@@ -185,8 +201,13 @@ fn the_examples_in_hex_are_golden_frames() {
         "validate_reply_valid",
         "validate_reply_denied",
         "validate_facts",
+        "validate_limits",
+        "validate_reply_limits",
         "increment",
         "increment_reply",
+        "increment_slot",
+        "slot_renew",
+        "slot_renew_reply",
         "validate_batch",
         "validate_batch_reply",
         "error",

@@ -194,7 +194,7 @@ async fn a_bound_caller_sees_its_tenant_and_nothing_else() {
     let foreign = create(json!({"name": "b", "tenantId": "theirs"}));
     assert_eq!(code(admin.create(&ours, foreign).await), Some(ErrorCode::Invalid));
     let set = json!({"tenant_id": "theirs"});
-    let away = KeyUpdate { id: id.clone(), set, mask: None, expected_revision: None };
+    let away = KeyUpdate { id: id.clone(), set, mask: None, expected_revision: None, spent: None };
     assert_eq!(code(admin.update(&ours, away).await), Some(ErrorCode::Invalid));
     assert_eq!(admin.get(&ours, key()).await.expect("still there")["tenant_id"], "ours");
     assert_eq!(exported(&admin, &ours).await.len(), 1);
@@ -243,7 +243,8 @@ async fn writes_are_held_to_the_rules_and_other_changes_are_not() {
     let id = create(&admin, whole).await.expect("as its profile demands");
 
     let update = async |set: serde_json::Value| {
-        let update = KeyUpdate { id: id.to_string(), set, mask: None, expected_revision: None };
+        let update =
+            KeyUpdate { id: id.to_string(), set, mask: None, expected_revision: None, spent: None };
         admin.update(&ALL, update).await
     };
     for (set, words) in [

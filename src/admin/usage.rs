@@ -44,6 +44,7 @@ impl Admin {
             endpoints: endpoints(&reported),
             statuses: reported.statuses.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
             recent_errors: recent_errors(&reported),
+            limits: Vec::new(),
         })
     }
 

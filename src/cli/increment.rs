@@ -58,9 +58,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let (name, text) = match outcome {
         IncrementOutcome::Counted => ("COUNTED", "counted"),
         IncrementOutcome::Duplicate => ("DUPLICATE", "counted before: this id was seen already"),
+        IncrementOutcome::SlotGone => {
+            ("SLOT_GONE", "counted; its slot was given back before, or its time had ended")
+        }
         IncrementOutcome::NotFound => ("NOT_FOUND", "there is no such key"),
     };
-    let counted = outcome == IncrementOutcome::Counted;
+    let counted = matches!(outcome, IncrementOutcome::Counted | IncrementOutcome::SlotGone);
     if global.json {
         let key_id = args.key_id.to_string();
         print_json(&json!({ "key_id": key_id, "outcome": name, "counted": counted }))?;

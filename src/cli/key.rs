@@ -185,6 +185,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         set: Value::Object(set),
         mask: args.mask.clone(),
         expected_revision: args.expected_revision,
+        spent: None,
     };
     let changed = global.with_admin(async |client| Ok(client.update(&request).await?))?;
     print_changed(&changed, global)

@@ -81,7 +81,7 @@ fn limit_json(limit: &LimitReport) -> Value {
         "limit": limit.limit,
         "remaining": limit.remaining,
         "retry_after_ms": limit.retry_after_us.map(milliseconds),
-        "reset_after_ms": milliseconds(limit.reset_after_us),
+        "reset_after_ms": limit.reset_after_us.map(milliseconds),
     })
 }
 
@@ -106,13 +106,11 @@ pub(super) fn verdict_text(verdict: &Validation) -> String {
         lines.push(format!("  metadata {}", metadata_text(metadata)));
     }
     for limit in verdict.limits.iter() {
-        let mut line = format!(
-            "  limit   {}: {} of {} left, whole again in {} ms",
-            limit.name.name(),
-            limit.remaining,
-            limit.limit,
-            milliseconds(limit.reset_after_us)
-        );
+        let mut line =
+            format!("  limit   {}: {} of {} left", limit.name.name(), limit.remaining, limit.limit);
+        if let Some(us) = limit.reset_after_us {
+            line += &format!(", whole again in {} ms", milliseconds(us));
+        }
         match limit.retry_after_us {
             Some(us) => line += &format!("; try again in {} ms", milliseconds(us)),
             None if verdict.code == VerdictCode::RateExceeded => {

@@ -194,6 +194,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         id: args.id.id.clone(),
         set: Value::Object(set),
         expected_revision: args.expected_revision,
+        spent: None,
     };
     let changed = global.with_admin(async |client| Ok(client.update_tenant(&request).await?))?;
     print_tenant(&changed, global)

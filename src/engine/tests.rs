@@ -293,6 +293,8 @@ const fn report(key_id: u64, id: Option<u128>) -> Increment<'static> {
         endpoint,
         error: None,
         id,
+        slot: None,
+        refund: None,
     }
 }
 

@@ -261,6 +261,8 @@ mod tests {
                 endpoint: None,
                 error: None,
                 id: Some(id),
+                slot: None,
+                refund: None,
             };
             self.flusher.engine.increment(&report, self.clock.now())
         }

@@ -186,6 +186,8 @@ pub(crate) fn increment(key_id: u64) -> Vec<u8> {
         endpoint: None,
         error: None,
         id: None,
+        slot: None,
+        refund: None,
     };
     report.encode(&mut out);
     out.to_vec()

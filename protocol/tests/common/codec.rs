@@ -7,7 +7,8 @@ use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
     ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport, PayloadError,
-    Validate, ValidateFlags, Verdict, VerdictCode, Warnings, admin,
+    RenewOutcome, SlotRenew, Validate, ValidateFlags, Verdict, VerdictCode, Warnings, admin,
+    tenant,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,6 +69,11 @@ pub(crate) fn decode(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "ValidateReply" => verdict(payload)?,
         "Increment" => increment(payload)?,
         "IncrementReply" => json!({"outcome": outcome_name(IncrementOutcome::decode(payload)?)}),
+        "SlotRenew" => {
+            let asked = SlotRenew::decode(payload)?;
+            json!({"key_id": asked.key_id.to_string(), "slot": asked.slot.to_string()})
+        }
+        "SlotRenewReply" => json!({"outcome": renew_name(RenewOutcome::decode(payload)?)}),
         "ValidateBatch" => items(payload, |item| match validate(item)? {
             fields if fields["details"] == true || fields["metadata"] == true => {
                 Err(Fault::of("DETAILS_IN_BATCH", ErrorCode::BadPayload))
@@ -105,8 +111,9 @@ fn validate(payload: &[u8]) -> Result<Value, Fault> {
         Ok(token) => fields["token"] = token.into(),
         Err(_) => fields["token_hex"] = to_hex(question.token).into(),
     }
-    let metadata = question.flags.has(ValidateFlags::METADATA);
-    put(&mut fields, "metadata", metadata.then_some(true));
+    for (name, flag) in LATER_FLAGS {
+        put(&mut fields, name, question.flags.has(flag).then_some(true));
+    }
     let stated = question.facts.stated();
     put(&mut fields, "address", stated.address.map(|address| address.to_string()));
     let names = [
@@ -123,8 +130,14 @@ fn validate(payload: &[u8]) -> Result<Value, Fault> {
     put(&mut fields, "https", stated.https);
     let features = scopes(&mut question.facts.features());
     put(&mut fields, "features", (!features.is_empty()).then_some(features));
+    let limits = scopes(&mut question.facts.limits());
+    put(&mut fields, "limits", (!limits.is_empty()).then_some(limits));
     Ok(fields)
 }
+
+/// Flags that came after the first vectors.
+const LATER_FLAGS: [(&str, ValidateFlags); 2] =
+    [("metadata", ValidateFlags::METADATA), ("keep_slot", ValidateFlags::KEEP_SLOT)];
 
 /// Members that came after the first vectors are left out where there is nothing to say.
 fn put(fields: &mut Value, name: &str, value: Option<impl Into<Value>>) {
@@ -144,7 +157,7 @@ fn verdict(payload: &[u8]) -> Result<Value, Fault> {
                 "limit": report.limit.to_string(),
                 "remaining": report.remaining.to_string(),
                 "retry_after_us": report.retry_after_us.map(|us| us.to_string()),
-                "reset_after_us": report.reset_after_us.to_string(),
+                "reset_after_us": report.reset_after_us.map(|us| us.to_string()),
             })
         })
         .collect();
@@ -158,12 +171,13 @@ fn verdict(payload: &[u8]) -> Result<Value, Fault> {
         "scopes": details.scopes,
     });
     put(&mut fields, "metadata", details.metadata);
+    put(&mut fields, "slot", verdict.slot.map(|slot| slot.to_string()));
     Ok(fields)
 }
 
 fn increment(payload: &[u8]) -> Result<Value, Fault> {
     let report = Increment::decode(payload)?;
-    Ok(json!({
+    let mut fields = json!({
         "key_id": report.key_id.to_string(),
         "count": report.count,
         "latency_us": report.latency_us,
@@ -171,7 +185,10 @@ fn increment(payload: &[u8]) -> Result<Value, Fault> {
         "endpoint": report.endpoint,
         "error": report.error,
         "id": report.id.map(|id| format!("{id:032x}")),
-    }))
+    });
+    put(&mut fields, "slot", report.slot.map(|slot| slot.to_string()));
+    put(&mut fields, "refund", report.refund.map(|credits| credits.to_string()));
+    Ok(fields)
 }
 
 fn items(payload: &[u8], decode: impl Fn(&[u8]) -> Result<Value, Fault>) -> Result<Value, Fault> {
@@ -185,6 +202,16 @@ pub(crate) fn outcome_name(outcome: IncrementOutcome) -> &'static str {
         IncrementOutcome::Counted => "COUNTED",
         IncrementOutcome::Duplicate => "DUPLICATE",
         IncrementOutcome::NotFound => "NOT_FOUND",
+        IncrementOutcome::SlotGone => "SLOT_GONE",
+    }
+}
+
+/// The name of what became of a slot, as SPEC §6.6 has it.
+pub(crate) fn renew_name(outcome: RenewOutcome) -> &'static str {
+    match outcome {
+        RenewOutcome::Renewed => "RENEWED",
+        RenewOutcome::Gone => "GONE",
+        RenewOutcome::NotFound => "NOT_FOUND",
     }
 }
 
@@ -211,7 +238,8 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
         "TenantCreate" => through::<admin::TenantCreate>(payload),
-        "TenantGet" | "TenantRestore" => through::<admin::TenantRef>(payload),
+        "TenantGet" | "TenantRestore" | "TenantUsage" => through::<admin::TenantRef>(payload),
+        "TenantUsageReply" => through::<tenant::TenantUsage>(payload),
         "TenantGetReply" => through::<Value>(payload),
         "TenantList" => through::<admin::TenantList>(payload),
         "TenantListReply" => through::<admin::TenantPage>(payload),
@@ -262,9 +290,20 @@ pub(crate) fn encode(kind: &str, fields: &Value, out: &mut BytesMut) {
         "ValidateReply" => put_verdict(fields, out),
         "Increment" => put_increment(fields, out),
         "IncrementReply" => {
-            [IncrementOutcome::Counted, IncrementOutcome::Duplicate, IncrementOutcome::NotFound]
-                .into_iter()
+            (0..=u8::MAX)
+                .filter_map(|byte| IncrementOutcome::decode(&[byte]).ok())
                 .find(|outcome| outcome_name(*outcome) == fields["outcome"])
+                .expect("a known outcome")
+                .encode(out);
+        }
+        "SlotRenew" => {
+            SlotRenew { key_id: number(&fields["key_id"]), slot: number(&fields["slot"]) }
+                .encode(out);
+        }
+        "SlotRenewReply" => {
+            (0..=u8::MAX)
+                .filter_map(|byte| RenewOutcome::decode(&[byte]).ok())
+                .find(|outcome| renew_name(*outcome) == fields["outcome"])
                 .expect("a known outcome")
                 .encode(out);
         }
@@ -282,12 +321,8 @@ pub(crate) fn encode(kind: &str, fields: &Value, out: &mut BytesMut) {
 
 fn put_validate(fields: &Value, out: &mut BytesMut) {
     let mut flags = ValidateFlags::NONE;
-    let known = [
-        ("peek", ValidateFlags::PEEK),
-        ("details", ValidateFlags::DETAILS),
-        ("metadata", ValidateFlags::METADATA),
-    ];
-    for (name, flag) in known {
+    let first = [("peek", ValidateFlags::PEEK), ("details", ValidateFlags::DETAILS)];
+    for (name, flag) in first.into_iter().chain(LATER_FLAGS) {
         if fields[name] == true {
             flags = flags.with(flag);
         }
@@ -328,6 +363,9 @@ fn put_validate(fields: &Value, out: &mut BytesMut) {
     if let Some(tenant) = fields["tenant"].as_str() {
         writer.tenant(tenant);
     }
+    for limit in fields["limits"].as_array().into_iter().flatten() {
+        writer.limit(text(limit));
+    }
 }
 
 fn put_verdict(fields: &Value, out: &mut BytesMut) {
@@ -344,14 +382,15 @@ fn put_verdict(fields: &Value, out: &mut BytesMut) {
         verdict.warnings = verdict.warnings.with(bit.expect("a known warning"));
     }
     for report in list(&fields["limits"]) {
-        verdict.limits.set(LimitReport {
+        verdict.limits.push(LimitReport {
             name: limit(&report["name"]),
             limit: number(&report["limit"]),
             remaining: number(&report["remaining"]),
             retry_after_us: optional(&report["retry_after_us"]),
-            reset_after_us: number(&report["reset_after_us"]),
+            reset_after_us: optional(&report["reset_after_us"]),
         });
     }
+    verdict.slot = optional(&fields["slot"]);
     verdict.encode(out);
     if let Some(tenant_id) = fields["tenant_id"].as_str() {
         put_details(tenant_id, list(&fields["scopes"]).iter().map(text), out);
@@ -371,6 +410,8 @@ fn put_increment(fields: &Value, out: &mut BytesMut) {
         endpoint: fields["endpoint"].as_str(),
         error: fields["error"].as_str(),
         id: id.map(|id| u128::from_str_radix(id, 16).expect("32 hexadecimal digits")),
+        slot: optional(&fields["slot"]),
+        refund: optional(&fields["refund"]),
     }
     .encode(out);
 }

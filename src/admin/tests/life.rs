@@ -93,7 +93,8 @@ impl Bench {
         id: &str,
         set: serde_json::Value,
     ) -> Result<Vec<String>, AdminError> {
-        let update = KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None };
+        let update =
+            KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None, spent: None };
         self.admin.update(&ALL, update).await.map(|changed| changed.notices)
     }
 

@@ -42,7 +42,7 @@ fn status(id: &str, status: &str, reason: Option<&str>) -> TenantSetStatus {
 }
 
 fn update(id: &str, set: Value, expected_revision: Option<u64>) -> TenantUpdate {
-    TenantUpdate { id: id.to_owned(), set, expected_revision }
+    TenantUpdate { id: id.to_owned(), set, expected_revision, spent: None }
 }
 
 fn delete(id: &str, purge: bool) -> TenantDelete {
@@ -162,6 +162,7 @@ async fn no_key_is_made_in_a_deleted_tenant_or_moved_or_imported_into_it() {
         set,
         mask: None,
         expected_revision: None,
+        spent: None,
     };
     let moved = admin.update(&ALL, set(&outside, json!({"tenant_id": "acme"}))).await;
     assert_eq!(code_of(moved.map(drop)), ErrorCode::Conflict);
@@ -191,6 +192,7 @@ async fn a_key_moves_into_no_tenant_for_which_there_is_no_room() {
         set: json!({ "tenant_id": tenant }),
         mask: None,
         expected_revision: None,
+        spent: None,
     };
     let (code, words) = refusal(admin.update(&ALL, moved("third")).await.map(drop));
     assert!(code == ErrorCode::Conflict && words.contains("2 tenants"), "{words}");

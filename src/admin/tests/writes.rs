@@ -16,7 +16,7 @@ async fn create(admin: &Admin, record: Value, request_id: &str) -> Result<KeyCre
 }
 
 fn update(id: &str, set: Value) -> KeyUpdate {
-    KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None }
+    KeyUpdate { id: id.to_owned(), set, mask: None, expected_revision: None, spent: None }
 }
 
 fn id_of(created: &KeyCreated) -> String {

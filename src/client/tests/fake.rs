@@ -129,12 +129,12 @@ fn verdict(token: &str) -> Verdict {
     let mut verdict = Verdict::of(code, key_id);
     if code == VerdictCode::RateExceeded {
         verdict.denied_by = Some(LimitName::Second);
-        verdict.limits.set(LimitReport {
+        verdict.limits.push(LimitReport {
             name: LimitName::Second,
             limit: 10,
             remaining: 0,
             retry_after_us: Some(1_200_000),
-            reset_after_us: 2_000_000,
+            reset_after_us: Some(2_000_000),
         });
     }
     verdict

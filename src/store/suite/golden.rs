@@ -1,5 +1,5 @@
 //! Records as earlier keygates wrote them: `src/store/golden/record_<schema>.hex`, and those of
-//! tenants, `tenant_<schema>.hex`.
+//! tenants, `tenant_<schema>.hex`, and of the ledger, `ledger_<schema>.hex`.
 //!
 //! A released file never changes. A change of the record before its schema is released is written
 //! with `KEYGATE_GOLDEN=write cargo test golden`.
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
+use super::super::rows::{LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact};
 use super::super::tenants::open_tenant;
 use super::super::verify::{NoWriters, verify};
 use super::super::{StoreError, TENANT_SCHEMA, envelope};
@@ -25,7 +26,7 @@ use crate::key::{
     Credits, KeyRecord, KeyView, LimitPeriod, NamedLimit, Refill, RefillEvery, Status,
     TenantLimits, TenantRecord, TenantStatus, Time,
 };
-use crate::limit::Period;
+use crate::limit::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures, Period};
 
 /// A record of schema 1 that sets a field of every type.
 fn golden_1() -> KeyRecord {
@@ -223,6 +224,57 @@ fn tenants_of_every_schema_are_read_and_the_newest_is_written() {
         let bytes: Vec<u8> = kept(schema).trim().as_bytes().chunks(2).map(byte).collect();
         assert_eq!(open_tenant(&bytes), Ok(golden), "schema {schema}");
     }
+}
+
+/// A row of the ledger that sets a field of every type, and what the ledger says of itself.
+fn golden_ledger_1() -> (AccountRow, LedgerFact) {
+    let debits = |window, debited| Debits { window, debited, spent: debited / 2, stranded: 3 };
+    let calendar = |name: &str, period| NamedDebits {
+        name: name.to_owned(),
+        figures: NamedFigures::Calendar { period, debits: debits(497_222, 12) },
+    };
+    let mut named: Vec<_> =
+        Period::ALL.iter().map(|period| calendar(period.name(), *period)).collect();
+    named.push(NamedDebits {
+        name: "exports".to_owned(),
+        figures: NamedFigures::Rolling {
+            count: 10,
+            period_ns: 3_600_000_000_000,
+            debited: u128::MAX,
+            spent: 1 << 100,
+        },
+    });
+    let row = AccountRow {
+        day: debits(20_000, 100),
+        month: debits(670, u64::MAX),
+        lifetime: debits(1, 1 << 40),
+        credits: Some(CreditDebits {
+            granted_us: -1_700_000_000_000_001,
+            base: 1_000_000,
+            debits: debits(670, 70),
+        }),
+        named,
+    };
+    (row, LedgerFact { open: true, void_day: 20_000, void_month: 670 })
+}
+
+#[test]
+fn rows_of_the_ledger_are_read_and_written_as_their_golden_file_has_them() {
+    assert_eq!((LEDGER_SCHEMA, LEDGER_FACT_SCHEMA), (1, 1), "a new schema has a golden file");
+    let path = path(1).with_file_name("ledger_1.hex");
+    let (row, fact) = golden_ledger_1();
+    let row_bytes = envelope::seal(LEDGER_SCHEMA, &row).expect("sealed");
+    let fact_bytes = envelope::seal(LEDGER_FACT_SCHEMA, &fact).expect("sealed");
+    let written = format!("{}\n{}\n", hex(&row_bytes), hex(&fact_bytes));
+    if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
+        fs::write(&path, &written).expect("written");
+    }
+    let kept = fs::read_to_string(path).expect("the golden file");
+    assert_eq!(kept, written, "the bytes have changed: raise LEDGER_SCHEMA");
+    let bytes: Vec<Vec<u8>> =
+        kept.lines().map(|line| line.as_bytes().chunks(2).map(byte).collect()).collect();
+    assert_eq!(envelope::open(&bytes[0], LEDGER_SCHEMA), Ok(row));
+    assert_eq!(envelope::open(&bytes[1], LEDGER_FACT_SCHEMA), Ok(fact));
 }
 
 fn byte(digits: &[u8]) -> u8 {
