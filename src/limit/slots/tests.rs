@@ -91,18 +91,32 @@ fn the_first_and_the_last_expiry_are_exact() {
     }
 }
 
-#[test]
-fn serials_that_come_late_are_found() {
-    let mut slots = Slots::default();
-    let count = 3 * CHUNK as u64;
-    // 3, 2, 5, 4, …, and the very first one last of all.
-    for serial in (2..count).map(|at| at ^ 1).chain([1]) {
-        slots.take(serial, 1000 + serial, serial * 10);
+/// Several chunks; serials 3, 2, 5, 4, …, and the very first one last of all.
+fn taken_late(expires_ns: impl Fn(u64) -> u64) -> (Slots, u64) {
+    let (mut slots, last) = (Slots::default(), 3 * CHUNK as u64 - 1);
+    for serial in (2..=last).map(|at| at ^ 1).chain([1]) {
+        slots.take(serial, expires_ns(serial), serial * 10);
     }
-    for serial in 1..count {
+    (slots, last)
+}
+
+#[test]
+fn serials_that_come_late_are_found_and_expire() {
+    let (mut slots, last) = taken_late(|serial| 1000 + serial);
+    for serial in 1..=last {
         assert_eq!(slots.get(serial), Some(slot(serial, 1000 + serial)));
+        let left = u32::try_from(last - serial).expect("few");
+        assert_eq!(slots.used(1000 + serial), left, "{serial}");
+    }
+    let (mut slots, last) = taken_late(|serial| 1000 + serial);
+    for serial in 1..=last {
         assert_eq!(slots.earliest_ns(), Some(1000 + serial));
-        assert_eq!(slots.used(1000 + serial), u32::try_from(count - 1 - serial).expect("few"));
+        assert_eq!(slots.release(serial).map(|slot| slot.serial), Some(serial));
+    }
+    let (mut slots, last) = taken_late(|serial| 5000 - serial);
+    for serial in 1..=last {
+        assert_eq!(slots.latest_ns(), Some(5000 - serial));
+        assert_eq!(slots.release(serial).map(|slot| slot.serial), Some(serial));
     }
 }
 

@@ -81,7 +81,7 @@ fn windows_are_numbered_from_1970() {
     }
 }
 
-/// kong #9581: a counter of the month that was lost on its 31st day.
+/// kong #9581, #2817: a counter of the month that was lost on its 31st day.
 #[test]
 fn a_month_is_one_window_up_to_its_31st_day() {
     for (month, days) in [(1, 31), (2, 29), (3, 31), (4, 30), (7, 31), (8, 31), (12, 31)] {
@@ -94,6 +94,25 @@ fn a_month_is_one_window_up_to_its_31st_day() {
             }
         }
     }
+}
+
+/// kong #2021, #2817: a year of 360 days, and one of 365 in a leap year.
+#[test]
+fn a_year_is_one_window_up_to_its_last_day() {
+    for (year, days) in [(2023, 365), (2024, 366), (2100, 365)] {
+        let start = us((year, 1, 1), 0, 0);
+        let (first, last) = (Period::Year.window(start), start + days * DAY_US - 1);
+        assert_eq!(first.ends_us, last + 1, "{year}");
+        assert_eq!(Period::Year.window(last), first, "{year}");
+    }
+}
+
+/// A window that nothing was asked in is counted all the same.
+#[test]
+fn refills_that_nobody_saw_are_counted() {
+    let number = |date| refill_window(Refill::Monthly { day: 31 }, us(date, 0, 0)).number;
+    assert_eq!(number((2024, 5, 1)) - number((2024, 1, 30)), 4);
+    assert_eq!(number((2025, 1, 31)) - number((2024, 1, 31)), 12);
 }
 
 #[test]
