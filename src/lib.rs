@@ -16,20 +16,22 @@
 //!
 //! 5. [`store`]: five verbs over sled, redb or memory; a record and its index rows in one batch; the
 //!    one thread that writes.
-//! 6. [`admin`]: the operations of the admin socket. The store first, then the catalog.
+//! 6. [`ledger`]: what is scarce and must survive a crash is debited there before it is spent.
+//! 7. [`admin`]: the operations of the admin socket. The store first, then the catalog.
 //!
 //! What moves bytes and decides nothing:
 //!
-//! 7. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
-//! 8. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
+//! 8. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
+//! 9. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
 //!    nothing of the daemon.
-//! 9. [`cli`]: one file per command.
+//! 10. [`cli`]: one file per command.
 //!
 //! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, and
 //! [`clock`], the only file of the daemon that reads time.
 //!
-//! Arrows go one way: main → cli → server → admin → engine → {limit, usage, key}; server, admin,
-//! engine and client → `keygate_protocol`; admin and server → store through its trait; config → key.
+//! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
+//! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
+//! config → key.
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
@@ -39,6 +41,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod key;
+pub mod ledger;
 pub mod limit;
 pub mod server;
 pub mod store;

@@ -45,6 +45,7 @@ use crate::clock::{Clock, Now};
 use crate::engine::Engine;
 use crate::key::id::IdMaker;
 use crate::key::{KeyRecord, Time};
+use crate::ledger::{Ledger, LedgerStats};
 use crate::store::{Committer, Job, Keys, Write};
 
 /// Locks of keys: enough that two changes of different keys rarely wait for each other.
@@ -78,6 +79,8 @@ pub struct Admin {
     started: Now,
     /// What a backup is of; absent where the store lives in memory.
     origin: Option<Origin>,
+    /// What debits durable limits; absent where nothing is spent of them.
+    ledger: Option<Arc<Ledger>>,
     /// Held by a backup or a verification: one at a time.
     whole: Mutex<()>,
 }
@@ -109,6 +112,7 @@ impl Admin {
             rules_gate: RwLock::default(),
             started,
             origin: None,
+            ledger: None,
             whole: Mutex::default(),
         }
     }
@@ -117,6 +121,12 @@ impl Admin {
     #[must_use]
     pub fn with_origin(self, origin: Origin) -> Self {
         Self { origin: Some(origin), ..self }
+    }
+
+    /// The same, beside the ledger of the daemon.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Arc<Ledger>) -> Self {
+        Self { ledger: Some(ledger), ..self }
     }
 
     /// Figures of the daemon; the server adds its own.
@@ -142,6 +152,15 @@ impl Admin {
             ("store_latched".to_owned(), u64::from(commit.latched.is_some())),
         ]);
         stats.extend(disk.map(|bytes| ("store_bytes".to_owned(), bytes)));
+        if let Some(ledger) = &self.ledger {
+            let LedgerStats { debits, rows, commits, waiting } = ledger.stats();
+            stats.extend([
+                ("ledger_debits".to_owned(), debits),
+                ("ledger_rows".to_owned(), rows),
+                ("ledger_commits".to_owned(), commits),
+                ("ledger_waiting".to_owned(), waiting),
+            ]);
+        }
         Ok(stats)
     }
 
@@ -160,7 +179,8 @@ impl Admin {
         if unreadable > 0 {
             reasons.push(format!(
                 "{unreadable} records could not be read at start: keys are unknown to decisions, \
-                 and those of tenants are denied; the log names them; restore them from a backup or an export"
+                 those of tenants are denied, and limits whose figures are lost count as spent; the \
+                 log names them; restore them from a backup or an export"
             ));
         }
         reasons.extend(self.withheld());

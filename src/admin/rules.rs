@@ -10,6 +10,7 @@ use super::{Admin, AdminError, LifeRules, blocking};
 use crate::engine::Count;
 use crate::key::Rules;
 use crate::key::rules::{TomlKey, list};
+use crate::limit::LedgerState;
 
 /// Unknown tiers that health names; the rest is a number.
 const TIERS_NAMED: usize = 10;
@@ -25,6 +26,8 @@ pub struct Live {
     pub deny_rotation_overdue: bool,
     /// A verdict warns when the key expires within this time, in microseconds.
     pub expiry_warning_us: i64,
+    /// What becomes of units that are not leased while the store takes no writes: denied or allowed.
+    pub ledger_unavailable: LedgerState,
 }
 
 /// What came of it.
@@ -73,6 +76,9 @@ impl Admin {
             self.engine.set_expiry_warning_us(live.expiry_warning_us);
             self.engine.set_deny_rotation_overdue(live.deny_rotation_overdue);
             self.set_life_rules(live.life);
+            if let Some(ledger) = &self.ledger {
+                ledger.set_unavailable(live.ledger_unavailable);
+            }
             changed
         };
         if changed.is_empty() {

@@ -25,6 +25,7 @@ use crate::clock::ManualClock;
 use crate::engine::{Engine, EngineLimits};
 use crate::key::token::Prefixes;
 use crate::key::{Allowance, Pepper, Rules};
+use crate::limit::LedgerState;
 use crate::store::{Committer, CommitterOptions, Keys, MemoryStore};
 
 const START_US: i64 = 1_800_000_000_000_000;
@@ -220,6 +221,7 @@ fn rules(tiers: &[(&str, u32)], profiles: &[(&str, &[&str])]) -> Live {
         life: RULES,
         deny_rotation_overdue: false,
         expiry_warning_us: 0,
+        ledger_unavailable: LedgerState::Denies,
     }
 }
 

@@ -18,6 +18,7 @@ pub const LIVE: &[&str] = &[
     "keys.rotation_grace_max_ms",
     "keys.deny_rotation_overdue",
     "keys.deleted_retention_days",
+    "ledger.unavailable",
 ];
 
 /// Longest rendering of a value in a line.
@@ -119,6 +120,7 @@ mod tests {
             ("", "[tiers.a]\nslot_ttl_seconds=5\nlimits=[{name='x',count=1,period='60m'}]", &[("tiers.a: not set → {\"slot_ttl_seconds\":5,\"limits\":[{\"name\":\"x\",\"count\":1,\"period\":\"1h\"}]}", false)]),
             ("[profiles.a]\nrequires=['name']", "[profiles.a]\nrequires=[]", &[("profiles.a.requires: [\"name\"] → []", false)]),
             ("regions=['a']", "regions=['a','b']", &[("regions: [\"a\"] → [\"a\",\"b\"]", false)]),
+            ("", "ledger.unavailable='allow'", &[("ledger.unavailable: \"deny\" → \"allow\"", false)]),
             ("", "[sinks.s]\nkind='journald'", &[("sinks.s: not set → {\"kind\":\"journald\"}", false)]),
             ("", "data_dir = '/x'\nsocket='/y'\nadmin_socket='/z'\ntcp=['127.0.0.1:1']\ntoken_brand='ab'\nstore.cache_bytes=1048576",
              &[("admin_socket", true), ("data_dir", true), ("socket", true), ("store.cache_bytes", true), ("tcp", true), ("token_brand", true)]),

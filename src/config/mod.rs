@@ -68,6 +68,8 @@ pub struct Config {
     pub store: Store,
     /// The life of keys.
     pub keys: Keys,
+    /// The ledger of durable limits.
+    pub ledger: Ledger,
     /// Billing tiers by name: what a key of the tier may use where it does not say itself.
     pub tiers: BTreeMap<String, Allowance>,
     /// Compliance profiles by name: what a record that names one must have.
@@ -138,6 +140,25 @@ pub struct Keys {
     pub deleted_retention_days: u32,
 }
 
+/// The ledger of durable limits.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// What becomes of units that are not leased while the store takes no writes.
+    pub unavailable: Unavailable,
+}
+
+/// See [`Ledger::unavailable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unavailable {
+    /// They are denied, with `LEDGER_UNAVAILABLE`.
+    #[default]
+    Deny,
+    /// They are admitted up to the cap, and a crash forgets them.
+    Allow,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -152,6 +173,7 @@ impl Default for Config {
             limits: Limits::default(),
             store: Store::default(),
             keys: Keys::default(),
+            ledger: Ledger::default(),
             tiers: BTreeMap::new(),
             profiles: BTreeMap::new(),
             regions: Vec::new(),
@@ -313,6 +335,15 @@ mod tests {
         assert_eq!(engine("[store]\nengine = \"redb\"\n").expect("known"), StoreEngine::Redb);
         let error = engine("[store]\nengine = \"rocksdb\"\n").expect_err("unknown").to_string();
         assert!(error.contains("`sled` or `redb`"), "{error}");
+    }
+
+    #[test]
+    fn what_an_unavailable_ledger_means_is_said_in_words() {
+        let of = |text| toml::from_str::<Config>(text).map(|config| config.ledger.unavailable);
+        assert_eq!(of("").expect("the default"), Unavailable::Deny);
+        assert_eq!(of("[ledger]\nunavailable = \"allow\"\n").expect("known"), Unavailable::Allow);
+        let error = of("ledger.unavailable = \"open\"\n").expect_err("unknown").to_string();
+        assert!(error.contains("`deny` or `allow`"), "{error}");
     }
 
     #[test]

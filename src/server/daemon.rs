@@ -23,6 +23,8 @@ use crate::config::{Config, ConfigError, Limits, Source};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
+use crate::ledger::Ledger;
+use crate::limit::LedgerState;
 use crate::store::rows::USAGE_SCHEMA;
 use crate::store::{
     self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
@@ -71,6 +73,7 @@ pub struct Daemon {
     keys: Keys,
     committer: Arc<Committer>,
     flusher: Flusher,
+    ledger: Arc<Ledger>,
     unreadable: u64,
     origin: Origin,
 }
@@ -121,6 +124,10 @@ impl Daemon {
             Arc::clone(&clock),
             IdBounds { window_us, ids_max: limits.increment_ids_max },
         )?;
+        let unavailable = reload::unavailable(&config.ledger);
+        let (ledger, unreadable_accounts) =
+            open_ledger(&engine, &keys, &committer, &clock, unavailable)?;
+        let unreadable = unreadable + unreadable_accounts;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
         let own = pepper::path(&config.data_dir)?;
         let own = own.starts_with(&config.data_dir).then_some(own);
@@ -134,6 +141,7 @@ impl Daemon {
             keys,
             committer,
             flusher,
+            ledger: Arc::new(ledger),
             unreadable,
             origin,
         })
@@ -155,6 +163,7 @@ impl Daemon {
             Arc::clone(&self.clock),
             retention::life_rules(&self.config.keys),
         );
+        let admin = admin.with_ledger(Arc::clone(&self.ledger));
         Arc::new(admin.with_origin(self.origin.clone()))
     }
 
@@ -177,7 +186,12 @@ impl Daemon {
         stop: CancellationToken,
         ready: impl FnOnce(),
     ) -> Result<(), StartError> {
-        let Self { config, listeners, clock, engine, committer, flusher, unreadable, .. } = self;
+        let Self {
+            config, listeners, clock, engine, committer, flusher, ledger, unreadable, ..
+        } = self;
+        let starting = Arc::clone(&ledger);
+        // Before anything is served: from here on what ends without a clean stop is a crash.
+        tokio::task::spawn_blocking(move || starting.start()).await.map_err(io::Error::other)??;
         let flush = flusher.start(Duration::from_millis(config.store.usage_flush_interval_ms))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
@@ -228,8 +242,10 @@ impl Daemon {
         }
         let flushed = tokio::task::spawn_blocking(move || {
             let flushed = flush.stop();
+            let settled = ledger.stop();
             committer.stop()?;
-            Ok::<(), StartError>(flushed?)
+            flushed?;
+            Ok::<(), StartError>(settled?)
         });
         flushed.await.map_err(io::Error::other)??;
         tracing::info!("stopped");
@@ -350,6 +366,28 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
         Ok::<(), StartError>(())
     })?;
     Ok(unreadable)
+}
+
+/// The ledger, with what the store has of every account back in the engine; answers how many rows
+/// could not be read.
+fn open_ledger(
+    engine: &Arc<Engine>,
+    keys: &Keys,
+    committer: &Arc<Committer>,
+    clock: &Arc<dyn Clock>,
+    unavailable: LedgerState,
+) -> Result<(Ledger, u64), StoreError> {
+    let (engine, committer, clock) =
+        (Arc::clone(engine), Arc::clone(committer), Arc::clone(clock));
+    let (ledger, found) = Ledger::open(engine, keys, committer, clock, unavailable)?;
+    if found.crashed {
+        tracing::warn!(
+            accounts = found.accounts,
+            "the last run ended without a clean stop: leases that were out count as spent \
+             (`keygate usage` shows them as stranded)"
+        );
+    }
+    Ok((ledger, found.unreadable))
 }
 
 /// As many descriptors as the system allows: each connection takes one.

@@ -10,8 +10,9 @@ use super::daemon::micros;
 use super::retention::life_rules;
 use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
-use crate::config::{Config, ConfigError, Source};
+use crate::config::{self, Config, ConfigError, Source, Unavailable};
 use crate::engine::Engine;
+use crate::limit::LedgerState;
 
 /// Reads the configuration again. One at a time; the next waits.
 pub struct Reload {
@@ -28,6 +29,15 @@ pub(super) fn live(config: &Config) -> Live {
         life: life_rules(&config.keys),
         deny_rotation_overdue: config.keys.deny_rotation_overdue,
         expiry_warning_us: micros(u64::from(config.keys.expiry_warning_days) * 86_400_000),
+        ledger_unavailable: unavailable(&config.ledger),
+    }
+}
+
+/// What the configuration says of units that are not leased while the store takes no writes.
+pub(super) const fn unavailable(ledger: &config::Ledger) -> LedgerState {
+    match ledger.unavailable {
+        Unavailable::Deny => LedgerState::Denies,
+        Unavailable::Allow => LedgerState::Allows,
     }
 }
 

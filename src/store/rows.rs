@@ -23,11 +23,15 @@ pub const LEDGER_FACT_SCHEMA: u16 = 1;
 pub struct LedgerFact {
     /// Whether a daemon has leases out, or ended without giving them back: a crash.
     pub open: bool,
-    /// The day ([`crate::limit::Period::Day`]) whose initial leases are void since a crash; 0 for
-    /// none.
+    /// The day ([`crate::limit::Period::Day`]) until which initial leases are void since a crash; 0
+    /// for none.
     pub void_day: u32,
-    /// The month whose initial leases are void; 0 for none.
+    /// The month until which initial leases are void; 0 for none.
     pub void_month: u32,
+    /// The latest day in which initial leases may be out; 0 where none are.
+    pub last_day: u32,
+    /// The latest month in which they may be; 0 where none are.
+    pub last_month: u32,
 }
 
 /// The newest schema of a chunk of ids.

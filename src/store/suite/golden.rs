@@ -255,7 +255,14 @@ fn golden_ledger_1() -> (AccountRow, LedgerFact) {
         }),
         named,
     };
-    (row, LedgerFact { open: true, void_day: 20_000, void_month: 670 })
+    let fact = LedgerFact {
+        open: true,
+        void_day: 20_000,
+        void_month: 670,
+        last_day: 20_001,
+        last_month: 671,
+    };
+    (row, fact)
 }
 
 #[test]
