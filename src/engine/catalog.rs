@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keygate_protocol::limits::METADATA_BYTES_MAX;
+use parking_lot::Mutex;
 
-use super::entry::{Cell, Entry, Marks, due_seconds};
+use super::entry::{Cell, Entry, Marks, NO_BUDGET, due_seconds};
 use super::index::Index;
+use super::ledger::Account;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
+use super::terms::Compiled;
 use super::uses::Uses;
-use crate::clock::Now;
 use crate::key::access::has_unsound_entry;
 use crate::key::token::Prefixes;
-use crate::key::{Allowance, KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
-use crate::limit::{LimitSet, Rate, Spent};
+use crate::key::{KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
+use crate::limit::{AccountRow, Ask, Budget, Change, Terms};
 use crate::usage::UsageRow;
 
 /// A key compiled from its record: what the catalog keeps of it.
@@ -29,7 +31,7 @@ pub struct Loaded {
     expires_us: i64,
     rotation_due_s: u32,
     status: Status,
-    limits: LimitSet,
+    limits: Compiled,
     foreign: bool,
     deleted: bool,
     tenant: Box<str>,
@@ -87,7 +89,8 @@ impl Loaded {
         let token = record.key_hash.as_ref().map(open).transpose()?.ok_or(sealed)?;
         let previous = record.previous_key_hash.as_ref().map(open).transpose()?;
         let allowance = rules.allowance(record);
-        let limits = allowance.as_ref().map(limits).unwrap_or_default();
+        let credits = record.credits.as_ref();
+        let limits = allowance.as_ref().map(|it| Compiled::of(it, credits)).unwrap_or_default();
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);
@@ -113,13 +116,6 @@ impl Loaded {
     const fn is_live(&self) -> bool {
         !self.deleted && !self.policy.withheld
     }
-}
-
-/// The limits that a decision judges, of all that a key may use.
-fn limits(allowance: &Allowance) -> LimitSet {
-    let burst = |count| allowance.burst.unwrap_or_else(|| u64::from(count));
-    let second = allowance.requests_per_second;
-    LimitSet { second: second.map(|count| Rate::per_second(count, burst(count))) }
 }
 
 /// Why a key cannot be taken into the catalog.
@@ -188,6 +184,9 @@ pub(super) struct Catalog {
     by_token: Index,
     by_id: Index,
     entries: Slab<Entry>,
+    /// Limits beyond the second, of the keys that have any. Each lock is taken behind that of the
+    /// key's entry, and before that of its tenant.
+    budgets: Slab<Mutex<Budget>>,
     policies: Policies,
     pub(super) tenants: Tenants,
     /// Rotated-out tokens: few, so that a plain map serves.
@@ -224,6 +223,11 @@ impl Catalog {
         self.foreign > 0
     }
 
+    /// The limits of a key beyond the second, if it has any.
+    pub(super) fn budget(&self, entry: &Entry) -> Option<&Mutex<Budget>> {
+        (entry.budget != NO_BUDGET).then(|| self.budgets.get(entry.budget))
+    }
+
     /// First pass of a batch: the token's bucket.
     pub(super) fn touch_bucket(&self, token: &TokenHash) {
         self.by_token.touch(self.token_hasher.hash(token));
@@ -235,6 +239,20 @@ impl Catalog {
             let entry = self.entries.get(slot);
             std::hint::black_box((entry.status, entry.cell.is_locked()));
         }
+    }
+
+    /// Third pass of a batch: the budget of the entry, if it has one.
+    pub(super) fn touch_budget(&self, token: &TokenHash) {
+        if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token))
+            && let Some(budget) = self.budget(self.entries.get(slot))
+        {
+            std::hint::black_box(budget.is_locked());
+        }
+    }
+
+    /// Whether any key has limits beyond the second.
+    pub(super) fn has_budgets(&self) -> bool {
+        self.budgets.len() > 0
     }
 
     /// The key of a token; with it, when the token was rotated out, what remains of its overlap.
@@ -270,8 +288,14 @@ impl Catalog {
         self.by_id.find(self.hash_id(id), |slot| self.entries.get(slot).id == id)
     }
 
-    /// Inserts a key or replaces its old form; figures and spent limits stay.
-    pub(super) fn put(&mut self, key: Loaded, now: Now) -> Result<(), CatalogError> {
+    /// Inserts a key or replaces its old form; figures stay, and so does what was spent of limits,
+    /// as the change has it.
+    pub(super) fn put(
+        &mut self,
+        key: Loaded,
+        ask: &Ask<'_>,
+        change: &Change,
+    ) -> Result<(), CatalogError> {
         let tokens = [Some(key.token), key.previous.map(|(token, _)| token)];
         // A deleted key claims no token: another one may have it by now.
         for token in tokens.into_iter().flatten().filter(|_| key.is_live()) {
@@ -283,20 +307,25 @@ impl Catalog {
             }
         }
         let old = self.slot_of(key.id);
-        let (mut cell, mut dirty) = (Cell::default(), false);
+        let (mut cell, mut dirty, mut budget) = (Cell::default(), false, NO_BUDGET);
         if let Some(slot) = old {
             let entry = self.entries.get(slot);
             cell = *entry.cell.lock();
             dirty = entry.dirty.load(Ordering::Relaxed);
-            cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns, Spent::Keep);
+            let policy = change.of_second();
+            let to = &key.limits.second;
+            cell.second = entry.second.carry(cell.second, to, ask.now.mono_ns, policy);
+            budget = entry.budget;
             self.unlink(slot);
         }
+        let budget = self.put_budget(budget, key.limits.terms.as_deref(), ask, change);
         let Loaded { previous, metadata, .. } = key;
         let entry = Entry {
             token: key.token,
             id: key.id,
             expires_us: key.expires_us,
-            limits: key.limits,
+            second: key.limits.second,
+            budget,
             marks: Marks::default()
                 .with_if(Marks::FOREIGN, key.foreign)
                 .with_if(Marks::RULED, key.policy.access.is_some())
@@ -306,7 +335,7 @@ impl Catalog {
             rotation_due_s: key.rotation_due_s,
             status: key.status,
             dirty: AtomicBool::new(dirty),
-            cell: parking_lot::Mutex::new(cell),
+            cell: Mutex::new(cell),
         };
         let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;
         self.link(slot, previous);
@@ -316,11 +345,98 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes a key out.
-    pub(super) fn remove(&mut self, id: u64) {
-        if let Some(slot) = self.slot_of(id) {
-            self.unlink(slot);
+    /// Makes, changes or keeps the budget of a key; its place. One that has nothing to say any more
+    /// goes.
+    fn put_budget(
+        &mut self,
+        place: u32,
+        terms: Option<&Terms>,
+        ask: &Ask<'_>,
+        change: &Change,
+    ) -> u32 {
+        if place == NO_BUDGET {
+            let Some(terms) = terms else { return NO_BUDGET };
+            let mut budget = Budget::new(terms);
+            budget.begin(ask);
+            // There are no more budgets than entries, which have as many places.
+            return self.budgets.insert(Mutex::new(budget)).unwrap_or(NO_BUDGET);
         }
+        let budget = self.budgets.get_mut(place).get_mut();
+        let none = Terms::default();
+        budget.change(terms.unwrap_or(&none), change, ask);
+        if budget.is_blank() { self.drop_budget(place) } else { place }
+    }
+
+    fn drop_budget(&mut self, place: u32) -> u32 {
+        if place != NO_BUDGET {
+            *self.budgets.get_mut(place) = Mutex::default();
+            self.budgets.free(place);
+        }
+        NO_BUDGET
+    }
+
+    /// Takes a key out; how many slots were held of it, which nobody gives back any more.
+    pub(super) fn remove(&mut self, id: u64) -> u32 {
+        let Some(slot) = self.slot_of(id) else { return 0 };
+        let place = self.entries.get(slot).budget;
+        self.unlink(slot);
+        if place == NO_BUDGET {
+            return 0;
+        }
+        let held = self.budgets.get_mut(place).get_mut().slots().held();
+        self.drop_budget(place);
+        held
+    }
+
+    /// Takes the ledger's figures of an account at start. One that has no limits now keeps them
+    /// too: a limit that comes back finds what was spent.
+    pub(super) fn restore_account(&mut self, account: &Account, row: &AccountRow) {
+        match account {
+            Account::Key(id) => {
+                let Some(slot) = self.slot_of(*id) else { return };
+                let place = match self.entries.get(slot).budget {
+                    NO_BUDGET => {
+                        let blank = Mutex::new(Budget::new(&Terms::default()));
+                        let Some(place) = self.budgets.insert(blank) else { return };
+                        self.entries.get_mut(slot).budget = place;
+                        place
+                    }
+                    place => place,
+                };
+                let budget = self.budgets.get_mut(place).get_mut();
+                budget.restore(row);
+                if budget.is_blank() {
+                    self.entries.get_mut(slot).budget = self.drop_budget(place);
+                }
+            }
+            Account::Tenant(name) => self.tenants.restore(name, row),
+        }
+    }
+
+    /// Accounts whose figures the ledger does not have.
+    pub(super) fn moved_accounts(&self) -> Vec<Account> {
+        // A free slot may still name a budget; an entry is itself if its id leads to it.
+        let places = (0..self.entries.slots()).map(|slot| (slot, self.entries.get(slot)));
+        let keys = places.filter(|(slot, entry)| {
+            entry.budget != NO_BUDGET
+                && self.slot_of(entry.id) == Some(*slot)
+                && self.budgets.get(entry.budget).lock().has_moved()
+        });
+        let mut moved: Vec<Account> = keys.map(|(_, entry)| Account::Key(entry.id)).collect();
+        moved.extend(self.tenants.moved().map(Account::Tenant));
+        moved
+    }
+
+    /// Has every budget in a range of places let go of slots whose time has ended; whether there
+    /// are places behind.
+    pub(super) fn reap(
+        &self,
+        places: std::ops::Range<u32>,
+        mut reap: impl FnMut(&mut Budget),
+    ) -> bool {
+        let end = places.end.min(self.budgets.slots());
+        (places.start..end).for_each(|place| reap(&mut self.budgets.get(place).lock()));
+        end < self.budgets.slots()
     }
 
     /// How many keys name each tier and each profile.

@@ -3,6 +3,8 @@
 use keygate_protocol::{Increment, IncrementOutcome};
 
 use super::Engine;
+use super::catalog::Catalog;
+use super::entry::Entry;
 use crate::clock::Now;
 
 impl Engine {
@@ -22,12 +24,27 @@ impl Engine {
         // Held until it is counted: a key that is purged meanwhile must not be counted for.
         let catalog = self.read();
         let bound = catalog.tenants.bound(tenant);
-        let known = catalog.by_id(report.key_id).is_some_and(|entry| {
-            !entry.deleted() && catalog.tenants.state_for(entry.tenant, bound).is_some()
-        });
-        if !known {
+        let Some(entry) = catalog.visible(report.key_id, bound) else {
             return IncrementOutcome::NotFound;
+        };
+        let outcome = self.usage.count(report, now);
+        if outcome == IncrementOutcome::Duplicate {
+            return outcome;
         }
-        self.usage.count(report, now)
+        if let Some(credits) = report.refund {
+            self.refund(&catalog, entry, credits, now);
+        }
+        match report.slot {
+            Some(slot) if !self.release(&catalog, entry, slot, now) => IncrementOutcome::SlotGone,
+            _ => outcome,
+        }
+    }
+
+    /// Gives credits back, never more than were taken. The ledger is told in time.
+    fn refund(&self, catalog: &Catalog, entry: &Entry, credits: u64, now: Now) {
+        let moment = self.moment(now);
+        if let Some(budget) = catalog.budget(entry) {
+            budget.lock().refund(credits, &moment.ask(0, false));
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::usage::{Reported, SeenIds, UsageRow};
 
 const SHARDS: usize = 64;
 
-type Shards<T> = Box<[CachePadded<Mutex<T>>]>;
+pub(super) type Shards<T> = Box<[CachePadded<Mutex<T>>]>;
 
 /// Reported usage by key, the ids that count once, and the list of keys whose figures have moved.
 #[derive(Debug)]
@@ -34,12 +34,12 @@ struct Kept {
     dirty: bool,
 }
 
-fn shards<T>(make: impl Fn() -> T) -> Shards<T> {
+pub(super) fn shards<T>(make: impl Fn() -> T) -> Shards<T> {
     std::iter::repeat_with(|| CachePadded::new(Mutex::new(make()))).take(SHARDS).collect()
 }
 
 /// This thread's number, counted from the first that asked.
-fn thread_number() -> usize {
+pub(super) fn thread_number() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));

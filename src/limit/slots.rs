@@ -77,6 +77,12 @@ impl Slots {
         self.held
     }
 
+    /// How many are held, those that have expired and were not reaped yet among them.
+    #[must_use]
+    pub const fn held(&self) -> u32 {
+        self.held
+    }
+
     /// Takes a slot. Serials grow from one to the next; one that comes late, by a race of its
     /// takers, is put in its place. The last instant there is counts as the one before it.
     pub fn take(&mut self, serial: u64, expires_ns: u64, peer: u64) {
