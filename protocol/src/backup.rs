@@ -93,6 +93,9 @@ pub struct VerifyReport {
     pub index_rows: u64,
     /// Keys with usage.
     pub usage_rows: u64,
+    /// Keys and tenants of which the ledger has figures; absent from a daemon without a ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_rows: Option<u64>,
     /// Chunks of ids of increments.
     pub increment_chunks: u64,
     /// The schema that the store states.

@@ -268,6 +268,7 @@ pub fn verify_report(report: Report) -> wire::VerifyReport {
             .collect(),
         index_rows: report.index_rows,
         usage_rows: report.usage_rows,
+        ledger_rows: Some(report.ledger_rows),
         increment_chunks: report.increment_chunks,
         schema,
         written_by,

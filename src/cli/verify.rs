@@ -81,13 +81,14 @@ fn summary(report: &VerifyReport) -> String {
     let of = if schemas.is_empty() { String::new() } else { format!(" ({})", schemas.join(", ")) };
     let mut text = format!(
         "{}\n  rows             {} ({})\n  keys             {}{of}\n  index rows       {}\n  usage of keys    {}\n  \
-         increment chunks {}\n",
+         ledger rows      {}\n  increment chunks {}\n",
         if report.clean { "clean" } else { "NOT CLEAN" },
         report.rows,
         progress::bytes(report.bytes),
         report.records,
         report.index_rows,
         report.usage_rows,
+        report.ledger_rows.unwrap_or_default(),
         report.increment_chunks,
     );
     if let (Some(schema), Some(by)) = (report.schema, &report.written_by) {

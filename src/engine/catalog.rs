@@ -17,7 +17,7 @@ use crate::clock::Now;
 use crate::key::access::has_unsound_entry;
 use crate::key::token::Prefixes;
 use crate::key::{Allowance, KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
-use crate::limit::{LimitSet, Rate};
+use crate::limit::{LimitSet, Rate, Spent};
 use crate::usage::UsageRow;
 
 /// A key compiled from its record: what the catalog keeps of it.
@@ -288,7 +288,7 @@ impl Catalog {
             let entry = self.entries.get(slot);
             cell = *entry.cell.lock();
             dirty = entry.dirty.load(Ordering::Relaxed);
-            cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns);
+            cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns, Spent::Keep);
             self.unlink(slot);
         }
         let Loaded { previous, metadata, .. } = key;

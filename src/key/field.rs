@@ -20,7 +20,7 @@ pub(super) trait Codec<T> {
     fn write(field: &T, pepper: &Pepper) -> Value;
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -410,6 +410,28 @@ impl<const MAX: u32> Codec<Option<u32>> for NumberTo<MAX> {
     fn write(field: &Option<u32>, _: &Pepper) -> Value {
         (*field).into()
     }
+}
+
+/// A number from `MIN` to `MAX` that may be absent, printed as a number.
+pub(super) struct NumberFrom<const MIN: u32, const MAX: u32>;
+
+impl<const MIN: u32, const MAX: u32> Codec<Option<u32>> for NumberFrom<MIN, MAX> {
+    fn read(value: &Value, _: &Pepper) -> Result<Option<u32>, String> {
+        number_from::<MIN, MAX>(value)
+    }
+
+    fn write(field: &Option<u32>, _: &Pepper) -> Value {
+        (*field).into()
+    }
+}
+
+/// See [`NumberFrom`].
+pub(super) fn number_from<const MIN: u32, const MAX: u32>(
+    value: &Value,
+) -> Result<Option<u32>, String> {
+    let number = whole(value, MAX.into()).ok().and_then(|number| u32::try_from(number).ok());
+    let number = number.filter(|number| *number >= MIN);
+    number.map(Some).ok_or_else(|| format!("it is a whole number from {MIN} to {MAX}, not {value}"))
 }
 
 /// The code of a reason, or nothing.

@@ -4,6 +4,7 @@
 //!
 //! - [`record`] is the table of fields, [`json`] the source system's spelling of it, [`view`] the
 //!   record as it lies in its bytes, [`selection`] which of them a list shows.
+//! - [`limits`] are those of its limits that have a name, and credits.
 //! - [`token`] and [`digest`] are what a holder sends and what is kept of it.
 //! - [`status`], [`reason`] and [`life`] are what may become of a key; [`tenant`] is the record
 //!   above keys; [`rules`] is what the configuration says of keys.
@@ -20,6 +21,7 @@ mod form;
 pub mod id;
 pub mod json;
 pub mod life;
+pub mod limits;
 pub mod names;
 pub mod policy;
 pub mod reason;
@@ -37,6 +39,7 @@ pub mod view;
 pub use access::Access;
 pub use digest::{Digest, Pepper, SealedHash, TokenHash};
 pub use json::{FieldError, RecordInput};
+pub use limits::{Credits, LimitPeriod, NamedLimit, Refill, RefillEvery};
 pub use policy::Policy;
 pub use reason::{Reason, ReasonCode};
 pub use record::{KeyRecord, KeyView};

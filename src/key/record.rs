@@ -15,17 +15,18 @@ use serde_json::{Map, Value};
 
 use super::digest::{Digest, Pepper, SealedHash};
 use super::field::{
-    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, ListOf, Money, Name, Number, NumberTo,
-    ReasonName, RequestId, Share, StatusName, Text, TextList, TextOf,
+    Codec, Flag, Float, Hash, Id, Instant, Int64, JsonBytes, ListOf, Money, Name, Number,
+    NumberFrom, NumberTo, ReasonName, RequestId, Share, StatusName, Text, TextList, TextOf,
 };
 use super::form::{
     Algorithm, Block, Classification, Domain, Fingerprint, Mail, Page, Scope, Stated, StatedList,
     Webhook,
 };
 use super::life::ROTATION_DAYS_MAX;
+use super::limits::{CreditsOf, Named, SLOT_TTL_SECONDS_MAX};
 use super::reason::REASON_BYTES_MAX;
 use super::view::Stored;
-use super::{Status, Time};
+use super::{Credits, NamedLimit, Status, Time};
 
 /// Who may set a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,7 @@ macro_rules! record {
     (
         schema 1 { $($class:ident $name:ident: $type:ty => $codec:ty;)+ }
         schema 2 { $($class_2:ident $name_2:ident: $type_2:ty => $codec_2:ty;)+ }
+        schema 3 { $($class_3:ident $name_3:ident: $type_3:ty => $codec_3:ty;)+ }
     ) => {
         /// Everything that is kept of a key: 63 fields of the source system, its place in the
         /// hierarchy, and keygate's own bookkeeping. On disk inside an envelope (`store/`).
@@ -65,6 +67,7 @@ macro_rules! record {
             /// The import that brought the record, while it may still be rolled back; 0 for none.
             pub import: u64,
             $(pub $name_2: $type_2,)+
+            $(pub $name_3: $type_3,)+
         }
 
         /// A record as it lies in its bytes: texts are borrowed, so that reading one to compile
@@ -79,12 +82,20 @@ macro_rules! record {
             pub import: u64,
             $(#[serde(borrow = "'a")]
             pub $name_2: <$type_2 as Stored>::View<'a>,)+
+            $(#[serde(borrow = "'a")]
+            pub $name_3: <$type_3 as Stored>::View<'a>,)+
         }
 
         /// What schema 2 added to a record, for the bytes of its defaults.
         #[derive(Debug, Default, Serialize)]
         pub struct AddedBySchema2 {
             $($name_2: $type_2,)+
+        }
+
+        /// What schema 3 added to a record, for the bytes of its defaults.
+        #[derive(Debug, Default, Serialize)]
+        pub struct AddedBySchema3 {
+            $($name_3: $type_3,)+
         }
 
         impl KeyRecord {
@@ -97,6 +108,7 @@ macro_rules! record {
                     previous_foreign_token: self.previous_foreign_token,
                     import: self.import,
                     $($name_2: self.$name_2.view(),)+
+                    $($name_3: self.$name_3.view(),)+
                 }
             }
 
@@ -104,6 +116,7 @@ macro_rules! record {
             pub const FIELDS: &[FieldSpec] = &[
                 $(FieldSpec { name: stringify!($name), class: Class::$class },)+
                 $(FieldSpec { name: stringify!($name_2), class: Class::$class_2 },)+
+                $(FieldSpec { name: stringify!($name_3), class: Class::$class_3 },)+
             ];
 
             /// Sets a field from its JSON; `null` is its default. `None` when there is no such
@@ -121,6 +134,9 @@ macro_rules! record {
                     $(stringify!($name_2) => {
                         Some(read::<_, $codec_2>(&mut self.$name_2, value, pepper))
                     })+
+                    $(stringify!($name_3) => {
+                        Some(read::<_, $codec_3>(&mut self.$name_3, value, pepper))
+                    })+
                     _ => None,
                 }
             }
@@ -137,6 +153,10 @@ macro_rules! record {
                     stringify!($name_2).to_owned(),
                     <$codec_2 as Codec<$type_2>>::write(&self.$name_2, pepper),
                 );)+
+                $(members.insert(
+                    stringify!($name_3).to_owned(),
+                    <$codec_3 as Codec<$type_3>>::write(&self.$name_3, pepper),
+                );)+
                 Value::Object(members)
             }
 
@@ -148,6 +168,7 @@ macro_rules! record {
                 match name {
                     $(stringify!($name) => Some(self.$name != unset.$name),)+
                     $(stringify!($name_2) => Some(self.$name_2 != unset.$name_2),)+
+                    $(stringify!($name_3) => Some(self.$name_3 != unset.$name_3),)+
                     _ => None,
                 }
             }
@@ -162,6 +183,9 @@ macro_rules! record {
                 })+
                 $(if Class::$class_2 == Class::Later && self.$name_2 != unset.$name_2 {
                     names.push(stringify!($name_2));
+                })+
+                $(if Class::$class_3 == Class::Later && self.$name_3 != unset.$name_3 {
+                    names.push(stringify!($name_3));
                 })+
                 names
             }
@@ -191,9 +215,9 @@ record! {
         Set allowed_environments: Vec<String> => ListOf<Stated, 64>;
         Set is_test_key: bool => Flag;
         Set requests_per_second: Option<u32> => Number;
-        Later requests_per_day: Option<u32> => Number;
-        Later concurrent_requests: Option<u32> => Number;
-        Later monthly_request_quota: Option<u64> => Int64;
+        Set requests_per_day: Option<u32> => Number;
+        Set concurrent_requests: Option<u32> => Number;
+        Set monthly_request_quota: Option<u64> => Int64;
         Later cost_per_request: Option<f64> => Money;
         Set billing_tier: String => Text<64>;
         Derived total_requests: u64 => Int64;
@@ -253,7 +277,7 @@ record! {
 
         // keygate's additions to the source record.
         Set burst: Option<u64> => Number;
-        Later max_uses: Option<u64> => Int64;
+        Set max_uses: Option<u64> => Int64;
         Derived revision: u64 => Number;
         Derived status_reason: String => Text<REASON_BYTES_MAX>;
         Derived previous_key_hash: Option<SealedHash> => Hash;
@@ -264,6 +288,12 @@ record! {
         Derived request_id: String => RequestId;
         Derived status_reason_code: String => ReasonName;
         Derived status_changed_at: Option<Time> => Instant;
+    }
+    schema 3 {
+        // Limits that are more than a number.
+        Set slot_ttl_seconds: Option<u32> => NumberFrom<1, SLOT_TTL_SECONDS_MAX>;
+        Set limits: Vec<NamedLimit> => Named;
+        Set credits: Option<Credits> => CreditsOf;
     }
 }
 

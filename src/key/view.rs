@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{SealedHash, Status, Time};
+use super::{Credits, NamedLimit, SealedHash, Status, Time};
 
 /// A type of a field, with its borrowed form. The two are the same bytes on disk.
 pub trait Stored {
@@ -29,7 +29,7 @@ macro_rules! copied {
 
 copied! {
     bool u64 Status
-    Option<u32> Option<u64> Option<f64> Option<Time> Option<SealedHash>
+    Option<u32> Option<u64> Option<f64> Option<Time> Option<SealedHash> Option<Credits>
 }
 
 impl Stored for String {
@@ -53,5 +53,14 @@ impl Stored for Vec<String> {
 
     fn view(&self) -> Vec<&str> {
         self.iter().map(String::as_str).collect()
+    }
+}
+
+/// Few records have any, and an empty list allocates nothing.
+impl Stored for Vec<NamedLimit> {
+    type View<'a> = Self;
+
+    fn view(&self) -> Self {
+        self.clone()
     }
 }

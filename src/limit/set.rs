@@ -2,6 +2,7 @@
 
 use keygate_protocol::verdict::{LimitName, LimitReport, Limits};
 
+use super::Spent;
 use super::gcra::{Rate, RateState};
 
 /// The limits of a key, compiled.
@@ -49,13 +50,11 @@ impl LimitSet {
         judged
     }
 
-    /// The state under other limits: what was spent stays spent.
+    /// The state under other limits.
     #[must_use]
-    pub fn carry(&self, state: LimitState, to: &Self, now_ns: u64) -> LimitState {
+    pub fn carry(&self, state: LimitState, to: &Self, now_ns: u64, spent: Spent) -> LimitState {
         let second = match (&self.second, &to.second) {
-            // A change of another field must not round: done often enough, a holder would starve.
-            (Some(from), Some(to)) if from == to => state.second,
-            (Some(from), Some(to)) => from.carry(state.second, to, now_ns),
+            (Some(from), Some(to)) => from.carry(state.second, to, now_ns, spent),
             _ => RateState::default(),
         };
         LimitState { second }
@@ -76,7 +75,7 @@ mod tests {
         assert!(admitted(&mut state, 0));
         // Changed often by another field, the key must not lose what it has earned.
         for ms in (100..1000).step_by(100) {
-            state = limits.carry(state, &limits, ms * 1_000_000);
+            state = limits.carry(state, &limits, ms * 1_000_000, Spent::Keep);
             assert!(!admitted(&mut state, ms * 1_000_000));
         }
         assert!(admitted(&mut state, 1_000_000_000));

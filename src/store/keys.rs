@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::copy::{Rows, Walked};
 use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
+use super::tenants::TENANT_OPS;
 use super::verify::{self, Report, Writers};
 use super::write::{Fact, KeyWrite, TenantWrite, Write, WriteError};
 use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout, sweep};
@@ -201,7 +202,7 @@ impl Keys {
             if record.import == import {
                 job.push(Write::Tenant(TenantWrite::RollBack { id: record.id, import }));
             }
-            if job.len() < OPS_MAX { Ok(()) } else { commit(std::mem::take(&mut job)) }
+            if job.len() < OPS_MAX / TENANT_OPS { Ok(()) } else { commit(std::mem::take(&mut job)) }
         })?;
         commit(job)?;
         commit(vec![Write::FinishImport { number: import }])?;

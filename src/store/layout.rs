@@ -10,8 +10,10 @@
 //! 'n' tenant                → the record of a tenant, in an envelope
 //! 'q' tenant 00 request id  → id u64 BE: the key that a request has made
 //! 'u' id                    → usage of the key as absolute figures, in an envelope
+//! 'l' 'k' id                → the ledger's figures of a key, in an envelope
+//! 'l' 't' tenant            → the ledger's figures of a tenant, in an envelope
 //! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
-//! 'm' name                  → facts about the whole: "format", "imports", "pending_import"
+//! 'm' name                  → facts about the whole: "format", "imports", "pending_import", …
 //! ```
 //!
 //! `id` and `seq` are u64, big endian, so that bytewise order is numeric order; `deleted_at` is i64,
@@ -38,6 +40,8 @@ pub const TENANT_RECORD: u8 = b'n';
 pub const REQUEST: u8 = b'q';
 /// Usage.
 pub const USAGE: u8 = b'u';
+/// The ledger's figures.
+pub const LEDGER: u8 = b'l';
 /// Ids of increments.
 pub const INCREMENTS: u8 = b'i';
 /// Facts about the whole.
@@ -48,6 +52,16 @@ pub const INDEXES: &[u8] = &[DIGEST, TENANT, STATUS, TAG, DELETED, REQUEST];
 
 /// Most bytes of a tenant or a tag that can be indexed.
 pub const INDEXED_TEXT_BYTES_MAX: usize = KEY_BYTES_MAX - 10;
+
+/// Behind [`LEDGER`]: figures of a key.
+const OF_KEY: u8 = b'k';
+/// Behind [`LEDGER`]: figures of a tenant.
+const OF_TENANT: u8 = b't';
+
+/// What the keys of the rows of keys' accounts begin with.
+pub const ACCOUNTS_OF_KEYS: &[u8] = &[LEDGER, OF_KEY];
+/// What the keys of the rows of tenants' accounts begin with.
+pub const ACCOUNTS_OF_TENANTS: &[u8] = &[LEDGER, OF_TENANT];
 
 /// Bytes of an id at the end of a key.
 const ID_BYTES: usize = 8;
@@ -113,6 +127,28 @@ pub fn request(tenant: &str, request_id: &str) -> Vec<u8> {
 #[must_use]
 pub fn usage(id: u64) -> Vec<u8> {
     with_id(&[USAGE], id)
+}
+
+/// The key of what the ledger has of a key.
+#[must_use]
+pub fn account_of_key(id: u64) -> Vec<u8> {
+    with_id(ACCOUNTS_OF_KEYS, id)
+}
+
+/// The key of what the ledger has of a tenant.
+#[must_use]
+pub fn account_of_tenant(tenant: &str) -> Vec<u8> {
+    [ACCOUNTS_OF_TENANTS, tenant.as_bytes()].concat()
+}
+
+/// The key of the record that a row of the ledger belongs to; `None` where it names none.
+#[must_use]
+pub fn record_of_account(key: &[u8]) -> Option<Vec<u8>> {
+    if let Some(id) = key.strip_prefix(ACCOUNTS_OF_KEYS) {
+        return id.try_into().ok().map(|id| record(u64::from_be_bytes(id)));
+    }
+    let tenant = key.strip_prefix(ACCOUNTS_OF_TENANTS)?;
+    Some([&[TENANT_RECORD][..], tenant].concat())
 }
 
 /// The key of a chunk of increment ids.
@@ -181,6 +217,17 @@ mod tests {
             assert_eq!(deleted_of(&deleted(at, 7)), Some((at, 7)));
         }
         assert_eq!((deleted_of(&record(7)), deleted_of(b"x")), (None, None));
+    }
+
+    #[test]
+    fn a_row_of_the_ledger_names_the_record_that_it_belongs_to() {
+        assert_eq!(record_of_account(&account_of_key(7)), Some(record(7)));
+        assert_eq!(record_of_account(&account_of_tenant("acme")), Some(tenant_record("acme")));
+        for stray in [&b"l"[..], b"lk", b"lk1234567", b"lk123456789", b"lx12345678", b"u12345678"] {
+            assert_eq!(record_of_account(stray), None, "{stray:?}");
+        }
+        let longest = "x".repeat(INDEXED_TEXT_BYTES_MAX);
+        assert!(account_of_tenant(&longest).len() <= KEY_BYTES_MAX);
     }
 
     #[test]

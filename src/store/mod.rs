@@ -3,7 +3,8 @@
 //! In reading order: the seam ([`Store`], [`StoreError`]) and its implementations (`sled.rs` and
 //! `redb.rs`, each the only file that names its library, behind [`open`]; and [`MemoryStore`], which
 //! fails on request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
-//! records, usage, imports; [`list`]: pages and counts; `deleted.rs`: deleted keys by their time);
+//! records, usage, imports; [`list`]: pages and counts; `deleted.rs`: deleted keys by their time;
+//! `accounts.rs`: the ledger's figures);
 //! what can be asked of it ([`mod@write`]) and what that becomes (`prepare.rs`: a record's rows;
 //! [`plan`]: what is written of them, checked for conflicts); and the one thread that writes
 //! ([`committer`]).
@@ -16,6 +17,7 @@
 //! 4. After a failed write or sync nothing more is written (`latch.rs`); reads go on.
 //! 5. No call here is made on a data-plane thread: every one may wait for a disk.
 
+mod accounts;
 mod caught;
 pub mod committer;
 pub mod copy;
@@ -49,6 +51,7 @@ pub mod write;
 
 use std::ops::ControlFlow;
 
+pub use accounts::AccountOf;
 pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Job, SubmitError};
 pub use draft::Draft;
 pub use engine::{StoreEngine, StoreOptions, found_in, open, open_existing};

@@ -10,10 +10,10 @@ use std::ops::ControlFlow;
 
 use super::envelope::{self, EnvelopeError};
 pub(super) use super::prepare::index_rows;
-use super::prepare::{Prepared, record_row, request_row};
+use super::prepare::{LEFTOVERS, Prepared, leftovers, record_row, request_row};
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
-use crate::key::record::AddedBySchema2;
+use crate::key::record::{AddedBySchema2, AddedBySchema3};
 use crate::key::{Digest, KeyRecord, KeyView};
 
 /// Bytes of records in a job that [`jobs`] makes: with their index rows they fit into a batch.
@@ -21,7 +21,7 @@ const JOB_BYTES: usize = BATCH_BYTES_MAX / 4;
 
 /// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
 /// schema is read by [`read_record`] and written in the newest.
-pub const RECORD_SCHEMA: u16 = 2;
+pub const RECORD_SCHEMA: u16 = 3;
 
 /// What the store itself keeps, as plain numbers outside an envelope: they must be readable by
 /// every keygate, older or newer.
@@ -32,10 +32,10 @@ pub(super) const FORMAT: Fact = Fact("format");
 /// Operations that inserting, or removing, this record takes.
 #[must_use]
 pub fn ops_of(record: &KeyRecord) -> usize {
-    // The record, its usage, its tenant and its status, and what not every record has.
+    // The record, what it has beside it, its tenant and its status, and what not every record has.
     let request = usize::from(!record.request_id.is_empty());
     let deleted = usize::from(record.deleted_at.is_some());
-    4 + request + deleted + record.digests().count() + record.tags.len()
+    3 + LEFTOVERS + request + deleted + record.digests().count() + record.tags.len()
 }
 
 /// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
@@ -85,6 +85,9 @@ pub(super) fn newest_payload(bytes: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeErro
     if sealed.schema < 2 {
         payload.to_mut().extend(envelope::payload_of(&AddedBySchema2::default())?);
     }
+    if sealed.schema < 3 {
+        payload.to_mut().extend(envelope::payload_of(&AddedBySchema3::default())?);
+    }
     Ok(payload)
 }
 
@@ -98,8 +101,8 @@ pub(super) struct Plan<'a> {
     /// with every change of a tenant.
     pub(super) tenants_open: HashSet<String>,
     bytes: usize,
-    /// Whether the keys that the job in hand inserts have left no usage behind.
-    no_usage: bool,
+    /// Whether earlier keys of the ids that the job in hand inserts have left nothing behind.
+    nothing_left: bool,
     /// Whether the prepared rows of the job in hand may be taken out of it.
     takes_prepared: bool,
 }
@@ -112,7 +115,7 @@ impl<'a> Plan<'a> {
             rows: HashMap::new(),
             tenants_open: HashSet::new(),
             bytes: 0,
-            no_usage: false,
+            nothing_left: false,
             takes_prepared: false,
         }
     }
@@ -133,7 +136,7 @@ impl<'a> Plan<'a> {
             return Ok(false);
         }
         let (ops_before, bytes_before) = (self.ops.len(), self.bytes);
-        self.no_usage = self.has_no_usage(writes)?;
+        self.nothing_left = self.has_nothing_left(writes)?;
         self.takes_prepared = self.surely_fits(writes);
         let added = writes.iter_mut().try_for_each(|write| {
             self.write(write)?;
@@ -205,15 +208,17 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Usage of a key that is not there any more is not written: its figures may have been on their
-    /// way while it was purged, and nobody would ever remove them.
+    /// Figures of a key or a tenant that is not there any more are not written: they may have been
+    /// on their way while it was purged, and nobody would ever remove them.
     fn row(&mut self, op: &Op) -> Result<(), WriteError> {
-        let late = match op {
-            Op::Put { key, .. } if key.first() == Some(&layout::USAGE) => {
-                let record = layout::id_of(key).map(layout::record);
-                record.map(|key| self.get(&key)).transpose()?.flatten().is_none()
-            }
-            _ => false,
+        let owner = match (op, op.key().first()) {
+            (Op::Put { key, .. }, Some(&layout::USAGE)) => layout::id_of(key).map(layout::record),
+            (Op::Put { key, .. }, Some(&layout::LEDGER)) => layout::record_of_account(key),
+            _ => None,
+        };
+        let late = match owner {
+            Some(record) => self.get(&record)?.is_none(),
+            None => false,
         };
         if !late {
             self.push(op.clone());
@@ -232,16 +237,16 @@ impl<'a> Plan<'a> {
     }
 
     fn insert(&mut self, mut ops: Vec<Op>) {
-        if self.no_usage {
-            // The last removes what there is not.
-            ops.pop();
+        if self.nothing_left {
+            // The last remove what there is not.
+            ops.truncate(ops.len().saturating_sub(LEFTOVERS));
         }
         ops.into_iter().for_each(|op| self.push(op));
     }
 
-    /// Whether none of the keys that a job of insertions brings has left usage behind: one look at
-    /// where it would lie, instead of a removal for each.
-    fn has_no_usage(&self, writes: &[Write]) -> Result<bool, StoreError> {
+    /// Whether none of the keys that a job of insertions brings has left usage or figures of the
+    /// ledger behind: one look at where each would lie, instead of a removal for each key.
+    fn has_nothing_left(&self, writes: &[Write]) -> Result<bool, StoreError> {
         let ids = writes.iter().map(|write| match write {
             Write::Key(KeyWrite::InsertPrepared(new)) => Some(new.id),
             _ => None,
@@ -250,13 +255,18 @@ impl<'a> Plan<'a> {
         let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else {
             return Ok(false);
         };
-        let of_usage = |op: &Op| op.key().first() == Some(&layout::USAGE);
-        if self.ops.iter().any(of_usage) {
+        let figures = |op: &Op| matches!(op.key().first(), Some(&(layout::USAGE | layout::LEDGER)));
+        if self.ops.iter().any(figures) {
             return Ok(false);
         }
-        let before = layout::usage(first.saturating_sub(1));
-        let rows = self.store.scan(&[layout::USAGE], Some(&before), 1)?;
-        Ok(rows.first().and_then(|(key, _)| layout::id_of(key)).is_none_or(|id| id > *last))
+        for space in [&[layout::USAGE][..], layout::ACCOUNTS_OF_KEYS] {
+            let before = layout::with_id(space, first.saturating_sub(1));
+            let rows = self.store.scan(space, Some(&before), 1)?;
+            if rows.first().and_then(|(key, _)| layout::id_of(key)).is_some_and(|id| id <= *last) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn replace(&mut self, before_revision: u64, after: &KeyRecord) -> Result<(), WriteError> {
@@ -281,8 +291,8 @@ impl<'a> Plan<'a> {
     fn remove(&mut self, stored: &KeyRecord) {
         // A stored record was indexed when it was written.
         let rows = index_rows(stored).unwrap_or_default().into_keys();
-        let keys = [layout::record(stored.id), layout::usage(stored.id)];
-        keys.into_iter().chain(rows).for_each(|key| self.push(Op::Remove { key }));
+        let keys = std::iter::once(layout::record(stored.id)).chain(leftovers(stored.id));
+        keys.chain(rows).for_each(|key| self.push(Op::Remove { key }));
     }
 
     fn begin_import(&mut self, number: u64) -> Result<(), WriteError> {
@@ -403,8 +413,8 @@ impl<'a> Plan<'a> {
 fn least_ops(writes: &[Write]) -> usize {
     let least = |write: &Write| match write {
         Write::Key(KeyWrite::Insert(record)) => ops_of(record),
-        // Without the removal of usage.
-        Write::Key(KeyWrite::InsertPrepared(prepared)) => prepared.ops.len() - 1,
+        // Without the removals of what may be left.
+        Write::Key(KeyWrite::InsertPrepared(prepared)) => prepared.ops.len() - LEFTOVERS,
         _ => 1,
     };
     writes.iter().map(least).sum()

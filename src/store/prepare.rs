@@ -16,7 +16,8 @@ pub struct Prepared {
     pub(super) digests: Vec<Digest>,
     /// The row of the request that made it.
     pub(super) request: Option<Vec<u8>>,
-    /// The record, its index rows, and last the removal of usage.
+    /// The record, its index rows, and last the removals of what an earlier key of this id left,
+    /// [`LEFTOVERS`] of them.
     pub(super) ops: Vec<Op>,
     pub(super) bytes: usize,
 }
@@ -29,10 +30,10 @@ impl Prepared {
     pub fn new(record: &KeyRecord) -> Result<Self, WriteError> {
         let id = record.id;
         let rows = index_rows(record)?;
-        let mut ops = Vec::with_capacity(rows.len() + 2);
+        let mut ops = Vec::with_capacity(rows.len() + 1 + LEFTOVERS);
         ops.push(record_row(record)?);
         ops.extend(rows.into_iter().map(|(key, value)| Op::Put { key, value }));
-        ops.push(Op::Remove { key: layout::usage(id) });
+        ops.extend(leftovers(id).map(|key| Op::Remove { key }));
         let bytes = ops.iter().map(Op::bytes).sum();
         Ok(Self {
             id,
@@ -43,6 +44,15 @@ impl Prepared {
             bytes,
         })
     }
+}
+
+/// Rows beside a key's record and its index rows.
+pub(super) const LEFTOVERS: usize = 2;
+
+/// The keys of what a key has beside its record and its index rows: usage, and what the ledger has
+/// of it.
+pub(super) fn leftovers(id: u64) -> [Vec<u8>; LEFTOVERS] {
+    [layout::usage(id), layout::account_of_key(id)]
 }
 
 /// The record's own row.

@@ -3,8 +3,32 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::write::Fact;
+
 /// The newest schema of a usage row. Raised with every change of [`crate::usage::UsageRow`].
 pub const USAGE_SCHEMA: u16 = 1;
+
+/// The newest schema of a row of the ledger. Raised with every change of
+/// [`crate::limit::AccountRow`].
+pub const LEDGER_SCHEMA: u16 = 1;
+
+/// What the ledger says of itself: a [`LedgerFact`].
+pub const LEDGER: Fact = Fact("ledger");
+
+/// The newest schema of a [`LedgerFact`].
+pub const LEDGER_FACT_SCHEMA: u16 = 1;
+
+/// What the ledger says of itself as a whole. Absent in a store that no ledger was ever opened over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LedgerFact {
+    /// Whether a daemon has leases out, or ended without giving them back: a crash.
+    pub open: bool,
+    /// The day ([`crate::limit::Period::Day`]) whose initial leases are void since a crash; 0 for
+    /// none.
+    pub void_day: u32,
+    /// The month whose initial leases are void; 0 for none.
+    pub void_month: u32,
+}
 
 /// The newest schema of a chunk of ids.
 pub const IDS_SCHEMA: u16 = 1;

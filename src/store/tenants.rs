@@ -14,6 +14,9 @@ use crate::key::TenantRecord;
 /// The newest schema of a tenant's record. Raised with every change of [`TenantRecord`].
 pub const TENANT_SCHEMA: u16 = 2;
 
+/// Operations that removing a tenant's record takes: with it go the ledger's figures.
+pub(super) const TENANT_OPS: usize = 2;
+
 /// Rows that are read at a time.
 const CHUNK_ROWS: usize = 512;
 
@@ -22,6 +25,7 @@ impl Plan<'_> {
         if self.get(&layout::tenant_record(&record.id))?.is_some() {
             return Err(Conflict::TenantExists { id: record.id.clone() }.into());
         }
+        // No figures of an earlier tenant of this name: they went with its record.
         self.put_tenant(record)
     }
 
@@ -39,8 +43,7 @@ impl Plan<'_> {
         if self.any(&layout::tenant(id))? {
             return Err(Conflict::TenantHasKeys { id: id.to_owned() }.into());
         }
-        self.tenants_open.clear();
-        self.push(Op::Remove { key: layout::tenant_record(id) });
+        self.drop_tenant(id);
         Ok(())
     }
 
@@ -49,10 +52,15 @@ impl Plan<'_> {
     pub(super) fn roll_back_tenant(&mut self, id: &str, import: u64) -> Result<(), WriteError> {
         self.check_pending(import)?;
         if self.tenant(id)?.is_some_and(|stored| stored.import == import) {
-            self.tenants_open.clear();
-            self.push(Op::Remove { key: layout::tenant_record(id) });
+            self.drop_tenant(id);
         }
         Ok(())
+    }
+
+    fn drop_tenant(&mut self, id: &str) {
+        self.tenants_open.clear();
+        self.push(Op::Remove { key: layout::tenant_record(id) });
+        self.push(Op::Remove { key: layout::account_of_tenant(id) });
     }
 
     /// Refuses a key that would come to be in a deleted tenant.

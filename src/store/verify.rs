@@ -1,7 +1,7 @@
 //! Judges every row of a store: is it readable, and does it agree with the others?
 //!
 //! Two passes, in constant memory. The first reads every row, and looks up what it must have beside
-//! it: a record its index rows, usage its key. The second goes from every index row to its record; it
+//! it: a record its index rows, usage its key, figures of the ledger their key or tenant. The second goes from every index row to its record; it
 //! is left out where the first has shown that there are exactly as many index rows as the records
 //! have, each of them found.
 //!
@@ -40,6 +40,8 @@ pub enum Kind {
     DigestShared,
     /// Usage of a key that is not there.
     UsageStray,
+    /// Figures of the ledger of a key or a tenant that is not there.
+    LedgerStray,
     /// It belongs to nothing that this keygate knows.
     Unknown,
 }
@@ -56,6 +58,7 @@ impl Kind {
             Self::IndexStray => "index_stray",
             Self::DigestShared => "digest_shared",
             Self::UsageStray => "usage_stray",
+            Self::LedgerStray => "ledger_stray",
             Self::Unknown => "unknown",
         }
     }
@@ -85,6 +88,8 @@ pub struct Report {
     pub index_rows: u64,
     /// Rows of usage.
     pub usage_rows: u64,
+    /// Rows of the ledger.
+    pub ledger_rows: u64,
     /// Chunks of ids of increments.
     pub increment_chunks: u64,
     /// The schema that the whole states, and the version of the keygate that wrote it.
@@ -253,6 +258,7 @@ impl<'a> Verifier<'a> {
                 self.report.increment_chunks += 1;
                 at_us.into_iter().for_each(|at_us| self.report.saw(at_us));
             }
+            Seen::Account => self.report.ledger_rows += 1,
             Seen::Fact | Seen::Unknown => {}
         }
         self.suspect(key, problems, |store, key, value| Ok(judge(store, key, value)?.problems))

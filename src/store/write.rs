@@ -14,7 +14,7 @@ pub enum Write {
     Key(KeyWrite),
     /// A change to a tenant's record.
     Tenant(TenantWrite),
-    /// A row outside the records: usage, increment ids, a fact. Made by the functions below.
+    /// A row outside the records: usage, the ledger's figures, increment ids, a fact. Made by the functions below.
     Row(RowWrite),
     /// Marks an import as begun. Durable before the first of its rows.
     BeginImport {
@@ -31,7 +31,8 @@ pub enum Write {
 /// A change to a key: the record and all its index rows.
 #[derive(Debug)]
 pub enum KeyWrite {
-    /// A new key. Usage that an earlier key of this id left behind is removed.
+    /// A new key. What an earlier key of this id left behind, usage and the ledger's figures, is
+    /// removed.
     Insert(Box<KeyRecord>),
     /// The same, worked out before: an import has many.
     InsertPrepared(Prepared),
@@ -42,15 +43,15 @@ pub enum KeyWrite {
         /// Has the same id, and another revision.
         after: Box<KeyRecord>,
     },
-    /// Removes the key with its usage, if the stored one is the one that was read.
+    /// Removes the key with its usage and the ledger's figures, if the stored one is the one that was read.
     Remove {
         /// The key.
         id: u64,
         /// The revision of the record that was read.
         revision: u64,
     },
-    /// Removes the key with its usage, if the import that is under way brought it; otherwise leaves
-    /// it.
+    /// Removes the key with all that it has, if the import that is under way brought it; otherwise
+    /// leaves it.
     RollBack {
         /// The key.
         id: u64,
@@ -71,8 +72,8 @@ pub enum TenantWrite {
         /// Has the same id, and another revision.
         after: Box<TenantRecord>,
     },
-    /// Removes the record, if the stored one is the one that was read and no key names the tenant
-    /// any more.
+    /// Removes the record with the ledger's figures, if the stored one is the one that was read and
+    /// no key names the tenant any more.
     Remove {
         /// The tenant.
         id: String,
@@ -226,6 +227,44 @@ impl Write {
     #[must_use]
     pub fn remove_usage(id: u64) -> Self {
         Self::Row(RowWrite(Op::Remove { key: layout::usage(id) }))
+    }
+
+    /// What the ledger has of a key, as absolute figures: writing it twice debits once. Nothing is
+    /// written where there is no such key.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::TooLarge`].
+    pub fn account_of_key<T: Serialize>(
+        id: u64,
+        schema: u16,
+        figures: &T,
+    ) -> Result<Self, EnvelopeError> {
+        Self::row(layout::account_of_key(id), schema, figures)
+    }
+
+    /// What the ledger has of a tenant; as [`Write::account_of_key`]. Nothing is written where the
+    /// tenant has no record.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::TooLarge`].
+    pub fn account_of_tenant<T: Serialize>(
+        tenant: &str,
+        schema: u16,
+        figures: &T,
+    ) -> Result<Self, EnvelopeError> {
+        Self::row(layout::account_of_tenant(tenant), schema, figures)
+    }
+
+    /// Removes what the ledger has of a key.
+    #[must_use]
+    pub fn remove_account_of_key(id: u64) -> Self {
+        Self::Row(RowWrite(Op::Remove { key: layout::account_of_key(id) }))
+    }
+
+    /// Removes what the ledger has of a tenant.
+    #[must_use]
+    pub fn remove_account_of_tenant(tenant: &str) -> Self {
+        Self::Row(RowWrite(Op::Remove { key: layout::account_of_tenant(tenant) }))
     }
 
     /// A chunk of the ids of counted increments.

@@ -1,5 +1,5 @@
 //! Records as earlier keygates wrote them: `src/store/golden/record_<schema>.hex`, and those of
-//! tenants, `tenant_<schema>.hex`.
+//! tenants, `tenant_<schema>.hex`, and of the ledger, `ledger_<schema>.hex`.
 //!
 //! A released file never changes. A change of the record before its schema is released is written
 //! with `KEYGATE_GOLDEN=write cargo test golden`.
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
+use super::super::rows::{LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact};
 use super::super::tenants::open_tenant;
 use super::super::verify::{NoWriters, verify};
 use super::super::{StoreError, TENANT_SCHEMA, envelope};
@@ -20,8 +21,12 @@ use super::{
     pepper, record, rows_of,
 };
 use crate::key::digest::hex;
-use crate::key::record::AddedBySchema2;
-use crate::key::{KeyRecord, KeyView, Status, TenantRecord, TenantStatus, Time};
+use crate::key::record::{AddedBySchema2, AddedBySchema3};
+use crate::key::{
+    Credits, KeyRecord, KeyView, LimitPeriod, NamedLimit, Refill, RefillEvery, Status,
+    TenantRecord, TenantStatus, Time,
+};
+use crate::limit::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures, Period};
 
 /// A record of schema 1 that sets a field of every type.
 fn golden_1() -> KeyRecord {
@@ -51,6 +56,25 @@ fn golden_2() -> KeyRecord {
     }
 }
 
+/// The same, with all that schema 3 added.
+fn golden_3() -> KeyRecord {
+    let limit = |name: &str, count, period| NamedLimit { name: name.to_owned(), count, period };
+    let refill = Refill { amount: 1 << 41, every: RefillEvery::Month { day: 31 }, adds: true };
+    KeyRecord {
+        slot_ttl_seconds: Some(300),
+        limits: vec![
+            limit("exports", 10, LimitPeriod::Rolling { seconds: 3600 }),
+            limit("Größe", i64::MAX as u64, LimitPeriod::Calendar(Period::Year)),
+        ],
+        credits: Some(Credits {
+            balance: 1000,
+            refill: Some(refill),
+            granted_at: Some(Time::from_micros(1_800_000_000_000_001)),
+        }),
+        ..golden_2()
+    }
+}
+
 fn path(schema: u16) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/store/golden/record_{schema}.hex"))
 }
@@ -62,8 +86,8 @@ fn bytes_of(schema: u16) -> Vec<u8> {
 
 #[test]
 fn records_of_every_schema_are_read() {
-    assert_eq!(RECORD_SCHEMA, 2, "a new schema has a golden file, and a case here");
-    for (schema, golden) in [(1, golden_1()), (2, golden_2())] {
+    assert_eq!(RECORD_SCHEMA, 3, "a new schema has a golden file, and a case here");
+    for (schema, golden) in [(1, golden_1()), (2, golden_2()), (3, golden_3())] {
         let bytes = bytes_of(schema);
         assert_eq!(read_record(&bytes), Ok(golden.clone()), "schema {schema}");
         let payload = newest_payload(&bytes).expect("an envelope");
@@ -74,7 +98,7 @@ fn records_of_every_schema_are_read() {
 
 #[test]
 fn the_newest_schema_is_written_as_its_golden_file_has_it() {
-    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden_2()).expect("sealed"));
+    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden_3()).expect("sealed"));
     if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
         fs::write(path(RECORD_SCHEMA), format!("{written}\n")).expect("written");
     }
@@ -105,7 +129,8 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     // Of schema 1 too, and without a row that says when it was deleted.
     let gone = KeyRecord { id: 9, deleted_at: Some(Time::from_micros(77)), ..record(9) };
     let payload = envelope::payload_of(&gone).expect("a payload");
-    let added = envelope::payload_of(&AddedBySchema2::default()).expect("a payload").len();
+    let added = (AddedBySchema2::default(), AddedBySchema3::default());
+    let added = envelope::payload_of(&added).expect("a payload").len();
     let of_schema_1 = envelope::seal(1, &Bytes(&payload[..payload.len() - added]));
     let of_gone = index_rows(&gone).expect("indexable").into_iter();
     rows.extend(of_gone.filter(|(key, _)| key[0] != layout::DELETED));
@@ -127,14 +152,14 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     assert_eq!(keys.get(old.id).expect("readable"), Some(old.clone()));
     assert_eq!(keys.deleted_until(i64::MAX, None, 10).expect("readable"), [(77, 9)]);
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("a thread");
-    let after = KeyRecord { revision: old.revision + 1, ..golden_2() };
+    let after = KeyRecord { revision: old.revision + 1, ..golden_3() };
     let replace =
         KeyWrite::Replace { before_revision: old.revision, after: Box::new(after.clone()) };
     committer.commit(vec![Write::Key(replace)], true).expect("committed");
     let row = store.get(&layout::record(old.id)).expect("readable").expect("there");
     assert_eq!(envelope::check(&row, RECORD_SCHEMA).map(|sealed| sealed.schema), Ok(RECORD_SCHEMA));
     assert_eq!(keys.get(old.id).expect("readable"), Some(after));
-    assert!(store.get(&format).expect("readable").is_some_and(|row| row[..2] == [2, 0]));
+    assert!(store.get(&format).expect("readable").is_some_and(|row| row[..2] == [3, 0]));
     drop((keys, committer));
 
     let newer = Op::Put { key: format, value: of_keygate(RECORD_SCHEMA + 1) };
@@ -183,6 +208,57 @@ fn tenants_of_every_schema_are_read_and_the_newest_is_written() {
         let bytes: Vec<u8> = kept(schema).trim().as_bytes().chunks(2).map(byte).collect();
         assert_eq!(open_tenant(&bytes), Ok(golden), "schema {schema}");
     }
+}
+
+/// A row of the ledger that sets a field of every type, and what the ledger says of itself.
+fn golden_ledger_1() -> (AccountRow, LedgerFact) {
+    let debits = |window, debited| Debits { window, debited, spent: debited / 2, stranded: 3 };
+    let calendar = |name: &str, period| NamedDebits {
+        name: name.to_owned(),
+        figures: NamedFigures::Calendar { period, debits: debits(497_222, 12) },
+    };
+    let mut named: Vec<_> =
+        Period::ALL.iter().map(|period| calendar(period.name(), *period)).collect();
+    named.push(NamedDebits {
+        name: "exports".to_owned(),
+        figures: NamedFigures::Rolling {
+            count: 10,
+            period_ns: 3_600_000_000_000,
+            debited: u128::MAX,
+            spent: 1 << 100,
+        },
+    });
+    let row = AccountRow {
+        day: debits(20_000, 100),
+        month: debits(670, u64::MAX),
+        lifetime: debits(1, 1 << 40),
+        credits: Some(CreditDebits {
+            granted_us: -1_700_000_000_000_001,
+            base: 1_000_000,
+            debits: debits(670, 70),
+        }),
+        named,
+    };
+    (row, LedgerFact { open: true, void_day: 20_000, void_month: 670 })
+}
+
+#[test]
+fn rows_of_the_ledger_are_read_and_written_as_their_golden_file_has_them() {
+    assert_eq!((LEDGER_SCHEMA, LEDGER_FACT_SCHEMA), (1, 1), "a new schema has a golden file");
+    let path = path(1).with_file_name("ledger_1.hex");
+    let (row, fact) = golden_ledger_1();
+    let row_bytes = envelope::seal(LEDGER_SCHEMA, &row).expect("sealed");
+    let fact_bytes = envelope::seal(LEDGER_FACT_SCHEMA, &fact).expect("sealed");
+    let written = format!("{}\n{}\n", hex(&row_bytes), hex(&fact_bytes));
+    if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
+        fs::write(&path, &written).expect("written");
+    }
+    let kept = fs::read_to_string(path).expect("the golden file");
+    assert_eq!(kept, written, "the bytes have changed: raise LEDGER_SCHEMA");
+    let bytes: Vec<Vec<u8>> =
+        kept.lines().map(|line| line.as_bytes().chunks(2).map(byte).collect()).collect();
+    assert_eq!(envelope::open(&bytes[0], LEDGER_SCHEMA), Ok(row));
+    assert_eq!(envelope::open(&bytes[1], LEDGER_FACT_SCHEMA), Ok(fact));
 }
 
 fn byte(digits: &[u8]) -> u8 {

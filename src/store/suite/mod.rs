@@ -1,10 +1,11 @@
 //! One suite over every implementation of the store: what holds for one holds for all.
 //!
-//! [`rows`] asks the seam itself, [`typed`] and [`tenants`] what is built on it, [`verify`] what is
+//! [`rows`] asks the seam itself, [`typed`], [`tenants`] and [`accounts`] what is built on it, [`verify`] what is
 //! found wrong with it; [`disk`] what only files can show, [`moves`] how data goes from one
 //! directory to another, [`golden`] what earlier keygates wrote; [`faults`] and [`crashes`] need
 //! failures on request and so the store in memory, which keeps the same contract.
 
+mod accounts;
 mod crashes;
 mod disk;
 mod faults;

@@ -3,13 +3,16 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::super::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
+use super::super::rows::{
+    IDS_SCHEMA, IdChunk, LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact, USAGE_SCHEMA,
+};
 use super::super::verify::{Kind, NoWriters, PROBLEMS_MAX, Report, verify};
-use super::super::{Op, Store, TENANT_SCHEMA, envelope, layout};
+use super::super::{Op, Store, TENANT_SCHEMA, TenantWrite, envelope, layout};
 use super::{
     Home, KeyWrite, Write, changed, insert, over_every_store, put, record, remove, replace, start,
 };
 use crate::key::{Status, TenantRecord, Time};
+use crate::limit::AccountRow;
 use crate::usage::UsageRow;
 
 over_every_store! {
@@ -24,7 +27,8 @@ fn report(store: &dyn Store) -> Report {
     verify(store, &NoWriters, |_| ControlFlow::Continue(())).expect("readable")
 }
 
-/// Keys, some changed and some removed, usage, ids and an import that has not finished.
+/// Keys, some changed and some removed, usage, figures of the ledger, ids and an import that has not
+/// finished.
 fn fill(store: &std::sync::Arc<dyn Store>) {
     let (keys, committer) = start(std::sync::Arc::clone(store));
     for id in 1..=KEYS {
@@ -42,6 +46,14 @@ fn fill(store: &std::sync::Arc<dyn Store>) {
         });
         committer.commit(vec![replace(&record(id), &after)], false).expect("written");
     }
+    let tenant = TenantRecord::unrecorded("acme");
+    let mut writes = vec![Write::Tenant(TenantWrite::Insert(Box::new(tenant)))];
+    let row = AccountRow::default();
+    writes.extend((1..=4).map(|id| Write::account_of_key(id, LEDGER_SCHEMA, &row).expect("small")));
+    writes.push(Write::account_of_tenant("acme", LEDGER_SCHEMA, &row).expect("small"));
+    let fact = LedgerFact { open: true, ..LedgerFact::default() };
+    writes.push(Write::fact(LEDGER, LEDGER_FACT_SCHEMA, &fact).expect("small"));
+    committer.commit(writes, false).expect("written");
     let purge = Write::Key(KeyWrite::Remove { id: 2, revision: 1 });
     let chunk = IdChunk { at_us: 3_000, ids: vec![1, 2, 3] };
     let chunk = Write::increments(9, IDS_SCHEMA, &chunk).expect("small");
@@ -56,6 +68,7 @@ fn a_store_in_use_is_clean(home: &mut Home) {
     let found = report(home.store().as_ref());
     assert!(found.is_clean(), "{found:#?}");
     assert_eq!((found.records, found.usage_rows, found.increment_chunks), (KEYS - 1, KEYS - 1, 1));
+    assert_eq!(found.ledger_rows, 3 + 1, "of keys and of a tenant");
     assert_eq!(found.records_by_schema.values().sum::<u64>(), KEYS - 1);
     assert_eq!(found.pending_import, Some(1));
     assert_eq!(found.newest_us, Some(2_000_000));
@@ -92,7 +105,16 @@ fn every_kind_of_damage_is_named(home: &mut Home) {
         (put(&layout::usage(777), &row(&layout::usage(6))), &[Kind::UsageStray], "usage of key 777"),
         (remove(&of_tenant(3)), &[Kind::IndexMissing], "key 3"),
         (remove(&digest(3)), &[Kind::IndexMissing], "key 3"),
-        (remove(&layout::record(3)), &[Kind::IndexStray, Kind::UsageStray], "key 3"),
+        (remove(&layout::record(5)), &[Kind::IndexStray, Kind::UsageStray], "key 5"),
+        (remove(&layout::record(3)), &[Kind::IndexStray, Kind::UsageStray, Kind::LedgerStray], "ledger of key 3"),
+        (flipped(layout::account_of_key(3)), &[Kind::Unreadable], "ledger of key 3"),
+        (put(&layout::account_of_key(3), &newer), &[Kind::NewerSchema], "ledger of key 3"),
+        (put(&layout::account_of_key(777), &row(&layout::account_of_key(3))), &[Kind::LedgerStray], "ledger of key 777"),
+        (put(&layout::account_of_tenant("gone"), &row(&layout::account_of_key(3))), &[Kind::LedgerStray], "ledger of tenant \"gone\""),
+        (put(b"lk123", &row(&layout::account_of_key(3))), &[Kind::Misplaced], "ledger of key ?"),
+        (put(b"lx", &row(&layout::account_of_key(3))), &[Kind::Misplaced], "a row of the ledger"),
+        (flipped(layout::meta("ledger")), &[Kind::Unreadable], "the fact \"ledger\""),
+        (put(&layout::meta("ledger"), &newer), &[Kind::NewerSchema], "the fact \"ledger\""),
         (put(&layout::with_id(&layout::tag("gone"), 3), b""), &[Kind::IndexStray], "tag \"gone\""),
         (put(&layout::with_id(&layout::status(1), 888), b""), &[Kind::IndexStray], "key 888"),
         (put(&layout::deleted(5, 3), b""), &[Kind::IndexStray], "key 3 in the index of deleted keys"),

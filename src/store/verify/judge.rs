@@ -3,13 +3,16 @@
 use super::super::envelope::{self, EnvelopeError};
 use super::super::keys::read_format;
 use super::super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, RECORD_SCHEMA};
-use super::super::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
+use super::super::rows::{
+    IDS_SCHEMA, IdChunk, LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact, USAGE_SCHEMA,
+};
 use super::super::tenants::open_tenant;
 use super::super::write::Fact;
 use super::super::{Store, StoreError, layout};
 use super::{Kind, Problem};
 use crate::key::digest::hex;
 use crate::key::{KeyRecord, Time};
+use crate::limit::AccountRow;
 use crate::usage::UsageRow;
 
 /// Bytes of a digest that name its row: enough to find it, too few to be the digest.
@@ -24,6 +27,7 @@ pub(super) enum Seen {
     Index,
     Usage { at_us: Option<i64> },
     Increments { at_us: Option<i64> },
+    Account,
     Fact,
     Unknown,
 }
@@ -53,6 +57,22 @@ pub(super) fn judge(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judge
             if record.map(|key| store.get(&key)).transpose()?.flatten().is_none() {
                 let what = "there is no such key".to_owned();
                 judged.problems.push(of(Kind::UsageStray, what));
+            }
+            judged
+        }
+        layout::LEDGER => {
+            let row = envelope::open::<AccountRow>(value, LEDGER_SCHEMA);
+            let mut judged = plain(Seen::Account, row.err().map(unreadable));
+            match layout::record_of_account(key) {
+                Some(record) if store.get(&record)?.is_some() => {}
+                Some(_) => {
+                    let what = "it has no record".to_owned();
+                    judged.problems.push(of(Kind::LedgerStray, what));
+                }
+                None => {
+                    let what = "it names neither a key nor a tenant".to_owned();
+                    judged.problems.push(of(Kind::Misplaced, what));
+                }
             }
             judged
         }
@@ -195,6 +215,11 @@ fn judge_fact(key: &[u8], value: &[u8]) -> Option<Problem> {
         let unreadable = plan::read_number(fact, value).err();
         return unreadable.and_then(|error| of(Kind::Unreadable, error.to_string()));
     }
+    if is(LEDGER) {
+        let error = envelope::open::<LedgerFact>(value, LEDGER_FACT_SCHEMA).err()?;
+        let newer = matches!(error, EnvelopeError::NewerSchema { .. });
+        return of(if newer { Kind::NewerSchema } else { Kind::Unreadable }, error.to_string());
+    }
     // What it says is its owner's; that it is whole is told by its envelope.
     let error = envelope::check(value, u16::MAX).err()?;
     of(Kind::Unreadable, error.to_string())
@@ -217,6 +242,16 @@ pub(super) fn name(key: &[u8]) -> String {
     match space {
         layout::RECORD => format!("key {}", number()),
         layout::USAGE => format!("usage of key {}", number()),
+        layout::LEDGER => match rest.split_first() {
+            Some((_, id)) if key.starts_with(layout::ACCOUNTS_OF_KEYS) => {
+                let id = id.try_into().map(u64::from_be_bytes);
+                format!("ledger of key {}", id.map_or_else(|_| "?".to_owned(), |id| id.to_string()))
+            }
+            Some((_, tenant)) if key.starts_with(layout::ACCOUNTS_OF_TENANTS) => {
+                format!("ledger of tenant {:?}", String::from_utf8_lossy(tenant))
+            }
+            _ => "a row of the ledger".to_owned(),
+        },
         layout::INCREMENTS => format!("chunk of increments {}", number()),
         layout::TENANT_RECORD => format!("tenant {:?}", String::from_utf8_lossy(rest)),
         layout::META => format!("the fact {:?}", String::from_utf8_lossy(rest)),
