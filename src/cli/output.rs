@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use keygate_protocol::admin::LimitUsage;
 use keygate_protocol::{LimitReport, VerdictCode};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -44,8 +45,9 @@ pub(super) fn verdict_json(verdict: &Validation) -> Value {
         "key_id": (verdict.key_id != 0).then(|| verdict.key_id.to_string()),
         "tenant_id": verdict.tenant_id,
         "scopes": verdict.scopes,
-        "denied_by": verdict.denied_by.map(keygate_protocol::LimitName::name),
-        "limits": verdict.limits.iter().map(limit_json).collect::<Vec<_>>(),
+        "denied_by": verdict.denied_by.map(|limit| verdict.name_of(limit)),
+        "limits": verdict.limits.iter().map(|limit| limit_json(verdict, limit)).collect::<Vec<_>>(),
+        "slot": verdict.slot.map(|slot| slot.to_string()),
         "warnings": verdict.warnings.names().collect::<Vec<_>>(),
         "metadata": verdict.metadata.as_deref().map(metadata_json),
     })
@@ -75,9 +77,9 @@ fn metadata_json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
-fn limit_json(limit: &LimitReport) -> Value {
+fn limit_json(verdict: &Validation, limit: &LimitReport) -> Value {
     json!({
-        "name": limit.name.name(),
+        "name": verdict.name_of(limit.name),
         "limit": limit.limit,
         "remaining": limit.remaining,
         "retry_after_ms": limit.retry_after_us.map(milliseconds),
@@ -105,23 +107,49 @@ pub(super) fn verdict_text(verdict: &Validation) -> String {
     if let Some(metadata) = &verdict.metadata {
         lines.push(format!("  metadata {}", metadata_text(metadata)));
     }
-    for limit in verdict.limits.iter() {
-        let mut line =
-            format!("  limit   {}: {} of {} left", limit.name.name(), limit.remaining, limit.limit);
-        if let Some(us) = limit.reset_after_us {
-            line += &format!(", whole again in {} ms", milliseconds(us));
-        }
-        match limit.retry_after_us {
-            Some(us) => line += &format!("; try again in {} ms", milliseconds(us)),
-            None if verdict.code == VerdictCode::RateExceeded => {
-                line += "; the cost is above the limit, so it will never fit";
-            }
-            None => {}
-        }
-        lines.push(line);
+    if let Some(slot) = verdict.slot {
+        lines.push(format!("  slot    {slot}"));
     }
+    lines.extend(verdict.limits.iter().map(|limit| limit_text(verdict, limit)));
     lines.extend(verdict.warnings.names().map(|name| format!("  warning {name}")));
     lines.join("\n") + "\n"
+}
+
+/// How one limit stands, for people.
+fn limit_text(verdict: &Validation, limit: &LimitReport) -> String {
+    let name = plain(verdict.name_of(limit.name));
+    let mut line = format!("  limit   {name}: {} of {} left", limit.remaining, limit.limit);
+    line += &match limit.reset_after_us {
+        Some(us) => format!(", whole again in {} ms", milliseconds(us)),
+        None => ", never whole again".to_owned(),
+    };
+    match limit.retry_after_us {
+        Some(us) => line += &format!("; try again in {} ms", milliseconds(us)),
+        None if verdict.denied_by == Some(limit.name) => line += never(verdict.code),
+        None => {}
+    }
+    line
+}
+
+/// Why a limit that denied never admits this request.
+const fn never(code: VerdictCode) -> &'static str {
+    match code {
+        VerdictCode::UsesExhausted => "; what is spent of it does not come back",
+        VerdictCode::CreditsExhausted => "; no refill will cover the cost",
+        _ => "; the cost is above the limit, so it will never fit",
+    }
+}
+
+/// How limits stand, as rows for people.
+pub(super) fn limits_table(limits: &[LimitUsage]) -> String {
+    let headings = ["LIMIT", "SPENT", "OF", "LEFT", "LEASED", "STRANDED", "UNTIL"];
+    let row = |one: &LimitUsage| {
+        let figures = [one.spent, one.limit, one.remaining, one.leased, one.stranded];
+        let until = one.ends_at.clone().unwrap_or_else(|| "-".to_owned());
+        let figures = figures.iter().map(u64::to_string);
+        [one.name.clone()].into_iter().chain(figures).chain([until]).collect()
+    };
+    table(&headings, &limits.iter().map(row).collect::<Vec<Vec<String>>>())
 }
 
 /// The fields of a record that are set, for people.

@@ -8,7 +8,8 @@ use keygate_protocol::admin::{
 use serde_json::{Map, Value};
 
 use super::error::CliError;
-use super::output::{print, print_json, print_notices, record_text, table};
+use super::output::{limits_table, print, print_json, print_notices, record_text, table};
+use super::spent::Spent;
 use super::{Exit, Global};
 
 /// How long a purge is waited for; it goes on in the daemon also without anybody who waits.
@@ -24,6 +25,8 @@ pub(super) enum Command {
     List(List),
     /// Change fields of a tenant's record
     Update(Update),
+    /// Show how the limits stand that its keys share
+    Usage(Id),
     /// Deny all keys of a tenant, for now
     Suspend(Reasoned),
     /// Let the keys of a tenant pass again
@@ -94,6 +97,8 @@ pub(super) struct Update {
     /// Refuse unless the record still has this revision; 0: unless there is no record yet
     #[arg(long, value_name = "N")]
     expected_revision: Option<u64>,
+    #[command(flatten)]
+    spent: Spent,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +125,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
         Command::Get(args) => get(args, global)?,
         Command::List(args) => list(args, global)?,
         Command::Update(args) => update(args, global)?,
+        Command::Usage(args) => usage(args, global)?,
         Command::Suspend(args) => set_status(args, "SUSPENDED", global)?,
         Command::Resume(args) => set_status(args, "ACTIVE", global)?,
         Command::Delete(args) if args.purge => purge(&args.id, global)?,
@@ -194,10 +200,21 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         id: args.id.id.clone(),
         set: Value::Object(set),
         expected_revision: args.expected_revision,
-        spent: None,
+        spent: args.spent.policy(),
     };
     let changed = global.with_admin(async |client| Ok(client.update_tenant(&request).await?))?;
     print_tenant(&changed, global)
+}
+
+fn usage(args: &Id, global: &Global) -> Result<(), CliError> {
+    let usage = global.with_admin(async |client| Ok(client.tenant_usage(&args.id).await?))?;
+    if global.json {
+        return print_json(&usage);
+    }
+    if usage.limits.is_empty() {
+        return print(&format!("tenant {} has no limits of its own\n", usage.id));
+    }
+    print(&limits_table(&usage.limits))
 }
 
 fn set_status(args: &Reasoned, status: &str, global: &Global) -> Result<(), CliError> {
