@@ -206,6 +206,8 @@ impl Import {
         record.previous_foreign_token = record.previous_key_hash.is_some();
         record.revision = record.revision.max(1);
         record.created_at = record.created_at.or(Some(now));
+        // What there was when it was exported is what there is here, from now on.
+        record.credits = record.credits.map(|credits| credits.granted(None, now));
         record.updated_at = record.updated_at.or(record.created_at);
         Ok((record, put_right))
     }

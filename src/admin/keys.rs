@@ -55,6 +55,7 @@ impl Admin {
         record.key_hash = Some(pepper.seal_token(token.as_bytes()));
         record.key_prefix = self.engine.prefixes().visible(&token);
         record.created_at = Some(now);
+        record.credits = record.credits.map(|credits| credits.granted(None, now));
         record.updated_at = record.created_at;
         record.revision = 1;
         check_size(&record, self)?;
@@ -124,7 +125,7 @@ impl Admin {
             input = input.masked(mask)?;
         }
         let expected = request.expected_revision;
-        let moves_expiry = input.names("expires_at");
+        let (moves_expiry, grants) = (input.names("expires_at"), input.names("credits"));
         let (mut renewed, mut put_right) = (false, Vec::new());
         let gate = self.gate().await;
         let record = self
@@ -139,6 +140,11 @@ impl Admin {
                     self.check_tenant_takes_keys(&after)?;
                 }
                 renewed = moves_expiry && after.renew(now);
+                if grants {
+                    // Also where it is what it was: it is what there is again.
+                    let before = before.credits.as_ref();
+                    after.credits = after.credits.map(|credits| credits.granted(before, now));
+                }
                 Ok(after)
             })
             .await?;
@@ -217,19 +223,15 @@ pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
             kept.join(", ")
         ));
     }
-    if let Some(tier) = rules.tiers.get(&record.billing_tier) {
-        let kept = tier.not_enforced_yet();
-        if !kept.is_empty() {
-            notices.push(format!(
-                "this release does not enforce yet what the tier {:?} says of: {}",
-                record.billing_tier,
-                kept.join(", ")
-            ));
-        }
-    }
     if record.requests_per_second == Some(0) {
         notices.push(
             "requests_per_second is 0: every request is denied; leave it out for no limit"
+                .to_owned(),
+        );
+    }
+    if let (None, Some(_)) = rules.rate_and_burst(record) {
+        notices.push(
+            "burst does nothing by itself: neither the key nor its tier has requests_per_second"
                 .to_owned(),
         );
     }

@@ -69,6 +69,11 @@ pub(super) fn request_id(given: Option<String>) -> Result<String, AdminError> {
 
 /// The writer's fields that are not the same in two records.
 fn differing(made: &KeyRecord, wanted: &KeyRecord, pepper: &Pepper) -> Vec<&'static str> {
+    let mut wanted = wanted.clone();
+    if let (Some(made), Some(credits)) = (made.credits, &mut wanted.credits) {
+        // When the balance was set is not the writer's to say.
+        credits.granted_at = made.granted_at;
+    }
     let (made, wanted) = (made.to_json(pepper), wanted.to_json(pepper));
     let fields = KeyRecord::FIELDS.iter().filter(|field| field.class != Class::Derived);
     fields.map(|field| field.name).filter(|name| made[name] != wanted[name]).collect()

@@ -41,9 +41,7 @@ impl Admin {
             return Ok(self.tenant_changed(&record));
         };
         check_not_deleted(&stored)?;
-        let fields =
-            |it: &TenantRecord| [&it.name, &it.description, &it.organization_id].map(String::clone);
-        if fields(&stored) != fields(&asked) {
+        if !stored.has_the_fields_of(&asked) {
             return Err(AdminError::conflict(format!(
                 "the tenant {id} exists already, with other fields; `keygate tenant update {id}` \
                  changes them"
@@ -141,7 +139,8 @@ impl Admin {
     }
 
     /// Changes fields of a tenant's record, which is made if there is none. A bound caller may
-    /// change its own, but not which organization it belongs to.
+    /// change its own, but not which organization it belongs to, nor the limits that are laid upon
+    /// it.
     ///
     /// # Errors
     /// `NOT_FOUND`; `INVALID` for a field; `FORBIDDEN`; `CONFLICT` for another revision than
@@ -166,6 +165,9 @@ impl Admin {
                 let after = before.clone().update(request.set)?;
                 if after.organization_id != before.organization_id {
                     caller.check_unbound("a change of a tenant's organization_id")?;
+                }
+                if after.limits != before.limits {
+                    caller.check_unbound("a change of a tenant's limits")?;
                 }
                 Ok(Some(after))
             })
@@ -315,7 +317,7 @@ impl Admin {
 
     pub(super) fn tenant_changed(&self, record: &TenantRecord) -> wire::TenantChanged {
         let tenant = self.tenant_json(record);
-        wire::TenantChanged { tenant, keys_purged: None, notices: Vec::new() }
+        wire::TenantChanged { tenant, keys_purged: None, notices: record.limits.notices() }
     }
 
     /// Refuses a key of a deleted tenant, or of one for which there is no room, before anything is

@@ -1,5 +1,6 @@
 //! The operations against a store in memory.
 
+mod credits;
 mod deletion;
 mod life;
 mod lists;

@@ -54,7 +54,8 @@ impl Admin {
     }
 }
 
-/// See [`Admin::json`].
+/// See [`Admin::json`]. The only place where a record that is shown, listed or exported gets what
+/// the engine knows better than the record.
 pub(super) fn json(engine: &Engine, record: &KeyRecord) -> Value {
     let row = engine.usage_totals(record.id);
     let totals = Totals::of(record, &row);

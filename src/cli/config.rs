@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::output::{print, print_json, print_notices};
+use super::output::{print, print_json};
 use super::{Exit, Global};
 use crate::config::{Config, ConfigError, Problem};
 
@@ -33,12 +33,10 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
 
 fn check(args: &File, global: &Global) -> Result<Exit, CliError> {
     let problems = match Config::from_file(&args.file) {
-        Ok(config) => {
-            let notices = notices(&config);
-            print_notices(&notices);
+        Ok(_) => {
             if global.json {
                 let file = args.file.display().to_string();
-                print_json(&json!({"file": file, "ok": true, "problems": [], "notices": notices}))?;
+                print_json(&json!({"file": file, "ok": true, "problems": [], "notices": []}))?;
             } else {
                 print(&format!("{}: nothing is wrong\n", args.file.display()))?;
             }
@@ -63,19 +61,6 @@ fn line(args: &File, problem: &Problem) -> String {
         Some(line) => format!("{file}:{line}: {}\n", problem.reason),
         None => format!("{file}: {}\n", problem.reason),
     }
-}
-
-/// What is right and still to be known.
-fn notices(config: &Config) -> Vec<String> {
-    let kept = config.tiers.iter().map(|(name, tier)| (name, tier.not_enforced_yet()));
-    let kept = kept.filter(|(_, kept)| !kept.is_empty());
-    let line = |(name, kept): (&String, Vec<&str>)| {
-        format!(
-            "this release does not enforce yet what the tier {name:?} says of: {}",
-            kept.join(", ")
-        )
-    };
-    kept.map(line).collect()
 }
 
 fn show(args: &File, global: &Global) -> Result<Exit, CliError> {

@@ -116,6 +116,7 @@ mod tests {
             ("", "[keys]\nrotation_grace_ms = 0", &[("keys.rotation_grace_ms: 86400000 → 0", false)]),
             ("[tiers.a]\nburst=1\nrequests_per_second=1", "[tiers.a]\nrequests_per_second=2", &[("tiers.a.burst: 1 → not set", false), ("tiers.a.requests_per_second: 1 → 2", false)]),
             ("[tiers.a]", "[tiers.'b c']", &[("tiers.a: {} → not set", false), ("tiers.\"b c\": not set → {}", false)]),
+            ("", "[tiers.a]\nslot_ttl_seconds=5\nlimits=[{name='x',count=1,period='60m'}]", &[("tiers.a: not set → {\"slot_ttl_seconds\":5,\"limits\":[{\"name\":\"x\",\"count\":1,\"period\":\"1h\"}]}", false)]),
             ("[profiles.a]\nrequires=['name']", "[profiles.a]\nrequires=[]", &[("profiles.a.requires: [\"name\"] → []", false)]),
             ("regions=['a']", "regions=['a','b']", &[("regions: [\"a\"] → [\"a\",\"b\"]", false)]),
             ("", "[sinks.s]\nkind='journald'", &[("sinks.s: not set → {\"kind\":\"journald\"}", false)]),

@@ -148,6 +148,13 @@ mod tests {
             ("[tiers.gold]\nrequests_per_second = 3_000_000_000\n", &[&["2: tiers.gold.requests_per_second is 3000000000; it must be 0 to 2147483647"]]),
             ("tiers.gold = { requests_per_second = 1, max_uses = 1.5 }\n", &[&["1: tiers.gold.max_uses: invalid type: floating point"]]),
             ("[tiers.gold]\nburst = 5\n", &[&["2: tiers.gold.burst needs requests_per_second"]]),
+            ("[tiers.gold]\nrequests_per_second = 1\nburst = 18446744074\n", &[&["3: tiers.gold.burst is refused", "at most 18446744073"]]),
+            ("[tiers.gold]\nslot_ttl_seconds = 0\n", &[&["2: tiers.gold.slot_ttl_seconds is 0; it must be 1 to 86400"]]),
+            ("[tiers.gold]\nlimits = [{ name = 'a', count = 1, period = 'day' }, { name = 'a', count = 2, period = '1h' }]\n", &[&["2: tiers.gold.limits is refused: entry 2: there are two limits \"a\""]]),
+            ("[tiers.gold]\nlimits = [{ name = 'a=b', count = 1, period = 'day' }]\n", &[&["2: tiers.gold.limits is refused: entry 1: \"a=b\" is not a name"]]),
+            ("[tiers.gold]\nlimits = [{ name = 'a', count = 1, period = 'fortnight' }]\n", &[&["2: ", "the limit \"a\": \"fortnight\" is not a period"]]),
+            ("[tiers.gold]\nlimits = [{ name = 'a', count = -1, period = 'day' }]\n", &[&["2: tiers.gold.limits", "integer `-1`"]]),
+            ("[tiers.gold]\nlimits = [{ name = 'a', count = 1, per = 'day' }]\n", &[&["2: ", "unknown field", "`period`"]]),
             ("[tiers.\" x\"]\n", &[&["1: tiers.\" x\"", "1 to 64"]]),
             ("tiers = 5\n", &[&["1: tiers: invalid type: integer `5`"]]),
             // Profiles.

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::bounds::Problems;
+use crate::key::limits::{SLOT_TTL_SECONDS_MAX, check_burst};
 use crate::key::rules::TomlKey;
-use crate::key::{Allowance, KeyRecord};
+use crate::key::{Allowance, KeyRecord, NamedLimit};
 
 /// Most tiers, profiles, regions and sinks, of each.
 pub const NAMES_MAX: usize = 1024;
@@ -102,21 +103,29 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn check_tier(name: &str, tier: &Allowance, problems: &mut Problems) {
+    let int32 = |value: Option<u32>| value.map(u64::from);
     let limits = [
-        ("requests_per_second", tier.requests_per_second.map(u64::from), INT32_MAX),
-        ("burst", tier.burst, INT64_MAX),
-        ("requests_per_day", tier.requests_per_day.map(u64::from), INT32_MAX),
-        ("concurrent_requests", tier.concurrent_requests.map(u64::from), INT32_MAX),
-        ("monthly_request_quota", tier.monthly_request_quota, INT64_MAX),
-        ("max_uses", tier.max_uses, INT64_MAX),
+        ("requests_per_second", int32(tier.requests_per_second), 0, INT32_MAX),
+        ("burst", tier.burst, 0, INT64_MAX),
+        ("requests_per_day", int32(tier.requests_per_day), 0, INT32_MAX),
+        ("concurrent_requests", int32(tier.concurrent_requests), 0, INT32_MAX),
+        ("monthly_request_quota", tier.monthly_request_quota, 0, INT64_MAX),
+        ("max_uses", tier.max_uses, 0, INT64_MAX),
+        ("slot_ttl_seconds", int32(tier.slot_ttl_seconds), 1, SLOT_TTL_SECONDS_MAX.into()),
     ];
-    for (field, value, max) in limits {
-        if let Some(value) = value.filter(|value| *value > max) {
-            problems.add(&["tiers", name, field], &format!("is {value}; it must be 0 to {max}"));
+    for (field, value, min, max) in limits {
+        if let Some(value) = value.filter(|value| !(min..=max).contains(value)) {
+            let why = format!("is {value}; it must be {min} to {max}");
+            problems.add(&["tiers", name, field], &why);
         }
     }
     if tier.burst.is_some() && tier.requests_per_second.is_none() {
         problems.add(&["tiers", name, "burst"], "needs requests_per_second beside it");
+    } else if let Err(reason) = check_burst(tier.requests_per_second, tier.burst) {
+        problems.add(&["tiers", name, "burst"], &format!("is refused: {reason}"));
+    }
+    if let Err(reason) = NamedLimit::check_all(&tier.limits) {
+        problems.add(&["tiers", name, "limits"], &format!("is refused: {reason}"));
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::digest::Pepper;
 use super::field::percent;
 use super::form::RESTRICTED;
+use super::limits::check_burst;
 use super::record::{Class, FieldSpec, KeyRecord, TENANT_DEFAULT};
 
 /// Why a record was refused: the field, where one is at fault, and what mends it.
@@ -242,9 +243,9 @@ impl KeyRecord {
             TENANT_DEFAULT.clone_into(&mut self.tenant_id);
         }
         self.encrypted |= self.data_classification == RESTRICTED;
-        if self.burst.is_some() && self.requests_per_second.is_none() {
-            return Err(FieldError::of("burst", "it needs requests_per_second beside it"));
-        }
+        // Against its tier's rate it is checked by the rules, which know that.
+        check_burst(self.requests_per_second, self.burst)
+            .map_err(|reason| FieldError::of("burst", reason))?;
         if self.previous_key_hash.is_some() != self.previous_key_ends_at.is_some() {
             return Err(FieldError::of(
                 "previous_key_hash",

@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod address;
+mod allowance;
 mod contact;
 pub mod digest;
 pub mod domain;
@@ -37,14 +38,15 @@ pub mod token;
 pub mod view;
 
 pub use access::Access;
+pub use allowance::Allowance;
 pub use digest::{Digest, Pepper, SealedHash, TokenHash};
 pub use json::{FieldError, RecordInput};
 pub use limits::{Credits, LimitPeriod, NamedLimit, Refill, RefillEvery};
 pub use policy::Policy;
 pub use reason::{Reason, ReasonCode};
 pub use record::{KeyRecord, KeyView};
-pub use rules::{Allowance, Rules};
+pub use rules::Rules;
 pub use selection::{Search, Selection};
 pub use status::Status;
-pub use tenant::{TenantRecord, TenantState, TenantStatus};
+pub use tenant::{TenantLimits, TenantRecord, TenantState, TenantStatus};
 pub use time::Time;

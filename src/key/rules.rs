@@ -4,83 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
+use super::allowance::{Allowance, rate_and_burst};
 use super::json::FieldError;
+use super::limits::check_burst;
 use super::names::between_commas;
 use super::record::{Class, KeyRecord, KeyView};
 
 /// Names that a refusal lists; there may be a thousand.
 const NAMES_SHOWN: usize = 20;
-
-/// What a key may use. Absent is unlimited. A tier of the configuration is one of these, and what
-/// a key is compiled to: its own limits, and those of its tier for what it leaves unset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Allowance {
-    /// Requests a second, 0 to 2,147,483,647.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests_per_second: Option<u32>,
-    /// Requests at once, 0 to 2^63 - 1; as many as a second has if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub burst: Option<u64>,
-    /// Requests in a calendar day, UTC, 0 to 2,147,483,647.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests_per_day: Option<u32>,
-    /// Requests under way at the same time, 0 to 2,147,483,647.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub concurrent_requests: Option<u32>,
-    /// Requests in a calendar month, UTC, 0 to 2^63 - 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub monthly_request_quota: Option<u64>,
-    /// Requests in the key's whole life, 0 to 2^63 - 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_uses: Option<u64>,
-}
-
-impl Allowance {
-    /// What a record itself says.
-    #[must_use]
-    pub const fn of(record: &KeyView<'_>) -> Self {
-        Self {
-            requests_per_second: record.requests_per_second,
-            burst: record.burst,
-            requests_per_day: record.requests_per_day,
-            concurrent_requests: record.concurrent_requests,
-            monthly_request_quota: record.monthly_request_quota,
-            max_uses: record.max_uses,
-        }
-    }
-
-    /// These limits, and a tier's for what is unset. A burst belongs to its rate: whoever states a
-    /// rate does not get the burst of another one.
-    #[must_use]
-    pub fn or(self, tier: Self) -> Self {
-        let rate_of = if self.requests_per_second.is_some() { self } else { tier };
-        Self {
-            requests_per_second: rate_of.requests_per_second,
-            burst: rate_of.burst,
-            requests_per_day: self.requests_per_day.or(tier.requests_per_day),
-            concurrent_requests: self.concurrent_requests.or(tier.concurrent_requests),
-            monthly_request_quota: self.monthly_request_quota.or(tier.monthly_request_quota),
-            max_uses: self.max_uses.or(tier.max_uses),
-        }
-    }
-
-    /// The limits that are set and that this release does not enforce yet.
-    #[must_use]
-    pub fn not_enforced_yet(&self) -> Vec<&'static str> {
-        [
-            ("requests_per_day", self.requests_per_day.is_some()),
-            ("concurrent_requests", self.concurrent_requests.is_some()),
-            ("monthly_request_quota", self.monthly_request_quota.is_some()),
-            ("max_uses", self.max_uses.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(name, set)| set.then_some(name))
-        .collect()
-    }
-}
 
 /// The names that records may use, and what stands behind them. Empty unless configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -102,7 +33,7 @@ impl Rules {
         let own = Allowance::of(record);
         match record.billing_tier {
             "" => Some(own),
-            tier => self.tiers.get(tier).map(|tier| own.or(*tier)),
+            tier => self.tiers.get(tier).map(|tier| own.or(tier)),
         }
     }
 
@@ -115,6 +46,8 @@ impl Rules {
         if !tier.is_empty() && !self.tiers.contains_key(tier) {
             return Err(unknown(&TIER, tier, self.tiers.keys()));
         }
+        let (rate, burst) = self.rate_and_burst(record);
+        check_burst(rate, burst).map_err(|reason| FieldError::of("burst", reason))?;
         let mut profiles = record.compliance_standards.iter();
         if let Some(name) = profiles.find(|name| !self.profiles.contains_key(*name)) {
             return Err(unknown(&PROFILE, name, self.profiles.keys()));
@@ -130,6 +63,14 @@ impl Rules {
             return Err(unknown(&REGION, name, self.regions.iter()));
         }
         self.check_profiles(record)
+    }
+
+    /// The requests per second that a key has, its own or its tier's, and what it admits at once if
+    /// it is not as many.
+    #[must_use]
+    pub fn rate_and_burst(&self, record: &KeyRecord) -> (Option<u32>, Option<u64>) {
+        let own = (record.requests_per_second, record.burst);
+        rate_and_burst(own, self.tiers.get(&record.billing_tier))
     }
 
     fn check_profiles(&self, record: &KeyRecord) -> Result<(), FieldError> {
@@ -273,13 +214,13 @@ mod tests {
             max_uses: Some(7),
             ..Allowance::default()
         };
-        let rules = Rules { tiers: [("t".to_owned(), tier)].into(), ..Rules::default() };
+        let rules = Rules { tiers: [("t".to_owned(), tier.clone())].into(), ..Rules::default() };
         let record = |change: fn(&mut KeyRecord)| {
             let mut record = KeyRecord { billing_tier: "t".to_owned(), ..KeyRecord::default() };
             change(&mut record);
             rules.allowance(&record.view())
         };
-        assert_eq!(record(|_| {}), Some(tier));
+        assert_eq!(record(|_| {}), Some(tier.clone()));
         let own = record(|r| (r.requests_per_second, r.max_uses) = (Some(5), Some(0)));
         let own = own.expect("the tier is there");
         assert_eq!((own.requests_per_second, own.burst), (Some(5), None), "its own rate's burst");
@@ -287,6 +228,31 @@ mod tests {
         assert_eq!(own.monthly_request_quota, None);
         assert_eq!(record(|r| r.billing_tier.clear()), Some(Allowance::default()));
         assert_eq!(record(|r| r.billing_tier = "gone".to_owned()), None);
+    }
+
+    #[test]
+    fn a_burst_of_its_own_goes_with_the_tiers_rate_and_must_come_back_in_time() {
+        let tier = Allowance { requests_per_second: Some(1), burst: Some(9), ..Default::default() };
+        let rules = Rules { tiers: [("t".to_owned(), tier)].into(), ..Rules::default() };
+        for (rate, burst, expected, good) in [
+            (None, None, (Some(1), Some(9)), true),
+            (None, Some(5), (Some(1), Some(5)), true),
+            (Some(2), None, (Some(2), None), true),
+            (Some(1 << 30), Some(1 << 62), (Some(1 << 30), Some(1 << 62)), true),
+            (None, Some(1 << 62), (Some(1), Some(1 << 62)), false),
+        ] {
+            let record = KeyRecord {
+                billing_tier: "t".to_owned(),
+                requests_per_second: rate,
+                burst,
+                ..KeyRecord::default()
+            };
+            assert_eq!(rules.rate_and_burst(&record), expected);
+            let whole = rules.allowance(&record.view()).expect("the tier is there");
+            assert_eq!((whole.requests_per_second, whole.burst), expected);
+            let checked = rules.check(&record).map_err(|error| error.field);
+            assert_eq!(checked, if good { Ok(()) } else { Err(Some("burst".to_owned())) });
+        }
     }
 
     #[test]

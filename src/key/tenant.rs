@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 mod import;
+mod limits;
+
+pub use limits::TenantLimits;
 
 use super::field::{bounded, name, text};
 use super::json::canonical;
@@ -100,10 +103,12 @@ pub struct TenantRecord {
     /// The import that brought it, 0 for none: it is there once that import is whole. Since
     /// schema 2.
     pub import: u64,
+    /// What its keys may use together. Since schema 3.
+    pub limits: TenantLimits,
 }
 
 impl TenantRecord {
-    /// The fields that its writer sets.
+    /// The fields that its writer sets, beside [`TenantLimits::FIELDS`].
     pub const FIELDS_SET: [&str; 3] = ["name", "description", "organization_id"];
     /// Those that keygate sets.
     pub const FIELDS_DERIVED: [&str; 11] = [
@@ -136,7 +141,7 @@ impl TenantRecord {
         }
     }
 
-    /// A record to create, from an object with `id` and the fields of [`Self::FIELDS_SET`].
+    /// A record to create, from an object with `id`, the fields of [`Self::FIELDS_SET`] and limits.
     ///
     /// # Errors
     /// [`FieldError`] for an unknown, repeated, ill-typed or missing field, and for one that
@@ -150,14 +155,15 @@ impl TenantRecord {
         Self::unrecorded(&id).apply(members)
     }
 
-    /// The record with some of the fields of [`Self::FIELDS_SET`] changed; `null` clears one.
+    /// The record with some of the fields of [`Self::FIELDS_SET`] or limits changed; `null` clears
+    /// one.
     ///
     /// # Errors
     /// As [`Self::create`].
     pub fn update(self, set: Value) -> Result<Self, FieldError> {
         let members = object(set)?;
         if members.is_empty() {
-            let reason = format!("nothing to change: one of {}", Self::FIELDS_SET.join(", "));
+            let reason = format!("nothing to change: one of {}", fields_set());
             return Err(FieldError { field: None, reason });
         }
         self.apply(members)
@@ -178,7 +184,9 @@ impl TenantRecord {
                 derived if Self::FIELDS_DERIVED.contains(&derived) => {
                     Err(refusal_of(derived).to_owned())
                 }
-                _ => Err(format!("no such field; it is one of {}", Self::FIELDS_SET.join(", "))),
+                other => self.limits.set(other, &value).unwrap_or_else(|| {
+                    Err(format!("no such field; it is one of {}", fields_set()))
+                }),
             };
             read.map_err(|reason| FieldError::of(&given, reason))?;
             if seen.contains(&field) {
@@ -186,7 +194,15 @@ impl TenantRecord {
             }
             seen.push(field);
         }
+        self.limits.check()?;
         Ok(self)
+    }
+
+    /// Whether two records have the same fields of a writer.
+    #[must_use]
+    pub fn has_the_fields_of(&self, other: &Self) -> bool {
+        let texts = |it: &Self| [&it.name, &it.description, &it.organization_id].map(String::clone);
+        texts(self) == texts(other) && self.limits == other.limits
     }
 
     /// The record as JSON, with the number of its keys; `recorded` is false of a tenant that only
@@ -204,7 +220,7 @@ impl TenantRecord {
     #[must_use]
     pub fn to_export(&self) -> Value {
         let time = |time: Option<Time>| time.map(|time| time.to_string());
-        json!({
+        let mut shown = json!({
             "id": self.id,
             "organization_id": self.organization_id,
             "name": self.name,
@@ -216,7 +232,11 @@ impl TenantRecord {
             "deleted_at": time(self.deleted_at),
             "purge_began_at": time(self.purge_began_at),
             "revision": self.revision,
-        })
+        });
+        if let Some(members) = shown.as_object_mut() {
+            self.limits.write(members);
+        }
+        shown
     }
 }
 
@@ -227,6 +247,11 @@ impl TenantRecord {
 pub fn read_id(value: &Value) -> Result<String, String> {
     let id = name(value)?;
     if id.is_empty() { Err("it is empty".to_owned()) } else { Ok(id) }
+}
+
+/// The names of what a writer sets.
+fn fields_set() -> String {
+    [&TenantRecord::FIELDS_SET[..], &TenantLimits::FIELDS].concat().join(", ")
 }
 
 fn refusal_of(field: &str) -> &'static str {
@@ -274,7 +299,8 @@ mod tests {
         let shown = changed.to_json(7, 2);
         let names: Vec<&str> =
             shown.as_object().expect("an object").keys().map(String::as_str).collect();
-        let known = TenantRecord::FIELDS_SET.iter().chain(&TenantRecord::FIELDS_DERIVED);
+        let known = TenantRecord::FIELDS_SET.iter().chain(&TenantLimits::FIELDS);
+        let known = known.chain(&TenantRecord::FIELDS_DERIVED);
         let mut known: Vec<&str> = known.copied().collect();
         known.sort_unstable();
         let mut sorted = names.clone();

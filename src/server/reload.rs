@@ -44,12 +44,6 @@ pub(super) fn log_unknown(engine: &Engine) {
     for (profile, keys) in engine.unknown_profiles() {
         tracing::warn!(profile, keys, "the configuration has no such profile, which keys name");
     }
-    for (tier, allowance) in &engine.rules().tiers {
-        let kept = allowance.not_enforced_yet().join(", ");
-        if !kept.is_empty() {
-            tracing::warn!(tier, kept, "this release does not enforce these limits of the tier");
-        }
-    }
 }
 
 impl Reload {

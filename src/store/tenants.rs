@@ -4,15 +4,17 @@
 //! deleted, and no record is removed while a key names the tenant. Both are checked where nothing
 //! can come in between.
 
+use std::borrow::Cow;
+
 use super::envelope::EnvelopeError;
 use super::keys::Keys;
 use super::plan::{Plan, from_envelope};
 use super::write::{Conflict, WriteError};
 use super::{Op, StoreError, envelope, layout};
-use crate::key::TenantRecord;
+use crate::key::{TenantLimits, TenantRecord};
 
 /// The newest schema of a tenant's record. Raised with every change of [`TenantRecord`].
-pub const TENANT_SCHEMA: u16 = 2;
+pub const TENANT_SCHEMA: u16 = 3;
 
 /// Operations that removing a tenant's record takes: with it go the ledger's figures.
 pub(super) const TENANT_OPS: usize = 2;
@@ -161,14 +163,18 @@ impl Keys {
     }
 }
 
-/// Reads a tenant's record of any schema up to [`TENANT_SCHEMA`]. Schema 2 added the import.
+/// Reads a tenant's record of any schema up to [`TENANT_SCHEMA`]: schema 2 added the import, schema 3
+/// the limits, each behind what was there.
 pub(super) fn open_tenant(bytes: &[u8]) -> Result<TenantRecord, EnvelopeError> {
     let sealed = envelope::check(bytes, TENANT_SCHEMA)?;
-    if sealed.schema >= 2 {
-        return envelope::decode(sealed.payload());
+    let mut payload = Cow::Borrowed(sealed.payload());
+    if sealed.schema < 2 {
+        payload.to_mut().extend(envelope::payload_of(&0_u64)?);
     }
-    let no_import = envelope::payload_of(&0_u64)?;
-    envelope::decode(&[sealed.payload(), &no_import].concat())
+    if sealed.schema < 3 {
+        payload.to_mut().extend(envelope::payload_of(&TenantLimits::default())?);
+    }
+    envelope::decode(&payload)
 }
 
 fn read_tenant(id: &str, bytes: &[u8]) -> Result<TenantRecord, StoreError> {

@@ -509,3 +509,38 @@ async fn a_tenant_that_is_restored_before_its_purge_begins_is_not_purged() {
     let view = admin.engine.tenant("acme").expect("it is there");
     assert_eq!((view.state, view.keys), (TenantState::Active, 1));
 }
+
+#[tokio::test]
+async fn a_tenants_limits_are_set_by_whoever_is_not_bound_to_it() {
+    let admin = admin();
+    let acme = || create(json!({"id": "acme", "requests_per_second": 5, "max_uses": "100"}));
+    let made = admin.create_tenant(&ALL, acme()).await.expect("made");
+    assert_eq!(made.tenant["requests_per_second"], 5);
+    assert_eq!(made.tenant["max_uses"], "100");
+    assert!(made.tenant["burst"].is_null());
+    assert_eq!(revision(&admin.create_tenant(&ALL, acme()).await.expect("as it is")), 1);
+    let other = create(json!({"id": "acme", "requests_per_second": 6, "max_uses": "100"}));
+    assert_eq!(refusal(admin.create_tenant(&ALL, other).await).0, ErrorCode::Conflict);
+
+    let own = Caller::of_tenant("acme");
+    for (caller, set, expected) in [
+        (&own, json!({"name": "Acme Ltd"}), None),
+        (&own, json!({"max_uses": 100}), None),
+        (&own, json!({"max_uses": 101}), Some(ErrorCode::Forbidden)),
+        (&own, json!({"max_uses": null}), Some(ErrorCode::Forbidden)),
+        (&own, json!({"slot_ttl_seconds": 5}), Some(ErrorCode::Forbidden)),
+        (&ALL, json!({"max_uses": null, "slotTtlSeconds": 5}), None),
+    ] {
+        let updated = admin.update_tenant(caller, update("acme", set.clone(), None)).await;
+        assert_eq!(code(updated), expected, "{set}");
+    }
+    let shown = admin.get_tenant(&own, named("acme")).await.expect("its own");
+    assert_eq!((&shown["max_uses"], &shown["slot_ttl_seconds"]), (&Value::Null, &json!(5)));
+    for (set, notice) in [
+        (json!({"requests_per_second": 0}), "every request of the tenant's keys is denied"),
+        (json!({"requests_per_second": null, "burst": 9}), "burst does nothing by itself"),
+    ] {
+        let updated = admin.update_tenant(&ALL, update("acme", set, None)).await.expect("set");
+        assert!(updated.notices.iter().any(|line| line.contains(notice)), "{:?}", updated.notices);
+    }
+}

@@ -14,7 +14,7 @@ const OF_ONE_DAEMON: [&str; 3] = ["recorded", "keys", "keys_deleted"];
 
 impl TenantRecord {
     /// A record as another keygate exports it: an object with `id`, the fields of
-    /// [`Self::FIELDS_SET`], and those that keygate sets. With it, whether its purge had begun
+    /// [`Self::FIELDS_SET`], limits, and those that keygate sets. With it, whether its purge had begun
     /// there: that is not carried over, and the tenant comes as deleted.
     ///
     /// # Errors
@@ -54,9 +54,9 @@ impl TenantRecord {
             let reason = "its purge has begun, so it is deleted, and it does not say since when";
             return Err(FieldError::of("deleted_at", reason.to_owned()));
         }
-        let Self { id, name, description, organization_id, .. } = written;
+        let Self { id, name, description, organization_id, limits, .. } = written;
         let revision = record.revision.max(1);
-        let record = Self { id, name, description, organization_id, revision, ..record };
+        let record = Self { id, name, description, organization_id, limits, revision, ..record };
         Ok((record, purge_began_at.is_some()))
     }
 
@@ -83,6 +83,7 @@ fn instant(value: &Value) -> Result<Option<Time>, String> {
 mod tests {
     use serde_json::json;
 
+    use super::super::TenantLimits;
     use super::*;
 
     fn import(given: Value) -> Result<(TenantRecord, bool), FieldError> {
@@ -101,6 +102,15 @@ mod tests {
             updated_at: Some(Time::from_micros(1_800_000_000_000_000)),
             deleted_at: Some(Time::from_micros(1_800_000_000_000_007)),
             revision: 300,
+            limits: TenantLimits {
+                requests_per_second: Some(2_147_483_647),
+                burst: Some(1 << 40),
+                requests_per_day: Some(0),
+                concurrent_requests: Some(7),
+                monthly_request_quota: Some(i64::MAX as u64),
+                max_uses: Some(1),
+                slot_ttl_seconds: Some(300),
+            },
             ..TenantRecord::default()
         }
     }
@@ -175,6 +185,7 @@ mod tests {
             TenantRecord { status_reason: String::new(), ..record.clone() },
             TenantRecord { deleted_at: at, ..record.clone() },
             TenantRecord { deleted_at: None, ..record.clone() },
+            TenantRecord { limits: TenantLimits::default(), ..record.clone() },
         ] {
             assert!(!record.says_the_same(&other), "{other:?}");
         }

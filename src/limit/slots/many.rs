@@ -10,7 +10,7 @@
 
 use super::{FEW, FREE_NS, Slot};
 
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// So many nodes without a slot are not worth a walk.
 const SPARE: usize = 8;
@@ -150,6 +150,11 @@ impl Many {
         self.bound_full_chunks();
         self.chunks.shrink_to(2 * self.chunks.len());
         None
+    }
+
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Slot>() + self.chunks.capacity() * size_of::<Bounds>()
     }
 
     /// Where a held slot stands.

@@ -24,7 +24,7 @@ use crate::key::digest::hex;
 use crate::key::record::{AddedBySchema2, AddedBySchema3};
 use crate::key::{
     Credits, KeyRecord, KeyView, LimitPeriod, NamedLimit, Refill, RefillEvery, Status,
-    TenantRecord, TenantStatus, Time,
+    TenantLimits, TenantRecord, TenantStatus, Time,
 };
 use crate::limit::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures, Period};
 
@@ -186,6 +186,7 @@ fn golden_tenant_1() -> TenantRecord {
         purge_began_at: Some(Time::from_micros(-1)),
         revision: 300,
         import: 0,
+        limits: TenantLimits::default(),
     }
 }
 
@@ -194,17 +195,32 @@ fn golden_tenant_2() -> TenantRecord {
     TenantRecord { import: 7, ..golden_tenant_1() }
 }
 
+/// The same, with what schema 3 added.
+fn golden_tenant_3() -> TenantRecord {
+    let limits = TenantLimits {
+        requests_per_second: Some(50),
+        burst: Some(1 << 40),
+        requests_per_day: Some(i32::MAX as u32),
+        concurrent_requests: Some(0),
+        monthly_request_quota: Some(i64::MAX as u64),
+        max_uses: None,
+        slot_ttl_seconds: Some(300),
+    };
+    TenantRecord { limits, ..golden_tenant_2() }
+}
+
 #[test]
 fn tenants_of_every_schema_are_read_and_the_newest_is_written() {
-    assert_eq!(TENANT_SCHEMA, 2, "a new schema has a golden file, and a case here");
+    assert_eq!(TENANT_SCHEMA, 3, "a new schema has a golden file, and a case here");
     let path = |schema: u16| path(1).with_file_name(format!("tenant_{schema}.hex"));
-    let written = hex(&envelope::seal(TENANT_SCHEMA, &golden_tenant_2()).expect("sealed"));
+    let written = hex(&envelope::seal(TENANT_SCHEMA, &golden_tenant_3()).expect("sealed"));
     if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
         fs::write(path(TENANT_SCHEMA), format!("{written}\n")).expect("written");
     }
     let kept = |schema| fs::read_to_string(path(schema)).expect("the golden file");
-    assert_eq!(kept(2).trim(), written, "the record's bytes have changed: raise TENANT_SCHEMA");
-    for (schema, golden) in [(1, golden_tenant_1()), (2, golden_tenant_2())] {
+    assert_eq!(kept(3).trim(), written, "the record's bytes have changed: raise TENANT_SCHEMA");
+    for (schema, golden) in [(1, golden_tenant_1()), (2, golden_tenant_2()), (3, golden_tenant_3())]
+    {
         let bytes: Vec<u8> = kept(schema).trim().as_bytes().chunks(2).map(byte).collect();
         assert_eq!(open_tenant(&bytes), Ok(golden), "schema {schema}");
     }
