@@ -16,6 +16,8 @@ const ABSENT: &str = "7340032001";
 /// Of the right shape and checksum (SPEC §6.3), and nobody's.
 const UNKNOWN_TOKEN: &str = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
 
+const UUID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
+
 /// The names of an object's members.
 fn names(object: &Value) -> Vec<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
@@ -93,6 +95,16 @@ fn every_command_ends_with_the_code_that_scripts_rely_on() {
         (2, &["increment", id, "--count", "0"]),
         (2, &["increment", id, "--latency-ms", "-1"]),
         (2, &["increment", id, "--id", "1234"]),
+        (2, &["increment", id, "--refund", "1"]),
+        (2, &["increment", id, "--refund", "0", "--id", UUID]),
+        (2, &["increment", id, "--refund", "4294967297", "--id", UUID]),
+        (2, &["increment", id, "--slot", "seven"]),
+        (2, &["renew", id]),
+        (2, &["renew", id, "seven"]),
+        (2, &["key", "update", id, "--rps", "5", "--spent", "double"]),
+        (2, &["tenant", "update", "acme", "--name", "x", "--spent", "double"]),
+        (2, &["validate", token, "--limit", ""]),
+        (2, &["validate", token, "--limit", "a", "--limit", "a"]),
         (2, &["validate", token, "--scope", ""]),
         (2, &["validate", token, "--ip", "localhost"]),
         (2, &["validate", token, "--environment", ""]),
@@ -198,6 +210,7 @@ fn json_has_the_members_that_are_promised() {
         "scopes",
         "denied_by",
         "limits",
+        "slot",
         "warnings",
         "metadata",
     ];

@@ -68,7 +68,7 @@ impl Validation {
     }
 
     /// The answer to this question.
-    pub(super) fn of(request: &ValidateRequest<'_>, payload: &[u8]) -> Result<Self, PayloadError> {
+    pub(crate) fn of(request: &ValidateRequest<'_>, payload: &[u8]) -> Result<Self, PayloadError> {
         Self::decode(payload).map(|validation| validation.named_by(request))
     }
 
