@@ -1,10 +1,10 @@
-//! `--spent`: what becomes of what was spent of the limits that an update changes.
+//! `--spent`: what becomes of what was spent of the limits that an update names.
 
 use keygate_protocol::admin::SpentPolicy;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Spent {
-    /// What becomes of what was spent of the limits that change: it stays spent (keep, if not
+    /// What becomes of what was spent of the limits that are given: it stays spent (keep, if not
     /// said), becomes the same share of the new limit (proportional), or nothing (reset)
     #[arg(long = "spent", value_name = "keep|proportional|reset", value_parser = policy)]
     policy: Option<SpentPolicy>,
