@@ -100,7 +100,7 @@ fn the_export_of_an_import_of_an_export_is_the_same_file() {
             let ran = home.run(["export"]);
             ran.expect(0);
             let file = without_grants(&ran.stdout);
-            *exported = Some(ran.stdout.clone());
+            *exported = Some(ran.stdout);
             Some(file)
         })
         .collect();
