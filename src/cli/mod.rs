@@ -25,6 +25,7 @@ mod export;
 mod import;
 mod increment;
 mod key;
+mod limits;
 mod output;
 mod ping;
 mod progress;

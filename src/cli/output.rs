@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::CliError;
+use super::limits;
 use crate::client::Validation;
 
 /// Writes text to standard output. A reader that has gone away (`| head`) ends the command
@@ -157,13 +158,15 @@ pub(super) fn limits_table(limits: &[LimitUsage]) -> String {
 pub(super) fn record_text(record: &Value) -> String {
     let Value::Object(members) = record else { return format!("{record}\n") };
     let set = members.iter().filter(|(_, value)| !is_blank(value));
-    set.map(|(name, value)| match value {
-        Value::String(text) => format!("{name:28} {}\n", plain(text)),
-        Value::Array(items) => {
-            let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-            format!("{name:28} {}\n", plain(&items.join(" ")))
-        }
-        value => format!("{name:28} {value}\n"),
+    set.map(|(name, value)| {
+        let shown = limits::shown(name, value).unwrap_or_else(|| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => {
+                items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+            }
+            value => value.to_string(),
+        });
+        format!("{name:28} {}\n", plain(&shown))
     })
     .collect()
 }

@@ -14,6 +14,8 @@ use super::{Exit, Global};
 
 /// How long a purge is waited for; it goes on in the daemon also without anybody who waits.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Above the flags of limits.
+const LIMITS: &str = "Limits of all its keys together";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -58,6 +60,27 @@ struct Fields {
     /// The organization that it belongs to
     #[arg(long, value_name = "ID")]
     organization: Option<String>,
+    /// Requests a second of all its keys together; unlimited if not given
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    rps: Option<u64>,
+    /// Requests at once; as many as --rps if not given
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    burst: Option<u64>,
+    /// Requests a day
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    requests_per_day: Option<u64>,
+    /// Requests a month
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    monthly_quota: Option<u64>,
+    /// Requests in all
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_uses: Option<u64>,
+    /// Requests under way at a time
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    concurrent: Option<u64>,
+    /// How long a place among them is held that nobody gives back, where neither key nor tier says
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    slot_ttl: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,7 +114,7 @@ pub(super) struct Update {
     id: Id,
     #[command(flatten)]
     fields: Fields,
-    /// Clear a field: name, description or organization_id
+    /// Clear a field, such as description or requests_per_second
     #[arg(long = "clear", value_name = "FIELD")]
     clear: Vec<String>,
     /// Refuse unless the record still has this revision; 0: unless there is no record yet
@@ -273,6 +296,20 @@ impl Fields {
         for (field, value) in fields {
             if let Some(value) = value {
                 record.insert(field.to_owned(), value.as_str().into());
+            }
+        }
+        let limits = [
+            ("requests_per_second", self.rps),
+            ("burst", self.burst),
+            ("requests_per_day", self.requests_per_day),
+            ("monthly_request_quota", self.monthly_quota),
+            ("max_uses", self.max_uses),
+            ("concurrent_requests", self.concurrent),
+            ("slot_ttl_seconds", self.slot_ttl),
+        ];
+        for (field, value) in limits {
+            if let Some(value) = value {
+                record.insert(field.to_owned(), value.into());
             }
         }
     }
