@@ -232,7 +232,7 @@ impl Named {
             (State::Calendar { period, quota }, NamedFigures::Calendar { period: of, debits })
                 if period == of =>
             {
-                quota.restore(debits)
+                quota.restore(debits);
             }
             (State::Rolling(rolling), NamedFigures::Rolling { count, period_ns, debited, .. }) => {
                 rolling.restore(*count, *period_ns, *debited);

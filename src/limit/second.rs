@@ -109,7 +109,7 @@ mod tests {
         let limit = PerSecond::new(1, 1);
         let calendar = Calendar::at(0);
         let mut state = RateState::default();
-        let mut admitted = |state: &mut RateState, mono_ns| {
+        let admitted = |state: &mut RateState, mono_ns| {
             let ask = Ask {
                 cost: 1,
                 spends: true,

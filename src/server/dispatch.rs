@@ -407,6 +407,7 @@ pub(super) mod tests {
             expiry_warning_us: 0,
             increment_id_window_us: 3_600_000_000,
             increment_ids_max: 1000,
+            slots_max: 1000,
         };
         Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits)
     }
