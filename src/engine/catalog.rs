@@ -1,122 +1,25 @@
 //! The catalog: every key that can be judged, by token and by id.
 
+mod budgets;
+mod loaded;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keygate_protocol::limits::METADATA_BYTES_MAX;
 use parking_lot::Mutex;
 
-use super::entry::{Cell, Entry, Marks, NO_BUDGET, due_seconds};
+use super::entry::{Cell, Entry, Marks, NO_BUDGET};
 use super::index::Index;
-use super::ledger::Account;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
-use super::terms::Compiled;
 use super::uses::Uses;
-use crate::key::access::has_unsound_entry;
-use crate::key::token::Prefixes;
-use crate::key::{KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
-use crate::limit::{AccountRow, Ask, Budget, Change, Terms};
+use crate::key::{Policy, TokenHash};
+use crate::limit::{Ask, Budget, Change};
 use crate::usage::UsageRow;
-
-/// A key compiled from its record: what the catalog keeps of it.
-#[derive(Debug)]
-pub struct Loaded {
-    id: u64,
-    token: TokenHash,
-    previous: Option<(TokenHash, i64)>,
-    expires_us: i64,
-    rotation_due_s: u32,
-    status: Status,
-    limits: Compiled,
-    foreign: bool,
-    deleted: bool,
-    tenant: Box<str>,
-    policy: Policy,
-    unsound: bool,
-    metadata: Option<Arc<Metadata>>,
-}
-
-/// The metadata of a key: a JSON text, for answers.
-#[derive(Debug)]
-pub struct Metadata(Box<[u8]>);
-
-impl Metadata {
-    /// That of a record, if it has any that an answer can carry. One that was written before it was
-    /// checked may not be UTF-8: a client would have to take the whole answer as unreadable.
-    fn of(record: &KeyView<'_>) -> Option<Self> {
-        let json = record.metadata_json;
-        let sound = (1..=METADATA_BYTES_MAX).contains(&json.len()) && str::from_utf8(json).is_ok();
-        sound.then(|| Self(json.into()))
-    }
-
-    /// The text, as the record has it.
-    #[must_use]
-    pub const fn json(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Loaded {
-    /// The key's id.
-    #[must_use]
-    pub const fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Whether an entry of its rules can match nothing, and it is not deleted.
-    #[must_use]
-    pub const fn has_unsound_entry(&self) -> bool {
-        self.unsound && !self.deleted
-    }
-
-    /// Compiles a record. One whose tier is not there is withheld: its token is unknown until it
-    /// is compiled under rules that have the tier.
-    ///
-    /// # Errors
-    /// [`CatalogError::Sealed`] when its token's hash is missing or under another pepper's seal.
-    pub fn compile(
-        record: &KeyView<'_>,
-        pepper: &Pepper,
-        prefixes: &Prefixes,
-        rules: &Rules,
-    ) -> Result<Self, CatalogError> {
-        let sealed = CatalogError::Sealed { id: record.id };
-        let open = |hash| pepper.token_hash(hash).ok_or(sealed);
-        let token = record.key_hash.as_ref().map(open).transpose()?.ok_or(sealed)?;
-        let previous = record.previous_key_hash.as_ref().map(open).transpose()?;
-        let allowance = rules.allowance(record);
-        let credits = record.credits.as_ref();
-        let limits = allowance.as_ref().map(|it| Compiled::of(it, credits)).unwrap_or_default();
-        let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
-        // A token that was made under another brand is of another shape by now.
-        let of_another_brand = !prefixes.begin(record.key_prefix);
-        let policy = Policy { withheld: allowance.is_none(), ..Policy::compile(record) };
-        Ok(Self {
-            id: record.id,
-            token,
-            previous: previous.map(|token| (token, ends_us)),
-            expires_us: record.expires_at.map_or(i64::MAX, Time::micros_up),
-            rotation_due_s: due_seconds(record.rotation_due_us()),
-            status: record.status,
-            limits,
-            foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
-            deleted: record.deleted_at.is_some(),
-            tenant: record.tenant_id.into(),
-            unsound: policy.access.is_some() && has_unsound_entry(record),
-            policy,
-            metadata: Metadata::of(record).map(Arc::new),
-        })
-    }
-
-    /// Whether its tokens are to be found.
-    const fn is_live(&self) -> bool {
-        !self.deleted && !self.policy.withheld
-    }
-}
+pub use loaded::{Loaded, Metadata};
 
 /// Why a key cannot be taken into the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -221,11 +124,6 @@ impl Catalog {
     /// Whether tokens of another shape than ours are worth a lookup.
     pub(super) const fn knows_foreign_tokens(&self) -> bool {
         self.foreign > 0
-    }
-
-    /// The limits of a key beyond the second, if it has any.
-    pub(super) fn budget(&self, entry: &Entry) -> Option<&Mutex<Budget>> {
-        (entry.budget != NO_BUDGET).then(|| self.budgets.get(entry.budget))
     }
 
     /// First pass of a batch: the token's bucket.
@@ -345,36 +243,6 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes, changes or keeps the budget of a key; its place. One that has nothing to say any more
-    /// goes.
-    fn put_budget(
-        &mut self,
-        place: u32,
-        terms: Option<&Terms>,
-        ask: &Ask<'_>,
-        change: &Change,
-    ) -> u32 {
-        if place == NO_BUDGET {
-            let Some(terms) = terms else { return NO_BUDGET };
-            let mut budget = Budget::new(terms);
-            budget.begin(ask);
-            // There are no more budgets than entries, which have as many places.
-            return self.budgets.insert(Mutex::new(budget)).unwrap_or(NO_BUDGET);
-        }
-        let budget = self.budgets.get_mut(place).get_mut();
-        let none = Terms::default();
-        budget.change(terms.unwrap_or(&none), change, ask);
-        if budget.is_blank() { self.drop_budget(place) } else { place }
-    }
-
-    fn drop_budget(&mut self, place: u32) -> u32 {
-        if place != NO_BUDGET {
-            *self.budgets.get_mut(place) = Mutex::default();
-            self.budgets.free(place);
-        }
-        NO_BUDGET
-    }
-
     /// Takes a key out; how many slots were held of it, which nobody gives back any more.
     pub(super) fn remove(&mut self, id: u64) -> u32 {
         let Some(slot) = self.slot_of(id) else { return 0 };
@@ -386,57 +254,6 @@ impl Catalog {
         let held = self.budgets.get_mut(place).get_mut().slots().held();
         self.drop_budget(place);
         held
-    }
-
-    /// Takes the ledger's figures of an account at start. One that has no limits now keeps them
-    /// too: a limit that comes back finds what was spent.
-    pub(super) fn restore_account(&mut self, account: &Account, row: &AccountRow) {
-        match account {
-            Account::Key(id) => {
-                let Some(slot) = self.slot_of(*id) else { return };
-                let place = match self.entries.get(slot).budget {
-                    NO_BUDGET => {
-                        let blank = Mutex::new(Budget::new(&Terms::default()));
-                        let Some(place) = self.budgets.insert(blank) else { return };
-                        self.entries.get_mut(slot).budget = place;
-                        place
-                    }
-                    place => place,
-                };
-                let budget = self.budgets.get_mut(place).get_mut();
-                budget.restore(row);
-                if budget.is_blank() {
-                    self.entries.get_mut(slot).budget = self.drop_budget(place);
-                }
-            }
-            Account::Tenant(name) => self.tenants.restore(name, row),
-        }
-    }
-
-    /// Accounts whose figures the ledger does not have.
-    pub(super) fn moved_accounts(&self) -> Vec<Account> {
-        // A free slot may still name a budget; an entry is itself if its id leads to it.
-        let places = (0..self.entries.slots()).map(|slot| (slot, self.entries.get(slot)));
-        let keys = places.filter(|(slot, entry)| {
-            entry.budget != NO_BUDGET
-                && self.slot_of(entry.id) == Some(*slot)
-                && self.budgets.get(entry.budget).lock().has_moved()
-        });
-        let mut moved: Vec<Account> = keys.map(|(_, entry)| Account::Key(entry.id)).collect();
-        moved.extend(self.tenants.moved().map(Account::Tenant));
-        moved
-    }
-
-    /// Has every budget in a range of places let go of slots whose time has ended; whether there
-    /// are places behind.
-    pub(super) fn reap(
-        &self,
-        places: std::ops::Range<u32>,
-        mut reap: impl FnMut(&mut Budget),
-    ) -> bool {
-        let end = places.end.min(self.budgets.slots());
-        (places.start..end).for_each(|place| reap(&mut self.budgets.get(place).lock()));
-        end < self.budgets.slots()
     }
 
     /// How many keys name each tier and each profile.

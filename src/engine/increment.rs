@@ -2,10 +2,9 @@
 
 use keygate_protocol::{Increment, IncrementOutcome};
 
-use super::Engine;
-use super::catalog::Catalog;
-use super::entry::Entry;
+use super::{Account, Engine};
 use crate::clock::Now;
+use crate::limit::Budget;
 
 impl Engine {
     /// Counts one report, unless its id was seen before or there is no such key.
@@ -32,7 +31,7 @@ impl Engine {
             return outcome;
         }
         if let Some(credits) = report.refund {
-            self.refund(&catalog, entry, credits, now);
+            self.usage.refund(entry.id, credits);
         }
         match report.slot {
             Some(slot) if !self.release(&catalog, entry, slot, now) => IncrementOutcome::SlotGone,
@@ -40,11 +39,11 @@ impl Engine {
         }
     }
 
-    /// Gives credits back, never more than were taken. The ledger is told in time.
-    fn refund(&self, catalog: &Catalog, entry: &Entry, credits: u64, now: Now) {
+    /// Gives credits of a key back, never more than were taken since the balance was set or
+    /// replaced; the ids of the reports that ask for it are stored. The ledger is told in time.
+    pub fn refund(&self, id: u64, credits: u64, now: Now) -> u64 {
         let moment = self.moment(now);
-        if let Some(budget) = catalog.budget(entry) {
-            budget.lock().refund(credits, &moment.ask(0, false));
-        }
+        let refund = |budget: &mut Budget| budget.refund(credits, &moment.ask(0, false));
+        self.with_budget(&Account::Key(id), refund).unwrap_or(0)
     }
 }

@@ -173,7 +173,11 @@ impl Engine {
         self.with_budget(&Account::Key(id), |budget| budget.balance(&moment.ask(0, false)))?
     }
 
-    fn with_budget<T>(&self, account: &Account, act: impl FnOnce(&mut Budget) -> T) -> Option<T> {
+    pub(super) fn with_budget<T>(
+        &self,
+        account: &Account,
+        act: impl FnOnce(&mut Budget) -> T,
+    ) -> Option<T> {
         self.read().with_budget(account, act)
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct UsageKeeper {
     /// Ids of keys whose figures have moved, by thread, so that threads do not meet here. A key is
     /// in these lists at most once for its verdicts and once for its reports.
     moved: Shards<Vec<u64>>,
+    /// Credits to give back, by key, whose reports' ids are not stored yet: were they given back
+    /// before, a crash in between would give them twice.
+    refunds: Mutex<HashMap<u64, u64>>,
     hasher: RandomState,
 }
 
@@ -58,6 +61,7 @@ impl UsageKeeper {
             reported: shards(HashMap::new),
             ids: shards(|| SeenIds::new(window_us, ids_max.div_ceil(SHARDS))),
             moved: shards(Vec::new),
+            refunds: Mutex::default(),
             hasher: RandomState::new(),
         }
     }
@@ -83,6 +87,13 @@ impl UsageKeeper {
         }
     }
 
+    /// Notes credits to give back, once the report's id is stored.
+    pub(super) fn refund(&self, id: u64, credits: u64) {
+        let mut refunds = self.refunds.lock();
+        let sum = refunds.entry(id).or_default();
+        *sum = sum.saturating_add(credits);
+    }
+
     pub(super) fn count(&self, report: &Increment<'_>, now: Now) -> IncrementOutcome {
         if let Some(id) = report.id
             && !self.ids[self.shard(id)].lock().insert(id, window_clock_us(now))
@@ -103,6 +114,17 @@ impl UsageKeeper {
 
 /// What the store needs: taken by the flusher, never by a decision.
 impl Engine {
+    /// Credits that are to be given back, by key. To be taken before the ids of their reports are,
+    /// and given back when those are stored.
+    pub fn take_refunds(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.usage.refunds.lock()).into_iter().collect()
+    }
+
+    /// Puts refunds back whose ids could not be stored.
+    pub fn return_refunds(&self, refunds: &[(u64, u64)]) {
+        refunds.iter().for_each(|(id, credits)| self.usage.refund(*id, *credits));
+    }
+
     /// Ids of `Increment`s that the store does not have yet.
     pub fn take_fresh_increment_ids(&self) -> Vec<u128> {
         self.usage.ids.iter().flat_map(|shard| shard.lock().take_fresh()).collect()

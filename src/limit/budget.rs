@@ -7,95 +7,20 @@ use arrayvec::ArrayVec;
 use keygate_protocol::limits::LIMITS_NAMED_MAX;
 use keygate_protocol::verdict::LimitName;
 
-use super::credits::{Balance, CreditTerms};
+use super::credits::Balance;
 use super::judge::{Ask, Judging, Names, Reports};
-use super::named::{Named, NamedTerms};
+use super::named::Named;
 use super::quota::{Fit, Fresh, Quota, UNLIMITED};
 use super::slots::Slots;
 use super::spent::Spent;
+use super::terms::{Change, SLOT_TTL_MS, Terms};
 use super::window::Window;
 use crate::clock::Now;
 
 pub use ledger::{Debit, FigureOf, Figures};
 
-/// How long a slot is held if nothing says otherwise.
-pub const SLOT_TTL_MS: u32 = 60_000;
 /// The least time over which demand is measured: what came at once is no demand of a second.
 const DEMAND_MS_MIN: u64 = 100;
-
-/// What the record says of these limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
-    /// Units in a calendar day; [`UNLIMITED`] for no limit, as below.
-    pub day: u64,
-    /// Units in a calendar month.
-    pub month: u64,
-    /// Units in the whole life.
-    pub lifetime: u64,
-    /// Slots; `u32::MAX` for no limit.
-    pub slots: u32,
-    /// How long a slot is held, in milliseconds.
-    pub slot_ttl_ms: u32,
-    /// The balance, if there is one.
-    pub credits: Option<CreditTerms>,
-    /// Named limits.
-    pub named: Vec<NamedTerms>,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self {
-            day: UNLIMITED,
-            month: UNLIMITED,
-            lifetime: UNLIMITED,
-            slots: u32::MAX,
-            slot_ttl_ms: SLOT_TTL_MS,
-            credits: None,
-            named: Vec::new(),
-        }
-    }
-}
-
-impl Terms {
-    /// Whether anything is limited.
-    #[must_use]
-    pub fn limit(&self) -> bool {
-        let Self { day, month, lifetime, slots, .. } = self;
-        [day, month, lifetime].iter().any(|cap| **cap != UNLIMITED)
-            || *slots != u32::MAX
-            || self.credits.is_some()
-            || !self.named.is_empty()
-    }
-}
-
-/// Which limits a change names, and what becomes of what was spent of those.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Change {
-    /// What becomes of what was spent.
-    pub spent: Spent,
-    /// Whether the requests per second are named.
-    pub second: bool,
-    /// Whether the day is.
-    pub day: bool,
-    /// Whether the month is.
-    pub month: bool,
-    /// Whether the lifetime is.
-    pub lifetime: bool,
-    /// Whether the named limits are.
-    pub named: bool,
-}
-
-impl Change {
-    /// What becomes of what was spent of the requests per second.
-    #[must_use]
-    pub const fn of_second(&self) -> Spent {
-        self.of(self.second)
-    }
-
-    const fn of(&self, named: bool) -> Spent {
-        if named { self.spent } else { Spent::Keep }
-    }
-}
 
 /// Limits and their state. Under a lock of its own, taken behind that of the key's entry.
 #[derive(Debug, Default)]
@@ -232,7 +157,7 @@ impl Budget {
             (&mut self.day, ask.calendar.day, ask.void.day),
             (&mut self.month, ask.calendar.month, ask.void.month),
         ] {
-            if quota.limits() && window.number == void && quota.window() < window.number {
+            if quota.limits() && window.number <= void && quota.window() < window.number {
                 quota.enter(window.number, Fresh::Leased);
                 self.flags.moved = true;
             }
@@ -243,7 +168,7 @@ impl Budget {
     /// Moves on to the windows of this instant, and lets go of slots whose time has ended.
     pub fn enter(&mut self, ask: &Ask<'_>) {
         let fresh = |window: Window, void| {
-            if window.number == void { Fresh::Void } else { Fresh::Leased }
+            if window.number <= void { Fresh::Void } else { Fresh::Leased }
         };
         let Ask { calendar, void, .. } = ask;
         self.day.enter(calendar.day.number, fresh(calendar.day, void.day));
@@ -315,8 +240,10 @@ impl Budget {
         if self.slots_max == 0 {
             return None;
         }
+        // Fewer may be allowed than are held: then more than one has to go.
+        let too_many = self.slots.used(ask.now.mono_ns).saturating_sub(self.slots_max);
         let until = |ns: u64| ns.saturating_sub(ask.now.mono_ns).div_ceil(1000);
-        self.slots.earliest_ns().map(until)
+        self.slots.expires_after(too_many).map(until)
     }
 
     /// Notes what a request waits for that these leases do not cover; whether they do not.
@@ -420,7 +347,7 @@ impl Budget {
 /// A quota that begins to limit where it did not, in a window whose initial leases are void: it is
 /// entered as the new one that it is.
 fn begins(quota: Quota, cap: u64, window: Window, void: u32) -> bool {
-    !quota.limits() && cap != UNLIMITED && window.number == void
+    !quota.limits() && cap != UNLIMITED && window.number <= void
 }
 
 /// The named limits that a request spends, each once, with their places in the request.

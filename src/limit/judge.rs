@@ -19,12 +19,13 @@ pub enum LedgerState {
     Allows,
 }
 
-/// Windows in which a crash has voided the initial leases; 0 for none.
+/// The last windows in which a crash has voided the initial leases; 0 for none. What was before
+/// them is void too: the clock may have been set back since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Void {
-    /// A window of the day.
+    /// Of the day.
     pub day: u32,
-    /// A window of the month.
+    /// Of the month.
     pub month: u32,
 }
 

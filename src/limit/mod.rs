@@ -3,8 +3,8 @@
 //! [`judge`] is what is asked of all limits at one instant. [`second`] is the rate per second, by
 //! [`gcra`]; [`budget`] has all other limits of a key or a tenant: [`quota`] for those that survive
 //! a crash, in windows of the calendar ([`window`]), [`slots`] for the requests under way,
-//! `credits` for a balance and `named` for limits with a name. [`spent`] says what becomes of what
-//! was spent when a limit changes, [`account`] what the ledger keeps. The state itself lies in the
+//! `credits` for a balance and `named` for limits with a name. [`terms`] is what a record says of them, [`spent`] what becomes of
+//! what was spent when that changes, [`account`] what the ledger keeps. The state itself lies in the
 //! catalog's entries and beside them, each under a lock of its own: the limiter is sharded down to
 //! the single key.
 
@@ -18,10 +18,11 @@ pub mod quota;
 pub mod second;
 pub mod slots;
 pub mod spent;
+pub mod terms;
 pub mod window;
 
 pub use account::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures};
-pub use budget::{Budget, Change, Debit, FigureOf, Figures, NamedPlaces, SLOT_TTL_MS, Terms};
+pub use budget::{Budget, Debit, FigureOf, Figures, NamedPlaces};
 pub use credits::{CreditTerms, RefillTerms};
 pub use gcra::{Rate, RateState};
 pub use judge::{Ask, Judging, LedgerState, Names, Reports, Void, code_of};
@@ -30,4 +31,5 @@ pub use quota::UNLIMITED;
 pub use second::PerSecond;
 pub use slots::{Slot, Slots};
 pub use spent::Spent;
+pub use terms::{Change, SLOT_TTL_MS, Terms};
 pub use window::{Calendar, Period, Refill, Window, refill_window};

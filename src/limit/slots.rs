@@ -153,6 +153,21 @@ impl Slots {
         (self.held > 0).then_some(self.next_ns)
     }
 
+    /// When, after so many that expire before it, the next of the held slots does.
+    pub fn expires_after(&mut self, others: u32) -> Option<u64> {
+        if others == 0 {
+            return self.earliest_ns();
+        }
+        let nodes = match &self.nodes {
+            Nodes::Few(few) => few.as_slice(),
+            Nodes::Many(many) => many.nodes(),
+        };
+        let held = nodes.iter().filter(|node| node.is_held());
+        let mut expiries: Vec<u64> = held.map(|node| node.expires_ns).collect();
+        expiries.sort_unstable();
+        expiries.get(others as usize).copied()
+    }
+
     /// When the last of the held slots expires, exactly; `None` if none is held.
     pub fn latest_ns(&mut self) -> Option<u64> {
         let last_ns = match &mut self.nodes {
