@@ -33,26 +33,29 @@ enum Kind {
     Plain,
     /// Rules about where a request comes from.
     Ruled,
-    /// Day, month, lifetime and credits; and of the tenant second, day and month.
+    /// Day, month and lifetime; and of the tenant second, day, month and lifetime.
     Limited,
     /// The same, and a slot, which is given back behind the decision.
     Slotted,
+    /// The same, and a balance.
+    Balanced,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Plain, Self::Ruled, Self::Limited, Self::Slotted];
+    const ALL: [Self; 5] = [Self::Plain, Self::Ruled, Self::Limited, Self::Slotted, Self::Balanced];
 
     const fn title(self) -> &'static str {
         match self {
             Self::Plain => "",
             Self::Ruled => ", 1000 policies",
-            Self::Limited => ", all limits",
-            Self::Slotted => ", all limits and a slot",
+            Self::Limited => ", all quotas",
+            Self::Slotted => ", all quotas and a slot",
+            Self::Balanced => ", all quotas, a slot and a balance",
         }
     }
 
     const fn is_limited(self) -> bool {
-        matches!(self, Self::Limited | Self::Slotted)
+        matches!(self, Self::Limited | Self::Slotted | Self::Balanced)
     }
 }
 
@@ -98,6 +101,7 @@ impl Bench {
                     requests_per_second: Some(1_000_000_000),
                     requests_per_day: Some(2_000_000_000),
                     monthly_request_quota: Some(PLENTY),
+                    max_uses: Some(PLENTY),
                     ..TenantLimits::default()
                 };
                 engine.put_tenant(&tenant, clock.now());
@@ -132,10 +136,12 @@ impl Bench {
                 record.requests_per_day = Some(2_000_000_000);
                 record.monthly_request_quota = Some(PLENTY);
                 record.max_uses = Some(PLENTY);
-                record.credits = Some(Credits { balance: PLENTY, refill: None, granted_at: None });
             }
-            if kind == Kind::Slotted {
+            if matches!(kind, Kind::Slotted | Kind::Balanced) {
                 record.concurrent_requests = Some(1000);
+            }
+            if kind == Kind::Balanced {
+                record.credits = Some(Credits { balance: PLENTY, refill: None, granted_at: None });
             }
             engine.put(&record, clock.now()).expect("room");
         }

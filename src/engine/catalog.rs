@@ -2,6 +2,7 @@
 
 mod budgets;
 mod loaded;
+mod place;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,9 +18,10 @@ use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
 use super::uses::Uses;
 use crate::key::{Policy, TokenHash};
-use crate::limit::{Ask, Budget, Change};
+use crate::limit::{Ask, Change};
 use crate::usage::UsageRow;
 pub use loaded::{Loaded, Metadata};
+use place::Place;
 
 /// Why a key cannot be taken into the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +91,7 @@ pub(super) struct Catalog {
     entries: Slab<Entry>,
     /// Limits beyond the second, of the keys that have any. Each lock is taken behind that of the
     /// key's entry, and before that of its tenant.
-    budgets: Slab<Mutex<Budget>>,
+    budgets: Slab<Place>,
     policies: Policies,
     pub(super) tenants: Tenants,
     /// Rotated-out tokens: few, so that a plain map serves.
@@ -141,10 +143,8 @@ impl Catalog {
 
     /// Third pass of a batch: the budget of the entry, if it has one.
     pub(super) fn touch_budget(&self, token: &TokenHash) {
-        if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token))
-            && let Some(budget) = self.budget(self.entries.get(slot))
-        {
-            std::hint::black_box(budget.is_locked());
+        if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token)) {
+            self.touch_budget_of(self.entries.get(slot));
         }
     }
 
@@ -251,7 +251,7 @@ impl Catalog {
         if place == NO_BUDGET {
             return 0;
         }
-        let held = self.budgets.get_mut(place).get_mut().slots().held();
+        let held = self.budgets.get_mut(place).budget.get_mut().slots().held();
         self.drop_budget(place);
         held
     }

@@ -148,6 +148,7 @@ impl Engine {
         let Some((entry, previous, tenant)) = found.filter(|(entry, ..)| own(entry.tenant)) else {
             return;
         };
+        catalog.touch_budget_of(entry);
         let policy = catalog.policy(entry);
         let now = moment.now;
         let denial = check_tenant(tenant)

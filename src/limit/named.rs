@@ -36,6 +36,8 @@ pub enum NamedForm {
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     pub(super) name: Box<str>,
+    /// Units that requests wait for.
+    wanted: u64,
     state: State,
 }
 
@@ -51,8 +53,6 @@ struct Rolling {
     rate: Rate,
     tat: RateState,
     leased: RateState,
-    /// Units that requests wait for.
-    wanted: u64,
     /// Units of the lease in hand; 0 where there is none to ask for the next at half of.
     lease: u64,
 }
@@ -81,7 +81,7 @@ impl Named {
             }
             NamedForm::Rolling(rate) => State::Rolling(Rolling::new(rate)),
         };
-        Self { name: terms.name.clone(), state }
+        Self { name: terms.name.clone(), wanted: 0, state }
     }
 
     /// The limit under other terms. One of another form begins anew.
@@ -140,12 +140,7 @@ impl Named {
         if self.fit(ask) != Fit::Dry {
             return false;
         }
-        match &mut self.state {
-            State::Calendar { quota, .. } => quota.want(ask.cost),
-            State::Rolling(rolling) => {
-                rolling.wanted = rolling.wanted.saturating_add(ask.cost);
-            }
-        }
+        self.wanted = self.wanted.saturating_add(ask.cost);
         true
     }
 
@@ -175,9 +170,10 @@ impl Named {
     }
 
     pub(super) fn debit(&mut self, demand: u64, wall_ns: u64) -> NamedGrant {
-        match &mut self.state {
-            State::Calendar { quota, .. } => NamedGrant::Calendar(quota.debit(demand)),
-            State::Rolling(rolling) => rolling.debit(demand, wall_ns),
+        let wanted = std::mem::take(&mut self.wanted);
+        match &self.state {
+            State::Calendar { quota, .. } => NamedGrant::Calendar(quota.debit(wanted, demand)),
+            State::Rolling(rolling) => rolling.debit(wanted, demand, wall_ns),
         }
     }
 
@@ -260,7 +256,7 @@ impl Named {
 impl Rolling {
     fn new(rate: Rate) -> Self {
         let none = RateState::default();
-        Self { rate, tat: none, leased: none, wanted: 0, lease: 0 }
+        Self { rate, tat: none, leased: none, lease: 0 }
     }
 
     fn fit(&self, ask: &Ask<'_>) -> Fit {
@@ -285,13 +281,12 @@ impl Rolling {
 
     /// A lease goes on from where the last one ended, or from now if that is past, and never beyond
     /// what the rate would admit at this instant.
-    fn debit(&mut self, demand: u64, wall_ns: u64) -> NamedGrant {
+    fn debit(&self, wanted: u64, demand: u64, wall_ns: u64) -> NamedGrant {
         let from = self.leased.max(self.tat);
         let in_hand = self.rate.units_between(self.rate.not_before(self.tat, wall_ns), self.leased);
         let left = self.rate.remaining(from, wall_ns);
-        let need = self.wanted.saturating_sub(in_hand);
+        let need = wanted.saturating_sub(in_hand);
         let units = next_lease(self.rate.burst(), left, need, demand);
-        self.wanted = 0;
         NamedGrant::Rolling { leased: self.rate.later(from, units, wall_ns), units }
     }
 

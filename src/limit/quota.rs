@@ -45,8 +45,6 @@ pub struct Quota {
     spent: u64,
     leased: u64,
     stranded: u64,
-    /// Units that requests wait for.
-    wanted: u64,
     /// The window that the figures belong to; 0 for none yet. Only ever grows.
     window: u32,
     /// Units of the lease in hand; 0 where there is none to ask for the next at half of.
@@ -78,7 +76,7 @@ impl Quota {
     /// A quota of which nothing is spent, in no window yet.
     #[must_use]
     pub const fn new(cap: u64) -> Self {
-        Self { cap, spent: 0, leased: 0, stranded: 0, wanted: 0, window: 0, lease: 0 }
+        Self { cap, spent: 0, leased: 0, stranded: 0, window: 0, lease: 0 }
     }
 
     /// Whether it limits at all.
@@ -178,11 +176,6 @@ impl Quota {
         }
     }
 
-    /// Notes that a request waits for so many units.
-    pub const fn want(&mut self, cost: u64) {
-        self.wanted = self.wanted.saturating_add(cost);
-    }
-
     /// Spends a cost; whether the next lease is to be asked for, which is said once. A cost beyond
     /// the lease, where that is allowed, counts as leased.
     pub fn spend(&mut self, cost: u64) -> bool {
@@ -193,7 +186,7 @@ impl Quota {
         self.leased = self.leased.max(self.spent);
         let asks = self.lease != 0
             && self.leased - self.spent <= u64::from(self.lease / 2)
-            && self.next(0) > 0;
+            && self.next(0, 0) > 0;
         if asks {
             self.lease = 0;
         }
@@ -209,15 +202,16 @@ impl Quota {
 
     /// Units of the next lease: what requests wait for, and beyond that about a second of the
     /// demand, less and less towards the cap.
-    fn next(&self, demand: u64) -> u64 {
+    fn next(&self, wanted: u64, demand: u64) -> u64 {
         let left = self.cap.saturating_sub(self.leased);
-        next_lease(self.cap, left, self.wanted.saturating_sub(self.outstanding()), demand)
+        next_lease(self.cap, left, wanted.saturating_sub(self.outstanding()), demand)
     }
 
-    /// The next lease, to be debited. It may be spent once it is granted.
-    pub fn debit(&mut self, demand: u64) -> Grant {
-        let units = if self.limits() { self.next(demand) } else { 0 };
-        self.wanted = 0;
+    /// The next lease, to be debited, where requests wait for so many units. It may be spent once
+    /// it is granted.
+    #[must_use]
+    pub fn debit(&self, wanted: u64, demand: u64) -> Grant {
+        let units = if self.limits() { self.next(wanted, demand) } else { 0 };
         Grant { window: self.window, units }
     }
 

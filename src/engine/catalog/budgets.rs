@@ -4,6 +4,7 @@
 use parking_lot::Mutex;
 
 use super::Catalog;
+use super::place::Place;
 use crate::engine::entry::{Entry, NO_BUDGET};
 use crate::engine::ledger::Account;
 use crate::limit::{AccountRow, Ask, Budget, Change, Terms};
@@ -11,7 +12,14 @@ use crate::limit::{AccountRow, Ask, Budget, Change, Terms};
 impl Catalog {
     /// The limits of a key beyond the second, if it has any.
     pub(in crate::engine) fn budget(&self, entry: &Entry) -> Option<&Mutex<Budget>> {
-        (entry.budget != NO_BUDGET).then(|| self.budgets.get(entry.budget))
+        (entry.budget != NO_BUDGET).then(|| &self.budgets.get(entry.budget).budget)
+    }
+
+    /// Has the processor fetch the budget of an entry, while it is busy with what comes first.
+    pub(in crate::engine) fn touch_budget_of(&self, entry: &Entry) {
+        if entry.budget != NO_BUDGET {
+            self.budgets.get(entry.budget).touch();
+        }
     }
 
     /// Makes, changes or keeps the budget of a key; its place. One that has nothing to say any more
@@ -28,9 +36,9 @@ impl Catalog {
             let mut budget = Budget::new(terms);
             budget.begin(ask);
             // There are no more budgets than entries, which have as many places.
-            return self.budgets.insert(Mutex::new(budget)).unwrap_or(NO_BUDGET);
+            return self.budgets.insert(Place::new(budget)).unwrap_or(NO_BUDGET);
         }
-        let budget = self.budgets.get_mut(place).get_mut();
+        let budget = self.budgets.get_mut(place).budget.get_mut();
         let none = Terms::default();
         budget.change(terms.unwrap_or(&none), change, ask);
         if budget.is_blank() { self.drop_budget(place) } else { place }
@@ -38,7 +46,7 @@ impl Catalog {
 
     pub(super) fn drop_budget(&mut self, place: u32) -> u32 {
         if place != NO_BUDGET {
-            *self.budgets.get_mut(place) = Mutex::default();
+            *self.budgets.get_mut(place) = Place::default();
             self.budgets.free(place);
         }
         NO_BUDGET
@@ -52,14 +60,14 @@ impl Catalog {
                 let Some(slot) = self.slot_of(*id) else { return };
                 let place = match self.entries.get(slot).budget {
                     NO_BUDGET => {
-                        let blank = Mutex::new(Budget::new(&Terms::default()));
+                        let blank = Place::new(Budget::new(&Terms::default()));
                         let Some(place) = self.budgets.insert(blank) else { return };
                         self.entries.get_mut(slot).budget = place;
                         place
                     }
                     place => place,
                 };
-                let budget = self.budgets.get_mut(place).get_mut();
+                let budget = self.budgets.get_mut(place).budget.get_mut();
                 budget.restore(row);
                 if budget.is_blank() {
                     self.entries.get_mut(slot).budget = self.drop_budget(place);
@@ -76,7 +84,7 @@ impl Catalog {
         let keys = places.filter(|(slot, entry)| {
             entry.budget != NO_BUDGET
                 && self.slot_of(entry.id) == Some(*slot)
-                && self.budgets.get(entry.budget).lock().has_moved()
+                && self.budgets.get(entry.budget).budget.lock().has_moved()
         });
         let mut moved: Vec<Account> = keys.map(|(_, entry)| Account::Key(entry.id)).collect();
         moved.extend(self.tenants.moved().map(Account::Tenant));
@@ -91,7 +99,7 @@ impl Catalog {
         mut reap: impl FnMut(&mut Budget),
     ) -> bool {
         let end = places.end.min(self.budgets.slots());
-        (places.start..end).for_each(|place| reap(&mut self.budgets.get(place).lock()));
+        (places.start..end).for_each(|place| reap(&mut self.budgets.get(place).budget.lock()));
         end < self.budgets.slots()
     }
 }

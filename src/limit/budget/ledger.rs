@@ -71,13 +71,14 @@ impl Budget {
         self.enter(ask);
         self.flags.asking = false;
         let demand = self.demand.take(ask.now);
-        let (day, month) = (self.day.debit(demand), self.month.debit(demand));
-        let lifetime = self.lifetime.debit(demand);
+        let wanted = std::mem::take(&mut self.wanted);
+        let [day, month, lifetime] =
+            [&self.day, &self.month, &self.lifetime].map(|quota| quota.debit(wanted, demand));
         let mut credits = Grant::default();
         let mut named = Vec::new();
         if let Some(extra) = &mut self.extra {
-            if let Some(balance) = &mut extra.credits {
-                credits = balance.quota.debit(demand);
+            if let Some(balance) = &extra.credits {
+                credits = balance.quota.debit(wanted, demand);
             }
             named.extend(extra.named.iter_mut().map(|it| it.debit(demand, ask.wall_ns())));
         }
