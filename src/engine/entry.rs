@@ -9,14 +9,16 @@ use crate::limit::{PerSecond, RateState};
 
 /// What a decision reads of a key, and what it changes.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(super) struct Entry {
+    // The first line: what identifies the key, and what it may do.
     pub(super) token: TokenHash,
     pub(super) id: u64,
     /// Microseconds since 1970 from which on the key is expired; `i64::MAX` for never.
     pub(super) expires_us: i64,
     /// Requests per second; all other limits are in the key's budget.
     pub(super) second: PerSecond,
+    // The second: what it has in common with others, and what changes.
     pub(super) policy: u32,
     /// The place of its budget; [`NO_BUDGET`] for most keys.
     pub(super) budget: u32,
@@ -39,6 +41,7 @@ pub(super) const NO_BUDGET: u32 = u32::MAX;
 
 // Two cache lines, fetched as a pair by the adjacent-line prefetcher.
 const _: () = assert!(size_of::<Entry>() == 128);
+const _: () = assert!(std::mem::offset_of!(Entry, policy) == 64);
 
 /// What is so of a key or is not, in one byte: the two cache lines have no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,6 +85,11 @@ pub(super) fn due_seconds(due_us: Option<i64>) -> u32 {
 }
 
 impl Entry {
+    /// Has the processor fetch both lines: loads that nothing waits for.
+    pub(super) fn touch(&self) {
+        std::hint::black_box((self.expires_us, self.cell.is_locked()));
+    }
+
     /// Whether it is not to be found by its token.
     pub(super) const fn deleted(&self) -> bool {
         self.marks.has(Marks::DELETED)
