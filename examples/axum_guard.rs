@@ -111,24 +111,52 @@ where
         let demand = self.demand.clone();
         Box::pin(async move {
             let facts = Facts::of(&request);
-            let key_id = match demand.judge(request.headers(), facts).await {
-                Ok(verdict) => verdict.key_id,
+            let verdict = match demand.judge(request.headers(), facts).await {
+                Ok(verdict) => verdict,
                 Err(denial) => return Ok(denial),
             };
-            request.extensions_mut().insert(Caller { key_id });
-            let endpoint = endpoint(&request);
-            let started = Instant::now();
+            request.extensions_mut().insert(Caller { key_id: verdict.key_id });
+            let mut underway = Underway::new(demand.client, &verdict, endpoint(&request));
             let response = inner.call(request).await?;
-            let report = Report::new(key_id)
-                .status(response.status().as_u16())
-                .latency(started.elapsed())
-                .endpoint(&endpoint);
-            // Does not wait: the response must not be late because a report is.
-            if let Err(error) = demand.client.try_increment_detached(&report) {
-                tracing::warn!(%error, key_id, "a request was not reported");
-            }
+            underway.status = Some(response.status().as_u16());
             Ok(response)
         })
+    }
+}
+
+/// A request that was admitted. It is reported when this is dropped, which gives its slot back: also
+/// when its client has gone away, and with it the future that would have answered.
+struct Underway {
+    client: Client,
+    key_id: u64,
+    slot: Option<u64>,
+    endpoint: String,
+    started: Instant,
+    /// How it was answered; `None` until it is.
+    status: Option<u16>,
+}
+
+impl Underway {
+    fn new(client: Client, verdict: &Validation, endpoint: String) -> Self {
+        let (key_id, slot, started) = (verdict.key_id, verdict.slot, Instant::now());
+        Self { client, key_id, slot, endpoint, started, status: None }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let report = Report::new(self.key_id)
+            .slot(self.slot)
+            .latency(self.started.elapsed())
+            .endpoint(&self.endpoint);
+        let report = match self.status {
+            Some(status) => report.status(status),
+            None => report.error("given up before it was answered"),
+        };
+        // Does not wait: the response must not be late because a report is.
+        if let Err(error) = self.client.try_increment_detached(&report) {
+            tracing::warn!(%error, key_id = self.key_id, "a request was not reported");
+        }
     }
 }
 
@@ -232,9 +260,12 @@ mod fake;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::body::{Body, to_bytes};
     use keygate_protocol::validate::Stated;
-    use keygate_protocol::{Flags, Increment, Opcode, Validate};
+    use keygate_protocol::{Flags, Increment, Opcode, Validate, Verdict};
+    use tokio::sync::Notify;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tower::ServiceExt;
 
@@ -295,6 +326,45 @@ mod tests {
             assert_eq!((report.key_id, report.status), (7, Some(200)));
             assert_eq!(report.endpoint, Some("GET /leads/{id}"));
             assert!(report.latency_us.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_gives_its_slot_back_also_when_it_is_given_up() {
+        for given_up in [false, true] {
+            let daemon = FakeDaemon::start();
+            let entered = Arc::new(Notify::new());
+            let seen = Arc::clone(&entered);
+            let handler = move || async move {
+                seen.notify_one();
+                if given_up {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let demand = Demand { client: client(&daemon), scope: "leads:read" };
+            let router = Router::new().route("/", get(handler)).route_layer(demand);
+            let request = async {
+                let response = ask(&router, "/", Some(("x-api-key", "valid")));
+                tokio::select! {
+                    response = response => drop(response),
+                    // The client goes away, and with it the future that would have answered.
+                    () = entered.notified(), if given_up => {}
+                }
+            };
+            let server = async {
+                let mut peer = daemon.accept().await;
+                let asked = peer.asked().await.expect("a question");
+                let mut verdict = Verdict::of(VerdictCode::Valid, 7);
+                verdict.slot = Some(41);
+                peer.answer(&asked, |out| verdict.encode(out)).await;
+                peer
+            };
+            let ((), mut peer) = tokio::join!(request, server);
+            let report = peer.asked().await.expect("the outcome was reported");
+            let report = Increment::decode(&report.payload).expect("it is readable");
+            assert_eq!((report.key_id, report.slot), (7, Some(41)));
+            assert_eq!(report.status, (!given_up).then_some(200));
+            assert_eq!(report.error.is_some(), given_up);
         }
     }
 

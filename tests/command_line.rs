@@ -16,6 +16,8 @@ const ABSENT: &str = "7340032001";
 /// Of the right shape and checksum (SPEC §6.3), and nobody's.
 const UNKNOWN_TOKEN: &str = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
 
+const UUID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
+
 /// The names of an object's members.
 fn names(object: &Value) -> Vec<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
@@ -93,6 +95,16 @@ fn every_command_ends_with_the_code_that_scripts_rely_on() {
         (2, &["increment", id, "--count", "0"]),
         (2, &["increment", id, "--latency-ms", "-1"]),
         (2, &["increment", id, "--id", "1234"]),
+        (2, &["increment", id, "--refund", "1"]),
+        (2, &["increment", id, "--refund", "0", "--id", UUID]),
+        (2, &["increment", id, "--refund", "4294967297", "--id", UUID]),
+        (2, &["increment", id, "--slot", "seven"]),
+        (2, &["renew", id]),
+        (2, &["renew", id, "seven"]),
+        (2, &["key", "update", id, "--rps", "5", "--spent", "double"]),
+        (2, &["tenant", "update", "acme", "--name", "x", "--spent", "double"]),
+        (2, &["validate", token, "--limit", ""]),
+        (2, &["validate", token, "--limit", "a", "--limit", "a"]),
         (2, &["validate", token, "--scope", ""]),
         (2, &["validate", token, "--ip", "localhost"]),
         (2, &["validate", token, "--environment", ""]),
@@ -198,6 +210,7 @@ fn json_has_the_members_that_are_promised() {
         "scopes",
         "denied_by",
         "limits",
+        "slot",
         "warnings",
         "metadata",
     ];
@@ -272,11 +285,69 @@ fn the_life_of_a_key_is_what_its_token_sees() {
 }
 
 #[test]
+fn limits_are_set_by_flags_and_shown_as_the_flags_say_them() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, _) = home.create(&[
+        "--name",
+        "limited",
+        "--slot-ttl",
+        "300",
+        "--limit",
+        "exports=10/60m",
+        "--limit=reports=100/month",
+        "--credits",
+        "1000",
+        "--credits-refill",
+        "500/month@31 add",
+    ]);
+    let shown = home.run(["key", "get", &id]);
+    for line in [
+        "limits                       exports=10/1h, reports=100/month\n",
+        "credits                      1000, 500/month@31 add\n",
+        "slot_ttl_seconds             300\n",
+    ] {
+        assert!(shown.expect(0).stdout.contains(line), "{line}: {shown:#?}");
+    }
+    let key = home.json(["key", "get", &id]);
+    assert_eq!(key["limits"][0], json!({"name": "exports", "count": "10", "period": "1h"}));
+    assert!(key["credits"]["granted_at"].is_string());
+    // What is not named stays, and a list is replaced as a whole.
+    home.run(["key", "update", &id, "--limit", "exports=5/day"]).expect(0);
+    let changed = home.json(["key", "get", &id]);
+    assert_eq!(changed["limits"], json!([{"name": "exports", "count": "5", "period": "day"}]));
+    assert_eq!(changed["credits"], key["credits"]);
+    home.run(["key", "update", &id, "--credits-refill", "1/day"]).expect(2).says(&["--credits N"]);
+    home.run(["key", "update", &id, "--credits", "5"]).expect(0);
+    let set = &home.json(["key", "get", &id])["credits"];
+    assert_eq!((&set["balance"], &set["refill"]), (&json!("5"), &Value::Null));
+    assert_ne!(set["granted_at"], key["credits"]["granted_at"]);
+    for (flag, words) in [
+        ("--limit=exports=1/fortnight", "limits: entry 1: period: \"fortnight\" is not a period"),
+        ("--slot-ttl=0", "slot_ttl_seconds"),
+        ("--burst=9223372036854775807", "584 years"),
+    ] {
+        home.run(["key", "update", &id, "--rps=1", flag]).expect(1).says(&[words]);
+    }
+
+    home.run(["tenant", "create", "acme", "--rps=50", "--max-uses=7", "--slot-ttl=30"]).expect(0);
+    home.run(["tenant", "update", "acme", "--burst=100", "--clear=slot_ttl_seconds"]).expect(0);
+    let tenant = home.json(["tenant", "get", "acme"]);
+    let shown = ["requests_per_second", "burst", "max_uses", "slot_ttl_seconds"];
+    let shown = shown.map(|field| tenant[field].clone());
+    assert_eq!(shown, [json!(50), json!(100), json!("7"), Value::Null]);
+    let shown = home.run(["tenant", "get", "acme"]);
+    assert!(shown.expect(0).stdout.contains("burst                        100\n"), "{shown:#?}");
+    let own = ["--as-tenant", "acme", "tenant", "update", "acme", "--max-uses=8"];
+    home.run(own).expect(1).says(&["limits"]);
+}
+
+#[test]
 fn a_change_of_status_is_told_in_one_line() {
     let home = Home::new();
     let _daemon = home.start();
     let (id, _) = home.create(&["--name", "brief"]);
-    home.run(["key", "update", &id, "--set", "max_uses=3"]).expect(0).says(&["notice:"]);
+    home.run(["key", "update", &id, "--set", "cost_per_request=3"]).expect(0).says(&["notice:"]);
     let cases: &[(&[&str], &str)] = &[
         (&["suspend"], "SUSPENDED"),
         (&["resume"], "ACTIVE"),
@@ -378,10 +449,7 @@ fn a_key_is_made_from_a_record_of_the_source_system() {
         assert_eq!(key[field], given[field], "{field}");
     }
     let notices = created["notices"].to_string();
-    assert!(
-        notices.contains("total_requests") && notices.contains("requests_per_day"),
-        "{notices}"
-    );
+    assert!(notices.contains("total_requests") && notices.contains("webhook_url"), "{notices}");
 
     let record = json!({"name": "from standard input", "requestsPerSecond": 3}).to_string();
     let ran = home.run_with(&["key", "create", "--json", "--from", "-"], &record);

@@ -74,7 +74,7 @@ fn everything_that_is_wrong_is_told_with_file_and_line() {
 }
 
 #[test]
-fn a_good_file_ends_with_0_and_what_is_not_enforced_yet_is_said() {
+fn a_good_file_ends_with_0() {
     let home = Home::new();
     let file = home.file("good.toml", EXAMPLE_NAMES);
     let ran = check(&home, &file, &[]);
@@ -82,8 +82,13 @@ fn a_good_file_ends_with_0_and_what_is_not_enforced_yet_is_said() {
     let report = check(&home, &file, &["--json"]).expect(0).json();
     assert_eq!((&report["ok"], &report["problems"]), (&json!(true), &json!([])));
 
-    let file = home.file("day.toml", "[tiers.gold]\nrequests_per_day = 5\n");
-    check(&home, &file, &[]).expect(0).says(&["notice", "\"gold\"", "requests_per_day"]);
+    let limits =
+        "slot_ttl_seconds = 60\nlimits = [{ name = 'exports', count = 10, period = '1h' }]\n";
+    let file = home.file("limits.toml", &format!("[tiers.gold]\nrequests_per_day = 5\n{limits}"));
+    check(&home, &file, &[]).expect(0);
+    let shown = home.run([OsStr::new("config"), OsStr::new("show"), file.as_os_str()]);
+    let again = home.file("again.toml", &shown.expect(0).stdout);
+    check(&home, &again, &[]).expect(0);
     let gone = check(&home, Path::new("/no/such.toml"), &[]);
     gone.expect(1).says(&["/no/such.toml", "No such file"]);
     home.run(["config", "check"]).expect(2);

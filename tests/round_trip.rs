@@ -56,6 +56,17 @@ fn every_field_is_set_in_some_record_and_left_out_in_another() {
     }
 }
 
+/// An export as it would be if no balance had ever been set: each import sets them anew, and says
+/// when.
+fn without_grants(export: &str) -> String {
+    let mut parts = export.split("\"granted_at\":\"");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |file, part| {
+        let (_instant, rest) = part.split_once('"').expect("the end of an instant");
+        file + "\"granted_at\":null" + rest
+    })
+}
+
 #[test]
 fn the_export_of_an_import_of_an_export_is_the_same_file() {
     let given: Vec<Value> = sample(RECORDS)
@@ -88,8 +99,9 @@ fn the_export_of_an_import_of_an_export_is_the_same_file() {
             assert_eq!(report["imported"], RECORDS, "{report}");
             let ran = home.run(["export"]);
             ran.expect(0);
-            *exported = Some(ran.stdout.clone());
-            Some(ran.stdout)
+            let file = without_grants(&ran.stdout);
+            *exported = Some(ran.stdout);
+            Some(file)
         })
         .collect();
     assert_eq!(exports[0], exports[1], "byte for byte");

@@ -5,8 +5,8 @@
 //!
 //! Read in this order: [`frame`] (the only file that knows the length prefix), [`opcode`],
 //! [`validate`] and [`increment`] (the two calls of the data plane), [`batch`], [`hello`],
-//! [`verdict`] and [`error`] (the two tables), [`admin`] and [`tenant`] (the JSON of the admin
-//! socket).
+//! [`slot`], [`verdict`] and [`error`] (the two tables), [`admin`] and [`tenant`] (the JSON of the
+//! admin socket).
 
 pub mod admin;
 mod backup;
@@ -18,8 +18,10 @@ pub mod hello;
 pub mod increment;
 pub mod limits;
 pub mod opcode;
+mod report;
 pub mod slot;
 pub mod tenant;
+mod usage;
 pub mod validate;
 pub mod verdict;
 mod wire;

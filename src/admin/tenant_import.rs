@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::AdminError;
 use super::import::Import;
 use crate::key::tenant::TENANT_JSON_BYTES_MAX;
-use crate::key::{FieldError, RecordInput, TenantRecord, TenantState, Time};
+use crate::key::{FieldError, RecordInput, TenantRecord, Time};
 use crate::store::{TenantWrite, Write};
 
 /// Records that are written at a time.
@@ -28,7 +28,7 @@ pub(super) struct Tenants {
     /// What is to be written, by id, each with its number among those that came.
     held: BTreeMap<String, (u64, TenantRecord)>,
     /// What was written, and how each is to stand for decisions.
-    written: Vec<(String, TenantState)>,
+    written: Vec<TenantRecord>,
     /// Those that had begun to be purged where they come from.
     were_purged: usize,
 }
@@ -159,15 +159,23 @@ impl Import {
             self.admin.committer.commit(some.iter().map(insert).collect(), false)?;
         }
         self.report.tenants_imported += new.len() as u64;
-        let written = new.into_iter().map(|record| (record.state(), record.id));
-        self.tenants.written = written.map(|(state, id)| (id, state)).collect();
+        // What decisions do not need is not held until the import ends.
+        self.tenants.written = new
+            .into_iter()
+            .map(|record| TenantRecord {
+                name: String::new(),
+                description: String::new(),
+                status_reason: String::new(),
+                ..record
+            })
+            .collect();
         Ok(())
     }
 
     /// Lets decisions obey the tenants that were written.
     pub(super) fn publish_tenants(&self) {
-        for (id, state) in &self.tenants.written {
-            self.admin.engine.put_tenant(id, *state);
+        for record in &self.tenants.written {
+            self.admin.engine.put_tenant(record, self.admin.clock.now());
         }
     }
 }

@@ -284,7 +284,7 @@ impl Admin {
             before_revision => TenantWrite::Replace { before_revision, after: boxed },
         };
         self.commit(vec![Write::Tenant(write)]).await?;
-        self.engine.put_tenant(&after.id, after.state());
+        self.engine.put_tenant(&after, self.clock.now());
         Ok(after)
     }
 

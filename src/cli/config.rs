@@ -99,6 +99,22 @@ fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
         Value::Number(mode) if name == "admin_socket_mode" => {
             lines.push((name.to_owned(), format!("0o{:o}", mode.as_u64().unwrap_or_default())));
         }
-        value => lines.push((name.to_owned(), value.to_string())),
+        value => lines.push((name.to_owned(), toml_value(value))),
+    }
+}
+
+/// A value as TOML writes it: inside of a list, an object is an inline table.
+fn toml_value(value: &Value) -> String {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            let member = |(name, value): (&String, &Value)| {
+                format!("{} = {}", crate::key::rules::TomlKey(name), toml_value(value))
+            };
+            format!("{{ {} }}", members.iter().map(member).collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(","))
+        }
+        value => value.to_string(),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keygate_protocol::IncrementOutcome;
+use keygate_protocol::limits::REFUND_MAX;
 use serde_json::json;
 
 use super::error::CliError;
@@ -35,10 +36,18 @@ pub(super) struct Args {
     /// A UUID: the same one counts once, so that the report may be sent again
     #[arg(long, value_name = "UUID", value_parser = uuid)]
     id: Option<u128>,
+    /// The slot that the request held, as its verdict named it: it is given back
+    #[arg(long, value_name = "SLOT")]
+    slot: Option<u64>,
+    /// Credits to give back for a request that was charged and not served, 1 to 2^32; needs --id,
+    /// so that the report may be sent again and gives them once
+    #[arg(long, value_name = "N", requires = "id")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=REFUND_MAX))]
+    refund: Option<u64>,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
-    let mut report = Report::new(args.key_id).count(args.count);
+    let mut report = Report::new(args.key_id).count(args.count).slot(args.slot);
     if let Some(status) = args.status {
         report = report.status(status);
     }
@@ -53,6 +62,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     }
     if let Some(id) = args.id {
         report = report.id(id);
+    }
+    if let Some(credits) = args.refund {
+        report = report.refund(credits);
     }
     let outcome = global.with_data(async |client| Ok(client.increment(report).await?))?;
     let (name, text) = match outcome {

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::error::CliError;
 use super::output::{print, print_json, print_notices, record_text};
+use super::spent::Spent;
 use super::{Exit, Global, records};
 use crate::key::{Status, id};
 use fields::Fields;
@@ -102,6 +103,8 @@ pub(super) struct Update {
     /// Refuse unless the record still has this revision
     #[arg(long, value_name = "N")]
     expected_revision: Option<u64>,
+    #[command(flatten)]
+    spent: Spent,
 }
 
 pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> {
@@ -185,7 +188,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         set: Value::Object(set),
         mask: args.mask.clone(),
         expected_revision: args.expected_revision,
-        spent: None,
+        spent: args.spent.policy(),
     };
     let changed = global.with_admin(async |client| Ok(client.update(&request).await?))?;
     print_changed(&changed, global)

@@ -25,14 +25,17 @@ mod export;
 mod import;
 mod increment;
 mod key;
+mod limits;
 mod output;
 mod ping;
 mod progress;
 mod records;
 mod reload;
+mod renew;
 mod restore;
 mod secret;
 mod serve;
+mod spent;
 mod status;
 mod tenant;
 mod usage;
@@ -129,7 +132,9 @@ enum Command {
     Validate(validate::Args),
     /// Report what became of a request
     Increment(increment::Args),
-    /// Show what a key was used for
+    /// Hold a slot for its whole time again
+    Renew(renew::Args),
+    /// Show what a key was used for and how its limits stand
     Usage(usage::Args),
     /// Take records of the source system, all or none
     Import(import::Args),
@@ -198,6 +203,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Tenant(command) => tenant::run(command, global),
         Command::Validate(args) => validate::run(args, global),
         Command::Increment(args) => increment::run(args, global),
+        Command::Renew(args) => renew::run(args, global),
         Command::Usage(args) => usage::run(args, global),
         Command::Import(args) => import::run(args, global),
         Command::Export(args) => export::run(args, global),

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use keygate_protocol::admin::LimitUsage;
 use keygate_protocol::{LimitReport, VerdictCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::CliError;
+use super::limits;
 use crate::client::Validation;
 
 /// Writes text to standard output. A reader that has gone away (`| head`) ends the command
@@ -44,8 +46,9 @@ pub(super) fn verdict_json(verdict: &Validation) -> Value {
         "key_id": (verdict.key_id != 0).then(|| verdict.key_id.to_string()),
         "tenant_id": verdict.tenant_id,
         "scopes": verdict.scopes,
-        "denied_by": verdict.denied_by.map(keygate_protocol::LimitName::name),
-        "limits": verdict.limits.iter().map(limit_json).collect::<Vec<_>>(),
+        "denied_by": verdict.denied_by.map(|limit| verdict.name_of(limit)),
+        "limits": verdict.limits.iter().map(|limit| limit_json(verdict, limit)).collect::<Vec<_>>(),
+        "slot": verdict.slot.map(|slot| slot.to_string()),
         "warnings": verdict.warnings.names().collect::<Vec<_>>(),
         "metadata": verdict.metadata.as_deref().map(metadata_json),
     })
@@ -75,9 +78,9 @@ fn metadata_json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
-fn limit_json(limit: &LimitReport) -> Value {
+fn limit_json(verdict: &Validation, limit: &LimitReport) -> Value {
     json!({
-        "name": limit.name.name(),
+        "name": verdict.name_of(limit.name),
         "limit": limit.limit,
         "remaining": limit.remaining,
         "retry_after_ms": limit.retry_after_us.map(milliseconds),
@@ -105,36 +108,65 @@ pub(super) fn verdict_text(verdict: &Validation) -> String {
     if let Some(metadata) = &verdict.metadata {
         lines.push(format!("  metadata {}", metadata_text(metadata)));
     }
-    for limit in verdict.limits.iter() {
-        let mut line =
-            format!("  limit   {}: {} of {} left", limit.name.name(), limit.remaining, limit.limit);
-        if let Some(us) = limit.reset_after_us {
-            line += &format!(", whole again in {} ms", milliseconds(us));
-        }
-        match limit.retry_after_us {
-            Some(us) => line += &format!("; try again in {} ms", milliseconds(us)),
-            None if verdict.code == VerdictCode::RateExceeded => {
-                line += "; the cost is above the limit, so it will never fit";
-            }
-            None => {}
-        }
-        lines.push(line);
+    if let Some(slot) = verdict.slot {
+        lines.push(format!("  slot    {slot}"));
     }
+    lines.extend(verdict.limits.iter().map(|limit| limit_text(verdict, limit)));
     lines.extend(verdict.warnings.names().map(|name| format!("  warning {name}")));
     lines.join("\n") + "\n"
+}
+
+/// How one limit stands, for people.
+fn limit_text(verdict: &Validation, limit: &LimitReport) -> String {
+    let name = plain(verdict.name_of(limit.name));
+    let mut line = format!("  limit   {name}: {} of {} left", limit.remaining, limit.limit);
+    line += &match limit.reset_after_us {
+        Some(us) => format!(", whole again in {} ms", milliseconds(us)),
+        None => ", never whole again".to_owned(),
+    };
+    match limit.retry_after_us {
+        Some(us) => line += &format!("; try again in {} ms", milliseconds(us)),
+        None if verdict.denied_by == Some(limit.name) => line += never(verdict.code),
+        None => {}
+    }
+    line
+}
+
+/// Why a limit that denied never admits this request.
+const fn never(code: VerdictCode) -> &'static str {
+    match code {
+        VerdictCode::UsesExhausted => "; what is spent of it does not come back",
+        VerdictCode::CreditsExhausted => "; no refill will cover the cost",
+        VerdictCode::ConcurrencyExceeded => "; it admits none",
+        _ => "; the cost is above the limit, so it will never fit",
+    }
+}
+
+/// How limits stand, as rows for people.
+pub(super) fn limits_table(limits: &[LimitUsage]) -> String {
+    let headings = ["LIMIT", "SPENT", "OF", "LEFT", "LEASED", "STRANDED", "UNTIL"];
+    let row = |one: &LimitUsage| {
+        let figures = [one.spent, one.limit, one.remaining, one.leased, one.stranded];
+        let until = one.ends_at.clone().unwrap_or_else(|| "-".to_owned());
+        let figures = figures.iter().map(u64::to_string);
+        [one.name.clone()].into_iter().chain(figures).chain([until]).collect()
+    };
+    table(&headings, &limits.iter().map(row).collect::<Vec<Vec<String>>>())
 }
 
 /// The fields of a record that are set, for people.
 pub(super) fn record_text(record: &Value) -> String {
     let Value::Object(members) = record else { return format!("{record}\n") };
     let set = members.iter().filter(|(_, value)| !is_blank(value));
-    set.map(|(name, value)| match value {
-        Value::String(text) => format!("{name:28} {}\n", plain(text)),
-        Value::Array(items) => {
-            let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-            format!("{name:28} {}\n", plain(&items.join(" ")))
-        }
-        value => format!("{name:28} {value}\n"),
+    set.map(|(name, value)| {
+        let shown = limits::shown(name, value).unwrap_or_else(|| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => {
+                items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+            }
+            value => value.to_string(),
+        });
+        format!("{name:28} {}\n", plain(&shown))
     })
     .collect()
 }
@@ -169,13 +201,98 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+    use keygate_protocol::{LimitName, Verdict};
+
     use super::*;
+    use crate::client::ValidateRequest;
 
     #[test]
     fn milliseconds_have_a_fraction_only_when_they_need_one() {
         for (us, text) in [(0, "0"), (1000, "1"), (1500, "1.5"), (8_571_429, "8571.429")] {
             assert_eq!(milliseconds(us).to_string(), text);
         }
+    }
+
+    fn report(name: LimitName, remaining: u64, waits_us: [Option<u64>; 2]) -> LimitReport {
+        let [retry_after_us, reset_after_us] = waits_us;
+        LimitReport { name, limit: 10, remaining, retry_after_us, reset_after_us }
+    }
+
+    fn told(code: VerdictCode, limits: &[LimitReport]) -> Validation {
+        let mut verdict = Verdict::of(code, 7);
+        verdict.denied_by = (!code.is_valid()).then_some(limits[0].name);
+        limits.iter().for_each(|limit| verdict.limits.push(*limit));
+        verdict.slot = code.is_valid().then_some(u64::MAX);
+        let mut payload = BytesMut::new();
+        verdict.encode(&mut payload);
+        let asked = ValidateRequest::new("t").limit("exports").limit("x\ny");
+        Validation::of(&asked, &payload).expect("it is readable")
+    }
+
+    #[test]
+    fn limits_stand_under_the_names_that_they_were_asked_with() {
+        let day = report(LimitName::Day, 3, [None, Some(2_000)]);
+        let lifetime = report(LimitName::Lifetime, 3, [None, None]);
+        let named = report(LimitName::Named1, 3, [None, Some(0)]);
+        let forged = report(LimitName::Named2, 3, [None, Some(0)]);
+        let verdict = told(VerdictCode::Valid, &[day, lifetime, named, forged]);
+        assert_eq!(
+            verdict_text(&verdict),
+            "VALID: the key may do this now\n  key     7\n  slot    18446744073709551615\n  \
+             limit   day: 3 of 10 left, whole again in 2 ms\n  \
+             limit   lifetime: 3 of 10 left, never whole again\n  \
+             limit   exports: 3 of 10 left, whole again in 0 ms\n  \
+             limit   x\\ny: 3 of 10 left, whole again in 0 ms\n"
+        );
+        let json = verdict_json(&verdict);
+        let limits = json["limits"].as_array().expect("a list");
+        let names: Vec<_> = limits.iter().map(|limit| &limit["name"]).collect();
+        assert_eq!(names, ["day", "lifetime", "exports", "x\ny"]);
+        assert_eq!(limits[1]["reset_after_ms"], Value::Null);
+        assert_eq!(json["slot"], "18446744073709551615");
+    }
+
+    #[test]
+    fn a_limit_that_denies_says_how_long_or_why_for_ever() {
+        use VerdictCode::{
+            ConcurrencyExceeded, CreditsExhausted, QuotaExceeded, RateExceeded, UsesExhausted,
+        };
+        for (code, name, retry_after_us, end) in [
+            (QuotaExceeded, LimitName::Named1, Some(1_500), "; try again in 1.5 ms"),
+            (QuotaExceeded, LimitName::Named1, None, "; the cost is above the limit, so it will"),
+            (RateExceeded, LimitName::Second, None, "; the cost is above the limit, so it will"),
+            (UsesExhausted, LimitName::Lifetime, None, "; what is spent of it does not come back"),
+            (CreditsExhausted, LimitName::Credits, None, "; no refill will cover the cost"),
+            (ConcurrencyExceeded, LimitName::Slots, None, "; it admits none"),
+        ] {
+            let others = report(LimitName::TenantDay, 9, [None, Some(0)]);
+            let verdict = told(code, &[report(name, 0, [retry_after_us, None]), others]);
+            let text = verdict_text(&verdict);
+            assert!(text.contains(end) && text.matches(';').count() == 1, "{text}");
+            let json = verdict_json(&verdict);
+            assert_eq!(json["slot"], Value::Null);
+            let shown = if name == LimitName::Named1 { "exports" } else { name.name() };
+            assert_eq!(json["denied_by"], shown);
+        }
+    }
+
+    #[test]
+    fn limits_are_a_table() {
+        let usage = LimitUsage {
+            name: "exports".to_owned(),
+            limit: 10,
+            spent: 4,
+            remaining: 6,
+            leased: 1,
+            stranded: 2,
+            ends_at: None,
+        };
+        let table = limits_table(&[usage]);
+        let lines: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["LIMIT", "SPENT", "OF", "LEFT", "LEASED", "STRANDED", "UNTIL"]);
+        assert_eq!(lines[1], ["exports", "4", "10", "6", "1", "2", "-"]);
     }
 
     /// Names, endpoints and errors are written by others than those who read them.

@@ -8,11 +8,14 @@ use keygate_protocol::admin::{
 use serde_json::{Map, Value};
 
 use super::error::CliError;
-use super::output::{print, print_json, print_notices, record_text, table};
+use super::output::{limits_table, print, print_json, print_notices, record_text, table};
+use super::spent::Spent;
 use super::{Exit, Global};
 
 /// How long a purge is waited for; it goes on in the daemon also without anybody who waits.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Above the flags of limits.
+const LIMITS: &str = "Limits of all its keys together";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -24,6 +27,8 @@ pub(super) enum Command {
     List(List),
     /// Change fields of a tenant's record
     Update(Update),
+    /// Show how the limits stand that its keys share
+    Usage(Id),
     /// Deny all keys of a tenant, for now
     Suspend(Reasoned),
     /// Let the keys of a tenant pass again
@@ -55,6 +60,27 @@ struct Fields {
     /// The organization that it belongs to
     #[arg(long, value_name = "ID")]
     organization: Option<String>,
+    /// Requests a second of all its keys together; unlimited if not given
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    rps: Option<u64>,
+    /// Requests at once; as many as --rps if not given
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    burst: Option<u64>,
+    /// Requests a day
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    requests_per_day: Option<u64>,
+    /// Requests a month
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    monthly_quota: Option<u64>,
+    /// Requests in all
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    max_uses: Option<u64>,
+    /// Requests under way at a time
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    concurrent: Option<u64>,
+    /// How long a place among them is held that nobody gives back, where neither key nor tier says
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    slot_ttl: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,12 +114,14 @@ pub(super) struct Update {
     id: Id,
     #[command(flatten)]
     fields: Fields,
-    /// Clear a field: name, description or organization_id
+    /// Clear a field, such as description or requests_per_second
     #[arg(long = "clear", value_name = "FIELD")]
     clear: Vec<String>,
     /// Refuse unless the record still has this revision; 0: unless there is no record yet
     #[arg(long, value_name = "N")]
     expected_revision: Option<u64>,
+    #[command(flatten)]
+    spent: Spent,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +148,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
         Command::Get(args) => get(args, global)?,
         Command::List(args) => list(args, global)?,
         Command::Update(args) => update(args, global)?,
+        Command::Usage(args) => usage(args, global)?,
         Command::Suspend(args) => set_status(args, "SUSPENDED", global)?,
         Command::Resume(args) => set_status(args, "ACTIVE", global)?,
         Command::Delete(args) if args.purge => purge(&args.id, global)?,
@@ -194,10 +223,21 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         id: args.id.id.clone(),
         set: Value::Object(set),
         expected_revision: args.expected_revision,
-        spent: None,
+        spent: args.spent.policy(),
     };
     let changed = global.with_admin(async |client| Ok(client.update_tenant(&request).await?))?;
     print_tenant(&changed, global)
+}
+
+fn usage(args: &Id, global: &Global) -> Result<(), CliError> {
+    let usage = global.with_admin(async |client| Ok(client.tenant_usage(&args.id).await?))?;
+    if global.json {
+        return print_json(&usage);
+    }
+    if usage.limits.is_empty() {
+        return print(&format!("tenant {} has no limits of its own\n", usage.id));
+    }
+    print(&limits_table(&usage.limits))
 }
 
 fn set_status(args: &Reasoned, status: &str, global: &Global) -> Result<(), CliError> {
@@ -256,6 +296,20 @@ impl Fields {
         for (field, value) in fields {
             if let Some(value) = value {
                 record.insert(field.to_owned(), value.as_str().into());
+            }
+        }
+        let limits = [
+            ("requests_per_second", self.rps),
+            ("burst", self.burst),
+            ("requests_per_day", self.requests_per_day),
+            ("monthly_request_quota", self.monthly_quota),
+            ("max_uses", self.max_uses),
+            ("concurrent_requests", self.concurrent),
+            ("slot_ttl_seconds", self.slot_ttl),
+        ];
+        for (field, value) in limits {
+            if let Some(value) = value {
+                record.insert(field.to_owned(), value.into());
             }
         }
     }

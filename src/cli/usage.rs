@@ -3,7 +3,7 @@
 use keygate_protocol::admin::KeyUsage;
 
 use super::error::CliError;
-use super::output::{print, print_json, table};
+use super::output::{limits_table, print, print_json, table};
 use super::{Exit, Global};
 use crate::key::id;
 
@@ -43,6 +43,9 @@ fn text(usage: &KeyUsage) -> String {
         shown(usage.success_rate),
         shown(usage.average_response_time),
     );
+    if !usage.limits.is_empty() {
+        text += &format!("\n{}", limits_table(&usage.limits));
+    }
     if !usage.endpoints.is_empty() {
         let rows: Vec<_> = usage
             .endpoints

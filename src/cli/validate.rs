@@ -22,9 +22,16 @@ pub(super) struct Args {
     /// Units to spend, 0 to 2^32; 0 judges without spending
     #[arg(long, default_value_t = 1, value_name = "N")]
     cost: u64,
+    /// A named limit of the key to spend from, too; from all of them, if there are more (at most 4)
+    #[arg(long = "limit", value_name = "NAME")]
+    limits: Vec<String>,
     /// Judge without spending
     #[arg(long)]
     peek: bool,
+    /// Keep the slot that the request takes until `keygate increment --slot` gives it back or its
+    /// time ends; without this it ends with the command
+    #[arg(long)]
+    keep_slot: bool,
     /// Tell the key's metadata too
     #[arg(long)]
     metadata: bool,
@@ -115,6 +122,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     }
     for scope in &args.any_scopes {
         request = request.any_scope(scope);
+    }
+    for name in &args.limits {
+        request = request.limit(name);
+    }
+    if args.keep_slot {
+        request = request.keep_slot();
     }
     if args.peek {
         request = request.peek();

@@ -123,7 +123,7 @@ impl Client {
         self.admin(Opcode::KeyReview, &KeyReview { id: id.to_string() }).await
     }
 
-    /// What a key was used for.
+    /// What a key was used for, and how its limits stand.
     ///
     /// # Errors
     /// [`Error`].

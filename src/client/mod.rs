@@ -8,7 +8,8 @@
 //! let verdict = client.validate(ValidateRequest::new(token).scope("leads:read")).await?;
 //! if verdict.is_valid() {
 //!     // … do what was asked, then say what became of it:
-//!     client.increment_detached(Report::new(verdict.key_id).status(200)).await?;
+//!     let report = Report::new(verdict.key_id).status(200).slot(verdict.slot);
+//!     client.increment_detached(report).await?;
 //! }
 //! # Ok(())
 //! # }
@@ -19,6 +20,12 @@
 //! lost connection is made anew when it is next wanted, with waits that grow from 10 ms to 1 s;
 //! meanwhile requests wait, each until its own timeout. Nothing that was written is sent again by
 //! itself: [`Error::may_have_been_executed`] says whether a caller may.
+//!
+//! A key whose requests under way are limited gives each request a slot ([`Validation::slot`]),
+//! which the report of the request should give back ([`Report::slot`]). What reports nothing holds
+//! its slot until its time ends: a service whose requests can be given up half-way reports those,
+//! too, as `examples/axum_guard.rs` does with a guard that is dropped. Slots end with the
+//! connection, unless [`ValidateRequest::keep_slot`] says otherwise.
 //!
 //! A denied key is a [`Validation`], never an [`Error`]. On an error a guard denies: whoever
 //! cannot ask must not admit.
@@ -36,6 +43,7 @@ mod error;
 mod facts;
 mod handshake;
 mod link;
+mod report;
 mod request;
 mod slot;
 mod stopwatch;
@@ -44,6 +52,7 @@ mod table;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod validation;
 mod wire;
 
 use std::fmt;
@@ -52,14 +61,16 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
-use keygate_protocol::{IncrementOutcome, Opcode, PayloadError};
+use keygate_protocol::{IncrementOutcome, Opcode, PayloadError, RenewOutcome, SlotRenew};
 
 pub use builder::Builder;
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, Error, Loss, Refusal, ReplyError};
 pub use handshake::ServerInfo;
-pub use request::{Report, ValidateRequest, Validation};
+pub use report::Report;
+pub use request::ValidateRequest;
 pub use stream::{Backup, Export, ExportPage, Import, Verification};
+pub use validation::Validation;
 
 use buffer::Payload;
 use link::{Call, Ended, Link};
@@ -136,7 +147,7 @@ impl Client {
     /// [`Error`]; a denied key is not one. Deny on any.
     pub async fn validate(&self, request: ValidateRequest<'_>) -> Result<Validation, Error> {
         let payload = self.item(&request).await?;
-        Validation::decode(&payload).map_err(Error::reply)
+        Validation::of(&request, &payload).map_err(Error::reply)
     }
 
     /// Reports what became of a request, and waits until it is counted.
@@ -188,7 +199,8 @@ impl Client {
         &self,
         requests: &[ValidateRequest<'_>],
     ) -> Result<Vec<Validation>, Error> {
-        self.batch(requests, Validation::decode).await
+        let answers = self.batch(requests, Validation::decode).await?;
+        Ok(answers.into_iter().zip(requests).map(|(one, asked)| one.named_by(asked)).collect())
     }
 
     /// Reports many outcomes in one frame. As [`Client::validate_batch`].
@@ -200,6 +212,16 @@ impl Client {
         reports: &[Report<'_>],
     ) -> Result<Vec<IncrementOutcome>, Error> {
         self.batch(reports, IncrementOutcome::decode).await
+    }
+
+    /// Holds a slot for its whole time again, for a request that takes longer: at half of the time,
+    /// as what has ended does not come back.
+    ///
+    /// # Errors
+    /// [`Error`]. To ask again is safe.
+    pub async fn renew_slot(&self, key_id: u64, slot: u64) -> Result<RenewOutcome, Error> {
+        let payload = self.payload(renewal(key_id, slot)).await?;
+        RenewOutcome::decode(&payload).map_err(Error::reply)
     }
 
     /// How long the daemon takes to answer nothing at all: the round trip.
@@ -318,6 +340,14 @@ fn detached<'a>(report: &'a Report<'a>) -> Request<impl FnOnce(&mut BytesMut) + 
         opcode: Report::OPCODE,
         payload_bytes_max: report.bytes_max(),
         write: |out: &mut BytesMut| report.write(out),
+    }
+}
+
+fn renewal(key_id: u64, slot: u64) -> Request<impl FnOnce(&mut BytesMut)> {
+    Request {
+        opcode: Opcode::SlotRenew,
+        payload_bytes_max: 2 * size_of::<u64>(),
+        write: move |out: &mut BytesMut| SlotRenew { key_id, slot }.encode(out),
     }
 }
 

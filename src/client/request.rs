@@ -1,30 +1,23 @@
-//! The questions and reports of the data plane, and their answers.
+//! The questions of the data plane.
 
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use keygate_protocol::limits::{
-    COST_MAX, ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX,
-    ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX,
+    COST_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_NAMED_MAX, ORIGIN_BYTES_MAX,
+    SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX,
 };
 use keygate_protocol::validate::ValidateWriter;
-use keygate_protocol::verdict::Limits;
-use keygate_protocol::{
-    Increment, LimitName, Opcode, PayloadError, ValidateFlags, Verdict, VerdictCode, Warnings,
-};
+use keygate_protocol::{Opcode, PayloadError, ValidateFlags};
 
 use super::error::Error;
 use super::facts::Facts;
 
 /// Bytes of a `Validate` before its token (SPEC §6.3).
 const VALIDATE_FIXED_BYTES: usize = 11;
-/// Bytes of an `Increment` before its facts (SPEC §6.4).
-const INCREMENT_FIXED_BYTES: usize = 18;
 /// Bytes before the value of a type-length-value.
 pub(super) const TLV_BYTES: usize = 3;
-const ID_BYTES: usize = 16;
 
 /// One item of the data plane: what it is, whether it is in its bounds, and how it is written.
 pub(super) trait Item {
@@ -59,6 +52,7 @@ pub struct ValidateRequest<'a> {
     token: &'a [u8],
     scopes: Vec<(Demand, &'a str)>,
     features: Vec<&'a str>,
+    limits: Vec<&'a str>,
     facts: Facts<'a>,
     cost: u64,
     flags: ValidateFlags,
@@ -81,6 +75,7 @@ impl<'a> ValidateRequest<'a> {
             token,
             scopes: Vec::new(),
             features: Vec::new(),
+            limits: Vec::new(),
             facts: Facts::default(),
             cost: 1,
             flags: ValidateFlags::NONE,
@@ -107,6 +102,24 @@ impl<'a> ValidateRequest<'a> {
     #[must_use]
     pub fn feature(mut self, feature: &'a str) -> Self {
         self.features.push(feature);
+        self
+    }
+
+    /// Spends the cost from a limit of the key that has this name, too, such as `exports`; no
+    /// request spends a named limit without naming it. 1 to 64 bytes, at most 4 in one request,
+    /// each once. How it stands is in [`Validation::named`](super::Validation::named); a name that
+    /// the key does not have is `LIMIT_UNKNOWN`.
+    #[must_use]
+    pub fn limit(mut self, name: &'a str) -> Self {
+        self.limits.push(name);
+        self
+    }
+
+    /// Keeps the slot that the request takes, if the key's requests under way are limited, beyond
+    /// the end of this connection: until its report gives it back or its time ends.
+    #[must_use]
+    pub const fn keep_slot(mut self) -> Self {
+        self.flags = self.flags.with(ValidateFlags::KEEP_SLOT);
         self
     }
 
@@ -199,6 +212,13 @@ impl<'a> ValidateRequest<'a> {
     }
 }
 
+impl ValidateRequest<'_> {
+    /// The limits that it names, in their order.
+    pub(super) fn limits(&self) -> &[&str] {
+        &self.limits
+    }
+}
+
 /// The token is not shown.
 impl fmt::Debug for ValidateRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,6 +227,7 @@ impl fmt::Debug for ValidateRequest<'_> {
             .field("scopes_all", &of(Demand::All).map(|(_, scope)| scope).collect::<Vec<_>>())
             .field("scopes_any", &of(Demand::Any).map(|(_, scope)| scope).collect::<Vec<_>>())
             .field("features", &self.features)
+            .field("limits", &self.limits)
             .field("facts", &self.facts)
             .field("cost", &self.cost)
             .field("flags", &self.flags)
@@ -236,6 +257,15 @@ impl Item for ValidateRequest<'_> {
         if !self.features.iter().all(|one| !one.is_empty() && one.len() <= FACT_BYTES_MAX) {
             return bound("a feature", "it is 1 to 64 bytes");
         }
+        if self.limits.len() > LIMITS_NAMED_MAX {
+            return bound("limits", "at most 4 named in one request");
+        }
+        if !self.limits.iter().all(|one| !one.is_empty() && one.len() <= FACT_BYTES_MAX) {
+            return bound("a limit", "it is 1 to 64 bytes");
+        }
+        if (1..self.limits.len()).any(|at| self.limits[..at].contains(&self.limits[at])) {
+            return bound("a limit", "it stands twice");
+        }
         if in_batch && self.flags.asks_for_more() {
             return bound("flags", "details and metadata are not told in a batch");
         }
@@ -244,8 +274,9 @@ impl Item for ValidateRequest<'_> {
 
     fn bytes_max(&self) -> usize {
         let scopes: usize = self.scopes.iter().map(|(_, scope)| TLV_BYTES + scope.len()).sum();
-        let features: usize = self.features.iter().map(|one| TLV_BYTES + one.len()).sum();
-        VALIDATE_FIXED_BYTES + self.token.len() + scopes + features + self.facts.bytes_max()
+        let names = self.features.iter().chain(&self.limits);
+        let names: usize = names.map(|one| TLV_BYTES + one.len()).sum();
+        VALIDATE_FIXED_BYTES + self.token.len() + scopes + names + self.facts.bytes_max()
     }
 
     fn write(&self, out: &mut BytesMut) {
@@ -259,152 +290,6 @@ impl Item for ValidateRequest<'_> {
             }
         }
         self.features.iter().for_each(|feature| writer.feature(feature));
-    }
-}
-
-/// The answer to a [`ValidateRequest`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Validation {
-    /// What was decided.
-    pub code: VerdictCode,
-    /// The limit that denied.
-    pub denied_by: Option<LimitName>,
-    /// What somebody should still look at.
-    pub warnings: Warnings,
-    /// The key, to report its outcome under; 0 when the token belongs to none.
-    pub key_id: u64,
-    /// How the key's limits stand, as far as they were judged.
-    pub limits: Limits,
-    /// The key's tenant, if [`ValidateRequest::details`] were asked for.
-    pub tenant_id: Option<String>,
-    /// The scopes that the key grants, if [`ValidateRequest::details`] were asked for.
-    pub scopes: Vec<String>,
-    /// The key's metadata, a JSON text, if [`ValidateRequest::metadata`] was asked for and the key
-    /// has any.
-    pub metadata: Option<String>,
-}
-
-impl Validation {
-    /// Whether the request may go on.
-    #[must_use]
-    pub const fn is_valid(&self) -> bool {
-        self.code.is_valid()
-    }
-
-    /// After which the same request would be admitted, rounded up to microseconds. `None` when no
-    /// limit denied, or when the cost is above the limit so that it never will be.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        let denied_by = self.denied_by?;
-        let report = self.limits.iter().find(|report| report.name == denied_by)?;
-        report.retry_after_us.map(Duration::from_micros)
-    }
-
-    pub(super) fn decode(payload: &[u8]) -> Result<Self, PayloadError> {
-        let (verdict, details) = Verdict::decode(payload)?;
-        Ok(Self {
-            code: verdict.code,
-            denied_by: verdict.denied_by,
-            warnings: verdict.warnings,
-            key_id: verdict.key_id,
-            limits: verdict.limits,
-            tenant_id: details.tenant_id.map(str::to_owned),
-            scopes: details.scopes.into_iter().map(str::to_owned).collect(),
-            metadata: details.metadata.map(str::to_owned),
-        })
-    }
-}
-
-/// What became of a request. Stands for one request unless told.
-///
-/// ```
-/// use std::time::Duration;
-/// use keygate::client::Report;
-/// let report = Report::new(42).status(200).latency(Duration::from_millis(3)).endpoint("/leads");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report<'a>(Increment<'a>);
-
-impl<'a> Report<'a> {
-    /// Reports for a key, as its [`Validation::key_id`] named it.
-    #[must_use]
-    pub const fn new(key_id: u64) -> Self {
-        Self(Increment::new(key_id))
-    }
-
-    /// Requests that this report stands for, at least 1; status and latency are those of each.
-    #[must_use]
-    pub const fn count(mut self, requests: u32) -> Self {
-        self.0.count = requests;
-        self
-    }
-
-    /// The status of each, 100 to 999 as in HTTP; 400 and above is an error.
-    #[must_use]
-    pub const fn status(mut self, status: u16) -> Self {
-        self.0.status = Some(status);
-        self
-    }
-
-    /// How long each took; carried in microseconds, more than an hour as 2^32 - 2 of them.
-    #[must_use]
-    pub fn latency(mut self, latency: Duration) -> Self {
-        let us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-        self.0.latency_us = Some(us.min(u32::MAX - 1));
-        self
-    }
-
-    /// Which endpoint. Cut at 256 bytes; none if empty. A route's pattern rather than a request's
-    /// path: the daemon tells 256 endpoints of a key apart.
-    #[must_use]
-    pub fn endpoint(mut self, endpoint: &'a str) -> Self {
-        self.0.endpoint = text(endpoint, ENDPOINT_BYTES_MAX);
-        self
-    }
-
-    /// What went wrong; makes it an error whatever the status. Cut at 1,024 bytes; none if empty.
-    #[must_use]
-    pub fn error(mut self, error: &'a str) -> Self {
-        self.0.error = text(error, ERROR_TEXT_BYTES_MAX);
-        self
-    }
-
-    /// The same id within the daemon's window counts once, so that a report may be sent again.
-    #[must_use]
-    pub const fn id(mut self, id: u128) -> Self {
-        self.0.id = Some(id);
-        self
-    }
-}
-
-/// What is told, not judged, is cut rather than refused: a report is worth more than its words.
-fn text(text: &str, bytes_max: usize) -> Option<&str> {
-    Some(&text[..text.floor_char_boundary(bytes_max)]).filter(|text| !text.is_empty())
-}
-
-impl Item for Report<'_> {
-    const OPCODE: Opcode = Opcode::Increment;
-    const BATCH: Opcode = Opcode::IncrementBatch;
-
-    fn check(&self, _in_batch: bool) -> Result<(), Error> {
-        let bound = |field, why| Err(Error::Invalid(PayloadError::OutOfBounds { field, why }));
-        if self.0.count == 0 {
-            return bound("count", "it is at least 1");
-        }
-        match self.0.status {
-            None | Some(100..=999) => Ok(()),
-            Some(_) => bound("status", "it is 100 to 999"),
-        }
-    }
-
-    fn bytes_max(&self) -> usize {
-        let text = |text: Option<&str>| text.map_or(0, |text| TLV_BYTES + text.len());
-        let id = self.0.id.map_or(0, |_| TLV_BYTES + ID_BYTES);
-        INCREMENT_FIXED_BYTES + text(self.0.endpoint) + text(self.0.error) + id
-    }
-
-    fn write(&self, out: &mut BytesMut) {
-        self.0.encode(out);
+        self.limits.iter().for_each(|name| writer.limit(name));
     }
 }

@@ -3,7 +3,7 @@
 use keygate_protocol::Opcode;
 use keygate_protocol::admin::{
     TenantChanged, TenantCreate, TenantDelete, TenantList, TenantPage, TenantRef, TenantSetStatus,
-    TenantUpdate,
+    TenantUpdate, TenantUsage,
 };
 use serde_json::Value;
 
@@ -74,4 +74,10 @@ calls! {
     /// # Errors
     /// [`Error`]; [`Error::Refused`] with `CONFLICT` once its purge has begun.
     restore_tenant, TenantRestore: id: &str => &TenantRef { id: id.to_owned() }, TenantChanged;
+
+    /// How the limits of a tenant stand, which its keys share.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `NOT_FOUND` if it has neither a record nor a key.
+    tenant_usage, TenantUsage: id: &str => &TenantRef { id: id.to_owned() }, TenantUsage;
 }

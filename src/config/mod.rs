@@ -108,6 +108,10 @@ pub struct Limits {
     pub increment_id_window_ms: u64,
     /// How many such ids are remembered.
     pub increment_ids_max: usize,
+    /// Slots held at a time, of all keys.
+    pub slots_max: usize,
+    /// Requests of one connection whose replies wait for the ledger.
+    pub deferred_max: usize,
 }
 
 /// The store's settings.
@@ -197,6 +201,8 @@ impl Default for Limits {
             keys_max: 20_000_000,
             increment_id_window_ms: 600_000,
             increment_ids_max: 1_000_000,
+            slots_max: 1_000_000,
+            deferred_max: 1024,
         }
     }
 }

@@ -1,126 +1,27 @@
 //! The catalog: every key that can be judged, by token and by id.
 
+mod budgets;
+mod loaded;
+mod place;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keygate_protocol::limits::METADATA_BYTES_MAX;
+use parking_lot::Mutex;
 
-use super::entry::{Cell, Entry, Marks, due_seconds};
+use super::entry::{Cell, Entry, Marks, NO_BUDGET};
 use super::index::Index;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
 use super::uses::Uses;
-use crate::clock::Now;
-use crate::key::access::has_unsound_entry;
-use crate::key::token::Prefixes;
-use crate::key::{Allowance, KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
-use crate::limit::{LimitSet, Rate, Spent};
+use crate::key::{Policy, TokenHash};
+use crate::limit::{Ask, Change};
 use crate::usage::UsageRow;
-
-/// A key compiled from its record: what the catalog keeps of it.
-#[derive(Debug)]
-pub struct Loaded {
-    id: u64,
-    token: TokenHash,
-    previous: Option<(TokenHash, i64)>,
-    expires_us: i64,
-    rotation_due_s: u32,
-    status: Status,
-    limits: LimitSet,
-    foreign: bool,
-    deleted: bool,
-    tenant: Box<str>,
-    policy: Policy,
-    unsound: bool,
-    metadata: Option<Arc<Metadata>>,
-}
-
-/// The metadata of a key: a JSON text, for answers.
-#[derive(Debug)]
-pub struct Metadata(Box<[u8]>);
-
-impl Metadata {
-    /// That of a record, if it has any that an answer can carry. One that was written before it was
-    /// checked may not be UTF-8: a client would have to take the whole answer as unreadable.
-    fn of(record: &KeyView<'_>) -> Option<Self> {
-        let json = record.metadata_json;
-        let sound = (1..=METADATA_BYTES_MAX).contains(&json.len()) && str::from_utf8(json).is_ok();
-        sound.then(|| Self(json.into()))
-    }
-
-    /// The text, as the record has it.
-    #[must_use]
-    pub const fn json(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Loaded {
-    /// The key's id.
-    #[must_use]
-    pub const fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Whether an entry of its rules can match nothing, and it is not deleted.
-    #[must_use]
-    pub const fn has_unsound_entry(&self) -> bool {
-        self.unsound && !self.deleted
-    }
-
-    /// Compiles a record. One whose tier is not there is withheld: its token is unknown until it
-    /// is compiled under rules that have the tier.
-    ///
-    /// # Errors
-    /// [`CatalogError::Sealed`] when its token's hash is missing or under another pepper's seal.
-    pub fn compile(
-        record: &KeyView<'_>,
-        pepper: &Pepper,
-        prefixes: &Prefixes,
-        rules: &Rules,
-    ) -> Result<Self, CatalogError> {
-        let sealed = CatalogError::Sealed { id: record.id };
-        let open = |hash| pepper.token_hash(hash).ok_or(sealed);
-        let token = record.key_hash.as_ref().map(open).transpose()?.ok_or(sealed)?;
-        let previous = record.previous_key_hash.as_ref().map(open).transpose()?;
-        let allowance = rules.allowance(record);
-        let limits = allowance.as_ref().map(limits).unwrap_or_default();
-        let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
-        // A token that was made under another brand is of another shape by now.
-        let of_another_brand = !prefixes.begin(record.key_prefix);
-        let policy = Policy { withheld: allowance.is_none(), ..Policy::compile(record) };
-        Ok(Self {
-            id: record.id,
-            token,
-            previous: previous.map(|token| (token, ends_us)),
-            expires_us: record.expires_at.map_or(i64::MAX, Time::micros_up),
-            rotation_due_s: due_seconds(record.rotation_due_us()),
-            status: record.status,
-            limits,
-            foreign: record.foreign_token || record.previous_foreign_token || of_another_brand,
-            deleted: record.deleted_at.is_some(),
-            tenant: record.tenant_id.into(),
-            unsound: policy.access.is_some() && has_unsound_entry(record),
-            policy,
-            metadata: Metadata::of(record).map(Arc::new),
-        })
-    }
-
-    /// Whether its tokens are to be found.
-    const fn is_live(&self) -> bool {
-        !self.deleted && !self.policy.withheld
-    }
-}
-
-/// The limits that a decision judges, of all that a key may use.
-fn limits(allowance: &Allowance) -> LimitSet {
-    let burst = |count| allowance.burst.unwrap_or_else(|| u64::from(count));
-    let second = allowance.requests_per_second;
-    LimitSet { second: second.map(|count| Rate::per_second(count, burst(count))) }
-}
+pub use loaded::{Loaded, Metadata};
+use place::Place;
 
 /// Why a key cannot be taken into the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -188,6 +89,9 @@ pub(super) struct Catalog {
     by_token: Index,
     by_id: Index,
     entries: Slab<Entry>,
+    /// Limits beyond the second, of the keys that have any. Each lock is taken behind that of the
+    /// key's entry, and before that of its tenant.
+    budgets: Slab<Place>,
     policies: Policies,
     pub(super) tenants: Tenants,
     /// Rotated-out tokens: few, so that a plain map serves.
@@ -232,9 +136,20 @@ impl Catalog {
     /// Second pass of a batch: the entry that the bucket most likely names.
     pub(super) fn touch_entry(&self, token: &TokenHash) {
         if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token)) {
-            let entry = self.entries.get(slot);
-            std::hint::black_box((entry.status, entry.cell.is_locked()));
+            self.entries.get(slot).touch();
         }
+    }
+
+    /// Third pass of a batch: the budget of the entry, if it has one.
+    pub(super) fn touch_budget(&self, token: &TokenHash) {
+        if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token)) {
+            self.touch_budget_of(self.entries.get(slot));
+        }
+    }
+
+    /// Whether any key has limits beyond the second.
+    pub(super) fn has_budgets(&self) -> bool {
+        self.budgets.len() > 0
     }
 
     /// The key of a token; with it, when the token was rotated out, what remains of its overlap.
@@ -270,8 +185,14 @@ impl Catalog {
         self.by_id.find(self.hash_id(id), |slot| self.entries.get(slot).id == id)
     }
 
-    /// Inserts a key or replaces its old form; figures and spent limits stay.
-    pub(super) fn put(&mut self, key: Loaded, now: Now) -> Result<(), CatalogError> {
+    /// Inserts a key or replaces its old form; figures stay, and so does what was spent of limits,
+    /// as the change has it.
+    pub(super) fn put(
+        &mut self,
+        key: Loaded,
+        ask: &Ask<'_>,
+        change: &Change,
+    ) -> Result<(), CatalogError> {
         let tokens = [Some(key.token), key.previous.map(|(token, _)| token)];
         // A deleted key claims no token: another one may have it by now.
         for token in tokens.into_iter().flatten().filter(|_| key.is_live()) {
@@ -283,20 +204,25 @@ impl Catalog {
             }
         }
         let old = self.slot_of(key.id);
-        let (mut cell, mut dirty) = (Cell::default(), false);
+        let (mut cell, mut dirty, mut budget) = (Cell::default(), false, NO_BUDGET);
         if let Some(slot) = old {
             let entry = self.entries.get(slot);
             cell = *entry.cell.lock();
             dirty = entry.dirty.load(Ordering::Relaxed);
-            cell.limits = entry.limits.carry(cell.limits, &key.limits, now.mono_ns, Spent::Keep);
+            let policy = change.of_second();
+            let to = &key.limits.second;
+            cell.second = entry.second.carry(cell.second, to, ask.now.mono_ns, policy);
+            budget = entry.budget;
             self.unlink(slot);
         }
+        let budget = self.put_budget(budget, key.limits.terms.as_deref(), ask, change);
         let Loaded { previous, metadata, .. } = key;
         let entry = Entry {
             token: key.token,
             id: key.id,
             expires_us: key.expires_us,
-            limits: key.limits,
+            second: key.limits.second,
+            budget,
             marks: Marks::default()
                 .with_if(Marks::FOREIGN, key.foreign)
                 .with_if(Marks::RULED, key.policy.access.is_some())
@@ -306,7 +232,7 @@ impl Catalog {
             rotation_due_s: key.rotation_due_s,
             status: key.status,
             dirty: AtomicBool::new(dirty),
-            cell: parking_lot::Mutex::new(cell),
+            cell: Mutex::new(cell),
         };
         let slot = self.entries.insert(entry).ok_or(CatalogError::Full { max: SLOTS_MAX })?;
         self.link(slot, previous);
@@ -316,11 +242,17 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes a key out.
-    pub(super) fn remove(&mut self, id: u64) {
-        if let Some(slot) = self.slot_of(id) {
-            self.unlink(slot);
+    /// Takes a key out; how many slots were held of it, which nobody gives back any more.
+    pub(super) fn remove(&mut self, id: u64) -> u32 {
+        let Some(slot) = self.slot_of(id) else { return 0 };
+        let place = self.entries.get(slot).budget;
+        self.unlink(slot);
+        if place == NO_BUDGET {
+            return 0;
         }
+        let held = self.budgets.get_mut(place).budget.get_mut().slots().held();
+        self.drop_budget(place);
+        held
     }
 
     /// How many keys name each tier and each profile.

@@ -5,18 +5,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::key::{Status, TokenHash};
-use crate::limit::{LimitSet, LimitState};
+use crate::limit::{PerSecond, RateState};
 
 /// What a decision reads of a key, and what it changes.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(super) struct Entry {
+    // The first line: what identifies the key, and what it may do.
     pub(super) token: TokenHash,
     pub(super) id: u64,
     /// Microseconds since 1970 from which on the key is expired; `i64::MAX` for never.
     pub(super) expires_us: i64,
-    pub(super) limits: LimitSet,
+    /// Requests per second; all other limits are in the key's budget.
+    pub(super) second: PerSecond,
+    // The second: what it has in common with others, and what changes.
     pub(super) policy: u32,
+    /// The place of its budget; [`NO_BUDGET`] for most keys.
+    pub(super) budget: u32,
     /// Its tenant's number, so that neither status nor binding costs a further miss.
     pub(super) tenant: u32,
     /// Seconds since 1970 from which on the key's rotation is overdue; see [`due_seconds`].
@@ -26,12 +31,17 @@ pub(super) struct Entry {
     /// Whether the figures have moved since they were last handed to the store. Read and written
     /// under the cell's lock; it stands outside it because there it takes one byte and not eight.
     pub(super) dirty: AtomicBool,
-    /// Protects the state of this one key: held for a few tens of nanoseconds, never with another.
+    /// Protects the state of this one key: held for a few tens of nanoseconds, and never with that
+    /// of another key. The locks of its budget and of its tenant's are taken behind it.
     pub(super) cell: Mutex<Cell>,
 }
 
+/// The budget of a key that has no limits beyond the second.
+pub(super) const NO_BUDGET: u32 = u32::MAX;
+
 // Two cache lines, fetched as a pair by the adjacent-line prefetcher.
 const _: () = assert!(size_of::<Entry>() == 128);
+const _: () = assert!(std::mem::offset_of!(Entry, policy) == 64);
 
 /// What is so of a key or is not, in one byte: the two cache lines have no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,7 +68,7 @@ impl Marks {
 /// What a decision changes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cell {
-    pub(super) limits: LimitState,
+    pub(super) second: RateState,
     /// Valid verdicts.
     pub(super) total_requests: u64,
     /// Microseconds since 1970; 0 for never.
@@ -75,6 +85,11 @@ pub(super) fn due_seconds(due_us: Option<i64>) -> u32 {
 }
 
 impl Entry {
+    /// Has the processor fetch both lines: loads that nothing waits for.
+    pub(super) fn touch(&self) {
+        std::hint::black_box((self.expires_us, self.cell.is_locked()));
+    }
+
     /// Whether it is not to be found by its token.
     pub(super) const fn deleted(&self) -> bool {
         self.marks.has(Marks::DELETED)

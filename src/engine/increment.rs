@@ -2,8 +2,9 @@
 
 use keygate_protocol::{Increment, IncrementOutcome};
 
-use super::Engine;
+use super::{Account, Engine};
 use crate::clock::Now;
+use crate::limit::Budget;
 
 impl Engine {
     /// Counts one report, unless its id was seen before or there is no such key.
@@ -22,12 +23,27 @@ impl Engine {
         // Held until it is counted: a key that is purged meanwhile must not be counted for.
         let catalog = self.read();
         let bound = catalog.tenants.bound(tenant);
-        let known = catalog.by_id(report.key_id).is_some_and(|entry| {
-            !entry.deleted() && catalog.tenants.state_for(entry.tenant, bound).is_some()
-        });
-        if !known {
+        let Some(entry) = catalog.visible(report.key_id, bound) else {
             return IncrementOutcome::NotFound;
+        };
+        let outcome = self.usage.count(report, now);
+        if outcome == IncrementOutcome::Duplicate {
+            return outcome;
         }
-        self.usage.count(report, now)
+        if let Some(credits) = report.refund {
+            self.usage.refund(entry.id, credits);
+        }
+        match report.slot {
+            Some(slot) if !self.release(&catalog, entry, slot, now) => IncrementOutcome::SlotGone,
+            _ => outcome,
+        }
+    }
+
+    /// Gives credits of a key back, never more than were taken since the balance was set or
+    /// replaced; the ids of the reports that ask for it are stored. The ledger is told in time.
+    pub fn refund(&self, id: u64, credits: u64, now: Now) -> u64 {
+        let moment = self.moment(now);
+        let refund = |budget: &mut Budget| budget.refund(credits, &moment.ask(0, false));
+        self.with_budget(&Account::Key(id), refund).unwrap_or(0)
     }
 }

@@ -12,10 +12,14 @@ pub mod catalog;
 mod entry;
 mod increment;
 mod index;
+mod ledger;
+mod limits;
 mod policies;
 mod rules;
 mod slab;
+mod slots;
 mod tenants;
+mod terms;
 mod usage;
 mod uses;
 mod validate;
@@ -30,13 +34,16 @@ use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
 pub use catalog::{CatalogError, Loaded, Metadata};
+pub use ledger::Account;
+pub use limits::Wait;
 pub use tenants::{NamedTenant, TenantView};
 pub use uses::Count;
-pub use validate::{Answer, BATCH};
+pub use validate::{Answer, Answers, BATCH};
 
 use crate::clock::Now;
 use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, KeyView, Pepper, Rules};
+use crate::limit::Change;
 use crate::usage::UsageRow;
 use catalog::Catalog;
 
@@ -51,6 +58,8 @@ pub struct EngineLimits {
     pub increment_id_window_us: i64,
     /// How many of them at most.
     pub increment_ids_max: usize,
+    /// Slots held at a time, of all keys; a further one is denied.
+    pub slots_max: usize,
 }
 
 /// Decides and counts. Shared by all threads; each decision runs to its end on the caller's.
@@ -61,6 +70,8 @@ pub struct Engine {
     pepper: Pepper,
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
+    ledger: ledger::LedgerDesk,
+    slots: limits::AllSlots,
     limits: EngineLimits,
     /// What keys are compiled under. Held for reading from a key's compile until it stands in the
     /// catalog: once new rules are here, nothing compiled under the old ones comes any more. No
@@ -82,6 +93,8 @@ impl Engine {
             pepper,
             prefixes,
             usage: usage::UsageKeeper::new(limits.increment_id_window_us, limits.increment_ids_max),
+            ledger: ledger::LedgerDesk::default(),
+            slots: limits::AllSlots::new(limits.slots_max),
             rules: RwLock::default(),
             expiry_warning_us: AtomicI64::new(limits.expiry_warning_us),
             limits,
@@ -119,9 +132,23 @@ impl Engine {
     /// [`CatalogError::SameToken`] when the token belongs to another key, [`CatalogError::Sealed`]
     /// when the record was written under another pepper.
     pub fn put(&self, record: &KeyRecord, now: Now) -> Result<(), CatalogError> {
+        self.change(record, &Change::default(), now)
+    }
+
+    /// As [`Engine::put`]; what was spent of limits becomes what the change says.
+    ///
+    /// # Errors
+    /// As [`Engine::put`].
+    pub fn change(
+        &self,
+        record: &KeyRecord,
+        change: &Change,
+        now: Now,
+    ) -> Result<(), CatalogError> {
         let rules = self.rules.read();
         let loaded = Loaded::compile(&record.view(), &self.pepper, &self.prefixes, &rules)?;
-        self.write().put(loaded, now)
+        let moment = self.moment(now);
+        self.write().put(loaded, &moment.ask(0, false), change)
     }
 
     /// Compiles a record for [`Engine::put_all`], on whatever thread has time for it.
@@ -139,15 +166,18 @@ impl Engine {
         keys: impl IntoIterator<Item = Loaded>,
         now: Now,
     ) -> Vec<(u64, CatalogError)> {
+        let (moment, change) = (self.moment(now), Change::default());
+        let ask = moment.ask(0, false);
         let mut catalog = self.write();
-        let put = keys.into_iter().map(|key| (key.id(), catalog.put(key, now)));
+        let put = keys.into_iter().map(|key| (key.id(), catalog.put(key, &ask, &change)));
         put.filter_map(|(id, put)| put.err().map(|error| (id, error))).collect()
     }
 
     /// Forgets a key and its figures. It counts as moved, so that whoever stores figures learns
     /// that these are to be removed, also when they were being written just now.
     pub fn remove(&self, id: u64) {
-        self.write().remove(id);
+        let held = self.write().remove(id);
+        self.slots.forget(held);
         self.usage.forget(id);
         self.usage.mark(id);
     }

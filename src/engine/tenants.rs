@@ -8,8 +8,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound as End;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::terms::Compiled;
 use super::{CatalogError, Engine};
-use crate::key::TenantState;
+use crate::clock::Now;
+use crate::key::{TenantRecord, TenantState};
+use crate::limit::{AccountRow, Ask, Budget, Change, PerSecond, RateState, Terms};
 
 /// Tenants that one page of a list looks at, whether or not they are wanted.
 const EXAMINED_MAX: usize = 2_000;
@@ -30,11 +35,21 @@ pub(super) enum Bound {
 pub(super) struct Tenants {
     /// How each stands, by number: all that most decisions read of this table.
     states: Vec<TenantState>,
+    /// The limits that its keys share, by number, of those that have any.
+    shared: Vec<Option<Box<Mutex<Shared>>>>,
     items: Vec<Tenant>,
     free: Vec<u32>,
     by_name: HashMap<Arc<str>, u32>,
     /// The same names in order, for lists.
     names: BTreeSet<Arc<str>>,
+}
+
+/// Limits that the keys of one tenant share. Its lock is taken behind those of the key.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) second: PerSecond,
+    pub(super) state: RateState,
+    pub(super) budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +104,71 @@ impl Tenants {
         &self.items[number as usize].name
     }
 
+    /// The limits that the keys of a tenant share, if there are any.
+    pub(super) fn shared(&self, number: u32) -> Option<&Mutex<Shared>> {
+        self.shared[number as usize].as_deref()
+    }
+
+    /// The same, by the tenant's name.
+    pub(super) fn shared_of(&self, name: &str) -> Option<&Mutex<Shared>> {
+        self.shared(*self.by_name.get(name)?)
+    }
+
+    /// All of them.
+    pub(super) fn all_shared(&self) -> impl Iterator<Item = &Mutex<Shared>> {
+        self.shared.iter().filter_map(|shared| shared.as_deref())
+    }
+
+    /// Tenants whose figures the ledger does not have.
+    pub(super) fn moved(&self) -> impl Iterator<Item = Arc<str>> {
+        let each = self.shared.iter().zip(&self.items);
+        each.filter(|(shared, _)| {
+            shared.as_ref().is_some_and(|shared| shared.lock().budget.has_moved())
+        })
+        .map(|(_, tenant)| Arc::clone(&tenant.name))
+    }
+
+    /// Takes the ledger's figures of a tenant at start.
+    pub(super) fn restore(&mut self, name: &str, row: &AccountRow) {
+        let Some(&number) = self.by_name.get(name) else { return };
+        let shared = &mut self.shared[number as usize];
+        let blank = || Box::new(Mutex::new(Shared::default()));
+        shared.get_or_insert_with(blank).get_mut().budget.restore(row);
+    }
+
+    /// Sets the limits that the keys of a tenant share.
+    fn set_limits(&mut self, name: &str, limits: &Compiled, ask: &Ask<'_>, change: &Change) {
+        let Some(&number) = self.by_name.get(name) else { return };
+        let place = &mut self.shared[number as usize];
+        let none = Terms::default();
+        let terms = limits.terms.as_deref();
+        match place {
+            None if terms.is_none() && !limits.second.limits() => {}
+            None => {
+                let mut budget = Budget::new(terms.unwrap_or(&none));
+                budget.begin(ask);
+                let (second, state) = (limits.second, RateState::default());
+                *place = Some(Box::new(Mutex::new(Shared { second, state, budget })));
+            }
+            Some(shared) => {
+                let Shared { second, state, budget } = shared.get_mut();
+                let policy = change.of_second();
+                *state = second.carry(*state, &limits.second, ask.now.mono_ns, policy);
+                *second = limits.second;
+                budget.change(terms.unwrap_or(&none), change, ask);
+                if budget.is_blank() && !second.limits() {
+                    *place = None;
+                }
+            }
+        }
+    }
+
+    fn drop_limits(&mut self, name: &str) {
+        if let Some(&number) = self.by_name.get(name) {
+            self.shared[number as usize] = None;
+        }
+    }
+
     /// The number of a tenant, for one more key.
     pub(super) fn take(&mut self, name: &str, deleted: bool) -> u32 {
         let number = self.number(name);
@@ -110,6 +190,7 @@ impl Tenants {
         let number = self.free.pop().unwrap_or_else(|| {
             self.states.push(TenantState::Active);
             self.items.push(Tenant::default());
+            self.shared.push(None);
             // Keys are numbered in 32 bits, and there are no more records than may be keys.
             u32::try_from(self.items.len() - 1).unwrap_or(u32::MAX)
         });
@@ -135,6 +216,7 @@ impl Tenants {
         self.by_name.remove(&name);
         self.names.remove(&name);
         self.states[number as usize] = TenantState::Active;
+        self.shared[number as usize] = None;
         self.free.push(number);
     }
 
@@ -158,15 +240,26 @@ impl Tenant {
 
 /// Tenants, for whoever keeps their records.
 impl Engine {
-    /// Sets how a tenant stands, as its record says. Every question that is asked after this obeys
-    /// it.
-    pub fn put_tenant(&self, id: &str, state: TenantState) {
-        self.write().tenants.set(id, state, true);
+    /// Sets how a tenant stands and what its keys share, as its record says. Every question that is
+    /// asked after this obeys it.
+    pub fn put_tenant(&self, record: &TenantRecord, now: Now) {
+        self.change_tenant(record, &Change::default(), now);
+    }
+
+    /// As [`Engine::put_tenant`]; what was spent of limits becomes what the change says.
+    pub fn change_tenant(&self, record: &TenantRecord, change: &Change, now: Now) {
+        let moment = self.moment(now);
+        let limits = Compiled::of(&record.allowance(), None);
+        let mut catalog = self.write();
+        catalog.tenants.set(&record.id, record.state(), true);
+        catalog.tenants.set_limits(&record.id, &limits, &moment.ask(0, false), change);
     }
 
     /// Forgets a tenant's record: it is active, and there as long as keys name it.
     pub fn remove_tenant(&self, id: &str) {
-        self.write().tenants.set(id, TenantState::Active, false);
+        let mut catalog = self.write();
+        catalog.tenants.drop_limits(id);
+        catalog.tenants.set(id, TenantState::Active, false);
     }
 
     /// A tenant that has a record or keys.

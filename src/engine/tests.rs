@@ -4,7 +4,6 @@ mod life;
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use bytes::BytesMut;
 use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::{
@@ -14,7 +13,7 @@ use keygate_protocol::{
 use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::key::token::random_bytes_for_token;
-use crate::key::{Status, Time};
+use crate::key::{Status, TenantRecord, TenantState, TenantStatus, Time};
 
 const START_US: i64 = 1_800_000_000_000_000;
 const DAY_US: i64 = 86_400_000_000;
@@ -31,6 +30,7 @@ impl Bench {
             expiry_warning_us: DAY_US,
             increment_id_window_us: DAY_US,
             increment_ids_max: 1000,
+            slots_max: 1000,
         };
         let engine = Engine::new(Pepper::new(&[3; 32]), Prefixes::default(), limits);
         Self { engine, clock: ManualClock::new(START_US) }
@@ -54,6 +54,18 @@ impl Bench {
         self.engine.put(record, self.clock.now()).expect("the catalog takes it");
     }
 
+    pub(super) fn put_tenant(&self, id: &str, state: TenantState) {
+        let now = self.clock.now();
+        let status = if state == TenantState::Suspended {
+            TenantStatus::Suspended
+        } else {
+            TenantStatus::Active
+        };
+        let deleted_at = (state == TenantState::Deleted).then(|| Time::from_micros(now.wall_us));
+        let record = TenantRecord { status, deleted_at, ..TenantRecord::unrecorded(id) };
+        self.engine.put_tenant(&record, now);
+    }
+
     pub(super) fn ask(&self, question: &Question<'_>) -> Answer {
         self.ask_all(&[question]).remove(0)
     }
@@ -62,9 +74,9 @@ impl Bench {
         let frames: Vec<BytesMut> = questions.iter().map(|question| question.encode()).collect();
         let questions: Vec<Validate<'_>> =
             frames.iter().map(|frame| Validate::decode(frame).expect("well-formed")).collect();
-        let mut answers = ArrayVec::new();
+        let mut answers = Answers::default();
         self.engine.validate(&questions, self.clock.now(), &mut answers);
-        answers.into_iter().collect()
+        answers.to_vec()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::usage::{Reported, SeenIds, UsageRow};
 
 const SHARDS: usize = 64;
 
-type Shards<T> = Box<[CachePadded<Mutex<T>>]>;
+pub(super) type Shards<T> = Box<[CachePadded<Mutex<T>>]>;
 
 /// Reported usage by key, the ids that count once, and the list of keys whose figures have moved.
 #[derive(Debug)]
@@ -25,6 +25,9 @@ pub(super) struct UsageKeeper {
     /// Ids of keys whose figures have moved, by thread, so that threads do not meet here. A key is
     /// in these lists at most once for its verdicts and once for its reports.
     moved: Shards<Vec<u64>>,
+    /// Credits to give back, by key, whose reports' ids are not stored yet: were they given back
+    /// before, a crash in between would give them twice.
+    refunds: Mutex<HashMap<u64, u64>>,
     hasher: RandomState,
 }
 
@@ -34,12 +37,12 @@ struct Kept {
     dirty: bool,
 }
 
-fn shards<T>(make: impl Fn() -> T) -> Shards<T> {
+pub(super) fn shards<T>(make: impl Fn() -> T) -> Shards<T> {
     std::iter::repeat_with(|| CachePadded::new(Mutex::new(make()))).take(SHARDS).collect()
 }
 
 /// This thread's number, counted from the first that asked.
-fn thread_number() -> usize {
+pub(super) fn thread_number() -> usize {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
@@ -58,6 +61,7 @@ impl UsageKeeper {
             reported: shards(HashMap::new),
             ids: shards(|| SeenIds::new(window_us, ids_max.div_ceil(SHARDS))),
             moved: shards(Vec::new),
+            refunds: Mutex::default(),
             hasher: RandomState::new(),
         }
     }
@@ -83,6 +87,13 @@ impl UsageKeeper {
         }
     }
 
+    /// Notes credits to give back, once the report's id is stored.
+    pub(super) fn refund(&self, id: u64, credits: u64) {
+        let mut refunds = self.refunds.lock();
+        let sum = refunds.entry(id).or_default();
+        *sum = sum.saturating_add(credits);
+    }
+
     pub(super) fn count(&self, report: &Increment<'_>, now: Now) -> IncrementOutcome {
         if let Some(id) = report.id
             && !self.ids[self.shard(id)].lock().insert(id, window_clock_us(now))
@@ -103,6 +114,17 @@ impl UsageKeeper {
 
 /// What the store needs: taken by the flusher, never by a decision.
 impl Engine {
+    /// Credits that are to be given back, by key. To be taken before the ids of their reports are,
+    /// and given back when those are stored.
+    pub fn take_refunds(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.usage.refunds.lock()).into_iter().collect()
+    }
+
+    /// Puts refunds back whose ids could not be stored.
+    pub fn return_refunds(&self, refunds: &[(u64, u64)]) {
+        refunds.iter().for_each(|(id, credits)| self.usage.refund(*id, *credits));
+    }
+
     /// Ids of `Increment`s that the store does not have yet.
     pub fn take_fresh_increment_ids(&self) -> Vec<u128> {
         self.usage.ids.iter().flat_map(|shard| shard.lock().take_fresh()).collect()

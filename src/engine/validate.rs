@@ -11,6 +11,7 @@ use super::Engine;
 use super::access::check_access;
 use super::catalog::{Catalog, Metadata, Previous};
 use super::entry::{Cell, Entry, Marks};
+use super::limits::{Moment, Wait};
 use super::tenants::Bound;
 use crate::clock::Now;
 use crate::key::token::Shape;
@@ -25,6 +26,12 @@ pub const BATCH: usize = 32;
 pub struct Answer {
     /// What was decided.
     pub verdict: Verdict,
+    /// Whether the slot that the verdict names outlives the connection.
+    pub slot_stays: bool,
+    /// The accounts to wait for: the cost is within every limit, and a lease has to be debited
+    /// first. The verdict is [`VerdictCode::LedgerUnavailable`] for whoever does not wait; whoever
+    /// does asks again when they were debited.
+    pub wait: Option<Wait>,
     /// Scopes and other rules, if they were asked for and the key is known.
     pub policy: Option<Arc<Policy>>,
     /// The key's tenant, likewise.
@@ -33,29 +40,58 @@ pub struct Answer {
     pub metadata: Option<Arc<Metadata>>,
 }
 
+/// The answers to a batch, made once and written over: a verdict has room for all limits there may
+/// be, of which most keys have one.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    items: Box<[Answer]>,
+    len: usize,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { items: vec![Answer::none(); BATCH].into(), len: 0 }
+    }
+}
+
+impl Answers {
+    /// The next answer, about no key yet.
+    fn next(&mut self) -> &mut Answer {
+        let answer = &mut self.items[self.len];
+        self.len += 1;
+        answer.begin(VerdictCode::NotFound, 0);
+        answer
+    }
+}
+
+impl std::ops::Deref for Answers {
+    type Target = [Answer];
+
+    fn deref(&self) -> &[Answer] {
+        &self.items[..self.len]
+    }
+}
+
 impl Engine {
-    /// Decides up to [`BATCH`] questions at one instant and appends an answer for each, in order.
+    /// Decides up to [`BATCH`] questions at one instant: an answer for each, in order, in place of
+    /// those that were there.
     ///
-    /// The catalog is walked in passes: hash all, touch all buckets, touch all entries, then
-    /// decide each; so the cache misses of one batch overlap and are paid about once.
-    pub fn validate(
-        &self,
-        questions: &[Validate<'_>],
-        now: Now,
-        answers: &mut ArrayVec<Answer, BATCH>,
-    ) {
+    /// The catalog is walked in passes: hash all, touch all buckets, touch all entries, touch their
+    /// budgets, then decide each; so the cache misses of one batch overlap and are paid about once.
+    pub fn validate(&self, questions: &[Validate<'_>], now: Now, answers: &mut Answers) {
         self.validate_for(None, questions, now, answers);
     }
 
-    /// As [`Engine::validate`], for a caller that is bound to a tenant: another tenant's key is as
-    /// unknown to it as no key at all.
+    /// As [`Engine::validate`], for a caller that is bound to a tenant: keys of others are not
+    /// there.
     pub fn validate_for(
         &self,
         tenant: Option<&str>,
         questions: &[Validate<'_>],
         now: Now,
-        answers: &mut ArrayVec<Answer, BATCH>,
+        answers: &mut Answers,
     ) {
+        answers.len = 0;
         let catalog = self.read();
         // Once for the batch, under the lock: numbers are used again.
         let bound = catalog.tenants.bound(tenant);
@@ -68,13 +104,17 @@ impl Engine {
         if questions.len() > 1 {
             tokens.iter().flatten().for_each(|token| catalog.touch_bucket(token));
             tokens.iter().flatten().for_each(|token| catalog.touch_entry(token));
+            if catalog.has_budgets() {
+                tokens.iter().flatten().for_each(|token| catalog.touch_budget(token));
+            }
         }
+        let moment = self.moment(now);
         for (question, token) in questions.iter().zip(&tokens) {
-            let answer = match token {
-                Err(code) => Answer::plain(Verdict::unknown(*code)),
-                Ok(token) => self.decide(&catalog, bound, question, token, now),
-            };
-            answers.push(answer);
+            let answer = answers.next();
+            match token {
+                Err(code) => answer.verdict.code = *code,
+                Ok(token) => self.decide(&catalog, bound, question, token, &moment, answer),
+            }
         }
     }
 
@@ -87,15 +127,16 @@ impl Engine {
         }
     }
 
-    /// 2 to 7, for a token that is worth a lookup.
+    /// 2 to 9, for a token that is worth a lookup.
     fn decide(
         &self,
         catalog: &Catalog,
         bound: Bound,
         question: &Validate<'_>,
         token: &TokenHash,
-        now: Now,
-    ) -> Answer {
+        moment: &Moment,
+        answer: &mut Answer,
+    ) {
         // 2: lookup. What is deleted, with its tenant or by itself, and what the caller may not see
         // is not there: the answer to it is that to an unknown token, to the last byte.
         let found = catalog.find(token).and_then(|(entry, previous)| {
@@ -105,48 +146,30 @@ impl Engine {
             question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(tenant))
         };
         let Some((entry, previous, tenant)) = found.filter(|(entry, ..)| own(entry.tenant)) else {
-            return Answer::plain(Verdict::unknown(VerdictCode::NotFound));
+            return;
         };
+        catalog.touch_budget_of(entry);
         let policy = catalog.policy(entry);
+        let now = moment.now;
         let denial = check_tenant(tenant)
             .or_else(|| check_state(entry, previous, now))
             .or_else(|| self.check_rotation(entry, now))
             .or_else(|| check_rules(entry, policy, question))
-            .or_else(|| check_scopes(policy, question))
-            .map(|code| Verdict::of(code, entry.id));
-        let verdict = denial.unwrap_or_else(|| self.spend(entry, question, now));
+            .or_else(|| check_scopes(policy, question));
+        answer.verdict.code = denial.unwrap_or(VerdictCode::Valid);
+        answer.verdict.key_id = entry.id;
+        answer.verdict.warnings = self.warnings(entry, previous, now);
+        if denial.is_none() {
+            self.spend(catalog, entry, question, moment, answer);
+        }
         let flags = question.flags;
-        Answer {
-            verdict: Verdict { warnings: self.warnings(entry, previous, now), ..verdict },
-            policy: flags.has(ValidateFlags::DETAILS).then(|| Arc::clone(policy)),
-            tenant: flags
-                .has(ValidateFlags::DETAILS)
-                .then(|| Arc::clone(catalog.tenants.name(entry.tenant))),
-            metadata: flags.has(ValidateFlags::METADATA).then(|| catalog.metadata(entry)).flatten(),
+        if flags.has(ValidateFlags::DETAILS) {
+            answer.policy = Some(Arc::clone(policy));
+            answer.tenant = Some(Arc::clone(catalog.tenants.name(entry.tenant)));
         }
-    }
-
-    /// 7: limits, all or nothing; then the verdict is counted.
-    fn spend(&self, entry: &Entry, question: &Validate<'_>, now: Now) -> Verdict {
-        let spend = !question.peeks();
-        let mut verdict = Verdict::of(VerdictCode::Valid, entry.id);
-        let mut cell = entry.cell.lock();
-        let judged = entry.limits.decide(&mut cell.limits, question.cost, now.mono_ns, spend);
-        if judged.denied_by.is_some() {
-            verdict.code = VerdictCode::RateExceeded;
-            verdict.denied_by = judged.denied_by;
+        if flags.has(ValidateFlags::METADATA) {
+            answer.metadata = catalog.metadata(entry);
         }
-        let counts = spend && judged.denied_by.is_none();
-        if counts {
-            cell.count(now);
-        }
-        let moved = counts && entry.moved(&mut cell);
-        drop(cell);
-        if moved {
-            self.usage.mark(entry.id);
-        }
-        verdict.limits = judged.reports;
-        verdict
     }
 
     /// 3, its end: an overdue rotation, where it is configured to deny.
@@ -177,15 +200,32 @@ impl Engine {
 
 impl Cell {
     /// Counts a valid verdict.
-    const fn count(&mut self, now: Now) {
+    pub(super) const fn count(&mut self, now: Now) {
         self.total_requests = self.total_requests.saturating_add(1);
         self.last_used_us = now.wall_us;
     }
 }
 
 impl Answer {
-    const fn plain(verdict: Verdict) -> Self {
-        Self { verdict, policy: None, tenant: None, metadata: None }
+    const fn none() -> Self {
+        Self {
+            verdict: Verdict::unknown(VerdictCode::NotFound),
+            slot_stays: false,
+            wait: None,
+            policy: None,
+            tenant: None,
+            metadata: None,
+        }
+    }
+
+    /// Becomes the beginning of another answer.
+    fn begin(&mut self, code: VerdictCode, key_id: u64) {
+        self.verdict.begin(code, key_id);
+        self.slot_stays = false;
+        self.wait = None;
+        self.policy = None;
+        self.tenant = None;
+        self.metadata = None;
     }
 }
 

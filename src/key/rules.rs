@@ -220,7 +220,7 @@ mod tests {
             change(&mut record);
             rules.allowance(&record.view())
         };
-        assert_eq!(record(|_| {}), Some(tier.clone()));
+        assert_eq!(record(|_| {}), Some(tier));
         let own = record(|r| (r.requests_per_second, r.max_uses) = (Some(5), Some(0)));
         let own = own.expect("the tier is there");
         assert_eq!((own.requests_per_second, own.burst), (Some(5), None), "its own rate's burst");

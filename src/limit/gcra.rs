@@ -12,6 +12,8 @@
 //! is below 2^126 ticks; bursts are below 2^63 too, costs at most 2^32 and periods at most 366 days
 //! (below 2^55 ns), so `tau` and `T * c` are below 2^118, and so is what `tat` is ahead of `t`.
 
+mod lease;
+
 use std::num::NonZeroU64;
 
 use super::Spent;

@@ -77,6 +77,12 @@ impl Slots {
         self.held
     }
 
+    /// How many are held, those that have expired and were not reaped yet among them.
+    #[must_use]
+    pub const fn held(&self) -> u32 {
+        self.held
+    }
+
     /// Takes a slot. Serials grow from one to the next; one that comes late, by a race of its
     /// takers, is put in its place. The last instant there is counts as the one before it.
     pub fn take(&mut self, serial: u64, expires_ns: u64, peer: u64) {
@@ -145,6 +151,21 @@ impl Slots {
             Nodes::Many(many) => many.earliest_ns(),
         };
         (self.held > 0).then_some(self.next_ns)
+    }
+
+    /// When, after so many that expire before it, the next of the held slots does.
+    pub fn expires_after(&mut self, others: u32) -> Option<u64> {
+        if others == 0 {
+            return self.earliest_ns();
+        }
+        let nodes = match &self.nodes {
+            Nodes::Few(few) => few.as_slice(),
+            Nodes::Many(many) => many.nodes(),
+        };
+        let held = nodes.iter().filter(|node| node.is_held());
+        let mut expiries: Vec<u64> = held.map(|node| node.expires_ns).collect();
+        expiries.sort_unstable();
+        expiries.get(others as usize).copied()
     }
 
     /// When the last of the held slots expires, exactly; `None` if none is held.

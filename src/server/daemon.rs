@@ -111,11 +111,13 @@ impl Daemon {
                 expiry_warning_us: reload::live(&config).expiry_warning_us,
                 increment_id_window_us: window_us,
                 increment_ids_max: limits.increment_ids_max,
+                slots_max: limits.slots_max,
             },
         ));
         engine.set_rules(Arc::new(config.rules()));
         engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);
-        let unreadable = tenants::load(&engine, &keys)? + load_keys(&engine, &keys, &*clock)?;
+        let unreadable =
+            tenants::load(&engine, &keys, clock.now())? + load_keys(&engine, &keys, &*clock)?;
         reload::log_unknown(&engine);
         let flusher = Flusher::restore(
             Arc::clone(&engine),

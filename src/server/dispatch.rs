@@ -13,7 +13,7 @@ use keygate_protocol::{
 };
 
 use crate::clock::Now;
-use crate::engine::{Answer, BATCH, Engine};
+use crate::engine::{Answer, Answers, BATCH, Engine};
 
 /// The name and release that `Hello` answers.
 pub(super) const NAME: &str = concat!("keygate/", env!("CARGO_PKG_VERSION"));
@@ -168,7 +168,7 @@ impl Dispatcher<'_> {
         if waiting.questions.is_empty() {
             return;
         }
-        let mut answers = ArrayVec::new();
+        let mut answers = Answers::default();
         self.engine.validate_for(self.tenant.as_deref(), &waiting.questions, now, &mut answers);
         for (answer, correlation) in answers.iter().zip(&waiting.correlations) {
             frame::encode(out, Opcode::Validate.reply(), Flags::NONE, *correlation, |out| {
@@ -202,7 +202,7 @@ impl Dispatcher<'_> {
             let mut batch = BatchWriter::new(out);
             while questions.peek().is_some() {
                 let chunk: ArrayVec<Validate<'_>, BATCH> = questions.by_ref().take(BATCH).collect();
-                let mut answers = ArrayVec::new();
+                let mut answers = Answers::default();
                 self.engine.validate_for(self.tenant.as_deref(), &chunk, now, &mut answers);
                 answers.iter().for_each(|answer| batch.item(|out| answer.verdict.encode(out)));
             }
@@ -407,6 +407,7 @@ pub(super) mod tests {
             expiry_warning_us: 0,
             increment_id_window_us: 3_600_000_000,
             increment_ids_max: 1000,
+            slots_max: 1000,
         };
         Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits)
     }

@@ -107,7 +107,13 @@ impl Flusher {
 
     /// Writes what has moved. What could not be written is taken again the next time.
     fn flush(&mut self) -> Result<(), CommitError> {
-        let outcome = self.flush_ids().and_then(|()| self.flush_figures());
+        let refunds = self.engine.take_refunds();
+        let ids = self.flush_ids();
+        match &ids {
+            Ok(()) => self.give_back(&refunds),
+            Err(_) => self.engine.return_refunds(&refunds),
+        }
+        let outcome = ids.and_then(|()| self.flush_figures());
         match &outcome {
             Ok(()) if self.failing => {
                 self.failing = false;
@@ -120,6 +126,13 @@ impl Flusher {
             _ => {}
         }
         outcome
+    }
+
+    /// Gives credits back whose reports cannot be counted again any more.
+    fn give_back(&self, refunds: &[(u64, u64)]) {
+        for (id, credits) in refunds {
+            self.engine.refund(*id, *credits, self.clock.now());
+        }
     }
 
     /// Ids go first: if only they survive a crash, a retry of a report that was lost is not counted

@@ -1,25 +1,26 @@
 //! Tenants at the daemon's start: how they stand.
 
+use crate::clock::Now;
 use crate::engine::Engine;
-use crate::key::TenantState;
+use crate::key::{TenantRecord, TenantStatus};
 use crate::store::{Keys, StoreError};
 
 /// Loads how every tenant stands, before the first of its keys can be judged; answers how many
 /// records could not be read.
-pub(super) fn load(engine: &Engine, keys: &Keys) -> Result<u64, StoreError> {
+pub(super) fn load(engine: &Engine, keys: &Keys, now: Now) -> Result<u64, StoreError> {
     let mut unreadable = 0;
     keys.for_each_tenant(|id, record| {
-        let state = match record {
-            Ok(record) => record.state(),
+        let record = match record {
+            Ok(record) => record,
             Err(error @ StoreError::NewerSchema { .. }) => return Err(error),
             Err(error) => {
                 unreadable += 1;
                 tracing::error!(tenant = id, %error, "a tenant could not be loaded; its keys are denied");
                 // It may have been suspended: whoever cannot know denies.
-                TenantState::Suspended
+                TenantRecord { status: TenantStatus::Suspended, ..TenantRecord::unrecorded(id) }
             }
         };
-        engine.put_tenant(id, state);
+        engine.put_tenant(&record, now);
         Ok(())
     })?;
     Ok(unreadable)
@@ -31,8 +32,10 @@ mod tests {
 
     use super::super::dispatch::tests::engine;
     use super::*;
-    use crate::key::TenantRecord;
+    use crate::key::TenantState;
     use crate::store::{MemoryStore, Op, Store, TENANT_SCHEMA, envelope, layout};
+
+    const NOW: Now = Now { mono_ns: 0, wall_us: 0 };
 
     fn row(id: &str, schema: u16) -> Op {
         let record = TenantRecord { revision: 1, ..TenantRecord::unrecorded(id) };
@@ -48,12 +51,12 @@ mod tests {
         let damaged = Op::Put { key: layout::tenant_record("bad"), value: b"damaged".to_vec() };
         store.apply(&[row("good", TENANT_SCHEMA), damaged]).expect("applied");
         let engine = engine();
-        assert_eq!(load(&engine, &keys).expect("it starts"), 1);
+        assert_eq!(load(&engine, &keys, NOW).expect("it starts"), 1);
         let state = |id| engine.tenant(id).map(|view| view.state);
         assert_eq!(state("bad"), Some(TenantState::Suspended));
         assert_eq!(state("good"), Some(TenantState::Active));
         store.apply(&[row("newer", TENANT_SCHEMA + 1)]).expect("applied");
-        let refused = load(&engine, &keys).expect_err("whoever cannot read it cannot obey it");
+        let refused = load(&engine, &keys, NOW).expect_err("whoever cannot read it cannot obey it");
         assert!(matches!(refused, StoreError::NewerSchema { .. }), "{refused}");
     }
 }

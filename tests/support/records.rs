@@ -21,6 +21,12 @@ const WHOLE: &[&str] = &[
     "burst",
     "max_uses",
     "revision",
+    "slot_ttl_seconds",
+    // Inside of a limit, a balance and its refill.
+    "count",
+    "balance",
+    "amount",
+    "day",
 ];
 
 /// Fields that name what the configuration has.
@@ -40,6 +46,10 @@ pub(crate) fn spelling() -> impl Strategy<Value = Spelling> {
 
 /// The record as a source system spells it that writes so.
 pub(crate) fn spelled(record: &Value, spelling: Spelling) -> Value {
+    let inside = |value: &Value| match value {
+        Value::Object(_) => spelled(value, spelling),
+        value => value.clone(),
+    };
     let members = record.as_object().expect("a record").iter().map(|(name, value)| {
         let name_of = if spelling.camel { camel(name) } else { name.clone() };
         let value = match value {
@@ -49,7 +59,8 @@ pub(crate) fn spelled(record: &Value, spelling: Spelling) -> Value {
             Value::String(text) if !spelling.text && WHOLE.contains(&name.as_str()) => {
                 text.parse::<u64>().expect("a whole number").into()
             }
-            value => value.clone(),
+            Value::Array(items) => items.iter().map(inside).collect(),
+            value => inside(value),
         };
         (name_of, value)
     });
@@ -109,8 +120,13 @@ fn whole(number: u64, fields: &BTreeMap<&'static str, Option<Value>>) -> Value {
     } else {
         record.remove("previous_key_hash");
     }
-    if !record.contains_key("requests_per_second") {
-        record.remove("burst");
+    // A burst comes back within 2^64 ns: at the lowest rate of all, 18 billion.
+    if let (Some(rate), Some(burst)) =
+        (record.get("requests_per_second").and_then(Value::as_u64), record.get("burst"))
+    {
+        let longest = rate.saturating_mul(18_000_000_000);
+        let burst = burst.as_u64().unwrap_or_default().min(longest);
+        record.insert("burst".to_owned(), burst.into());
     }
     if record.get("requires_client_secret") == Some(&json!(true)) {
         record.insert("client_secret_hash".to_owned(), "5e".repeat(32).into());
@@ -149,6 +165,9 @@ fn field(name: &str) -> BoxedStrategy<Value> {
         "allowed_environments" => list("production|staging|test", 0..3),
         "requests_per_second" => (1..=i32::MAX).prop_map(Value::from).boxed(),
         "requests_per_day" | "concurrent_requests" => (0..=i32::MAX).prop_map(Value::from).boxed(),
+        "slot_ttl_seconds" => (1..=86_400).prop_map(Value::from).boxed(),
+        "limits" => limits(),
+        "credits" => credits(),
         "rotation_frequency_days" => (1..=3650).prop_map(Value::from).boxed(),
         "burst" => (1..=i64::MAX).prop_map(Value::from).boxed(),
         "revision" => (1..=i64::MAX / 2).prop_map(Value::from).boxed(),
@@ -227,6 +246,46 @@ fn field(name: &str) -> BoxedStrategy<Value> {
         | "encrypted" => any::<bool>().prop_map(Value::from).boxed(),
         name => panic!("the field {name} has no values yet: say here what they look like"),
     }
+}
+
+/// Named limits, each name once.
+fn limits() -> BoxedStrategy<Value> {
+    let period = prop_oneof![
+        proptest::sample::select(&["hour", "day", "week", "month", "year"][..])
+            .prop_map(str::to_owned),
+        // What no larger unit divides.
+        (1..=23_u32).prop_map(|hours| format!("{hours}h")),
+        (1..=59_u32).prop_map(|seconds| format!("{seconds}s")),
+        proptest::sample::select(&["1w", "6d", "366d", "1441m"][..]).prop_map(str::to_owned),
+    ];
+    let name = proptest::string::string_regex("[a-z][a-z ._/-]{0,20}|Größe").expect("a pattern");
+    proptest::collection::btree_map(name, (0..=i64::MAX, period), 1..=16)
+        .prop_map(|limits| {
+            let limit = |(name, (count, period)): (String, (i64, String))| {
+                json!({"name": name, "count": count.to_string(), "period": period})
+            };
+            limits.into_iter().map(limit).collect()
+        })
+        .boxed()
+}
+
+/// A balance, with or without a refill. When it was set is not the writer's to say.
+fn credits() -> BoxedStrategy<Value> {
+    let mode = || proptest::sample::select(&["add", "replace"][..]);
+    let refill = prop_oneof![
+        Just(Value::Null),
+        (0..=i64::MAX, mode()).prop_map(|(amount, mode)| {
+            json!({"amount": amount.to_string(), "every": "day", "mode": mode})
+        }),
+        (0..=i64::MAX, 1..=31_u8, mode()).prop_map(|(amount, day, mode)| {
+            json!({"amount": amount.to_string(), "every": "month", "day": day, "mode": mode})
+        }),
+    ];
+    (0..=i64::MAX, refill)
+        .prop_map(|(balance, refill)| {
+            json!({"balance": balance.to_string(), "refill": refill, "granted_at": null})
+        })
+        .boxed()
 }
 
 fn text(pattern: &'static str) -> BoxedStrategy<Value> {

@@ -11,7 +11,7 @@ fn bench() -> (Arc<Admin>, Arc<ManualClock>) {
 
 fn update(id: &str, set: Value, mask: Option<&[&str]>) -> KeyUpdate {
     let mask = mask.map(|names| names.iter().map(|&name| name.to_owned()).collect());
-    KeyUpdate { id: id.to_owned(), set, mask, expected_revision: None }
+    KeyUpdate { id: id.to_owned(), set, mask, expected_revision: None, spent: None }
 }
 
 async fn granted_at(admin: &Admin, id: u64) -> Option<i64> {

@@ -4,7 +4,7 @@ use keygate_protocol::admin::{KeyRestore, KeyReview, KeyRotate, KeyRotated};
 use keygate_protocol::{Validate, VerdictCode};
 
 use super::*;
-use crate::engine::{Answer, BATCH};
+use crate::engine::Answers;
 use crate::key::{ReasonCode, Status};
 use crate::store::Store;
 
@@ -99,7 +99,7 @@ impl Bench {
     }
 
     pub(super) fn code(&self, token: &str) -> VerdictCode {
-        let mut answers = arrayvec::ArrayVec::<Answer, BATCH>::new();
+        let mut answers = Answers::default();
         let mut payload = bytes::BytesMut::new();
         keygate_protocol::validate::ValidateWriter::new(
             &mut payload,

@@ -317,8 +317,8 @@ fn rows_of(store: &dyn Store, tenant: &str) -> Vec<Vec<u8>> {
 /// What the daemon loads at its start.
 fn load(admin: &Admin) {
     let now = admin.clock.now();
-    let loaded = admin.keys.for_each_tenant(|id, record| {
-        admin.engine.put_tenant(id, record?.state());
+    let loaded = admin.keys.for_each_tenant(|_, record| {
+        admin.engine.put_tenant(&record?, now);
         Ok::<_, StoreError>(())
     });
     loaded.expect("readable");

@@ -4,10 +4,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::cli::when;
+use crate::cli::{limits, when};
 use crate::key::Time;
 
 /// The fields that flags have set, by their names in the record.
@@ -42,7 +43,16 @@ enum Kind {
     Json,
     /// A duration from now, or an instant.
     Expiry,
+    /// A named limit, given once for each.
+    Limits,
+    /// What there is of credits.
+    Balance,
+    /// What comes to them.
+    Refill,
 }
+
+/// What `--credits-refill` sets, inside the field that `--credits` sets.
+const REFILL: &str = "credits.refill";
 
 /// One flag.
 struct Flag {
@@ -93,6 +103,10 @@ const LIMITS: &[Flag] = &[
     flag(["monthly-quota", "monthly_request_quota", "N", "Requests a month"], Kind::Number),
     flag(["max-uses", "max_uses", "N", "Requests in all"], Kind::Number),
     flag(["concurrent", "concurrent_requests", "N", "Requests under way at a time"], Kind::Number),
+    flag(["slot-ttl", "slot_ttl_seconds", "SECONDS", "How long a place among --concurrent is held that nobody gives back; 60 if nothing says otherwise"], Kind::Number),
+    flag(["limit", "limits", "NAME=COUNT/PERIOD", "A limit that requests spend by its name, such as exports=10/h (a list)"], Kind::Limits),
+    flag(["credits", "credits", "N", "A balance that requests spend; without --credits-refill nothing comes to it"], Kind::Balance),
+    flag(["credits-refill", REFILL, "REFILL", "What comes to it: AMOUNT/day or AMOUNT/month@DAY, then add or replace"], Kind::Refill),
     flag(["billing-tier", "billing_tier", "NAME", "The tier whose limits it has where it has none"], Kind::Text),
     flag(["cost-per-request", "cost_per_request", "MONEY", "What a request costs, up to nine decimals"], Kind::Decimal),
 ];
@@ -148,7 +162,14 @@ impl Flag {
                 .value_parser(value_parser!(bool)),
             Kind::List | Kind::Commas => arg.value_name(self.value).action(ArgAction::Append),
             Kind::Text => arg.value_name(self.value),
-            Kind::Number => arg.value_name(self.value).value_parser(value_parser!(u64)),
+            Kind::Number | Kind::Balance => {
+                arg.value_name(self.value).value_parser(value_parser!(u64))
+            }
+            Kind::Limits => arg
+                .value_name(self.value)
+                .value_parser(limits::named_limit)
+                .action(ArgAction::Append),
+            Kind::Refill => arg.value_name(self.value).value_parser(limits::refill),
             Kind::Decimal => arg.value_name(self.value).value_parser(decimal),
             Kind::Json => arg.value_name(self.value).value_parser(json),
             Kind::Expiry => arg.value_name(self.value).value_parser(when::from_now),
@@ -168,6 +189,14 @@ impl Flag {
             Kind::Number => matches.get_one::<u64>(field).copied().map(Value::from),
             Kind::Decimal => matches.get_one::<f64>(field).copied().map(Value::from),
             Kind::Expiry => matches.get_one::<Time>(field).map(|time| time.to_string().into()),
+            Kind::Limits => {
+                let limits = matches.get_many::<Value>(field)?;
+                Some(limits.cloned().collect())
+            }
+            Kind::Balance => {
+                matches.get_one::<u64>(field).map(|balance| json!({ "balance": balance }))
+            }
+            Kind::Refill => matches.get_one::<Value>(field).cloned(),
         }
     }
 }
@@ -188,7 +217,17 @@ impl clap::FromArgMatches for Fields {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let flags = GROUPS.iter().flat_map(|(_, flags)| *flags);
         let set = flags.filter_map(|flag| Some((flag.field.to_owned(), flag.value(matches)?)));
-        Ok(Self(set.collect()))
+        let mut set: Map<String, Value> = set.collect();
+        if let Some(refill) = set.remove(REFILL) {
+            // A refill alone would set the balance too, to what nobody has said.
+            let credits = set.get_mut("credits").ok_or_else(|| {
+                let message = "--credits-refill sets the balance anew: state it too, with \
+                               --credits N\n";
+                clap::Error::raw(ErrorKind::MissingRequiredArgument, message)
+            })?;
+            credits["refill"] = refill;
+        }
+        Ok(Self(set))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -219,12 +258,10 @@ fn json(text: &str) -> Result<String, String> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use clap::{Args, FromArgMatches};
-    use serde_json::json;
-
     use super::*;
     use crate::key::KeyRecord;
     use crate::key::record::Class;
+    use clap::{Args, FromArgMatches};
 
     fn read(args: &[String]) -> Result<Map<String, Value>, clap::Error> {
         let command = Fields::augment_args(Command::new("key").no_binary_name(true));
@@ -241,6 +278,8 @@ mod tests {
             .map(|flag| match flag.kind {
                 Kind::Switch => format!("--{}", flag.long),
                 Kind::Expiry => format!("--{}=90d", flag.long),
+                Kind::Limits => format!("--{}=a=1/h", flag.long),
+                Kind::Refill => format!("--{}=1/day", flag.long),
                 _ => format!("--{}=1", flag.long),
             })
             .collect();
@@ -271,6 +310,12 @@ mod tests {
             "--metadata",
             "{\"a\":1}",
             "--expires=2027-03-01T09:00:00Z",
+            "--limit=exports=10/h",
+            "--limit",
+            "b=5/month",
+            "--credits=1000",
+            "--credits-refill",
+            "500/month@31 add",
         ];
         let record = read(&args.map(str::to_owned)).expect("flags");
         let expected = json!({
@@ -278,6 +323,14 @@ mod tests {
             "data_residency": "eu-west-1,eu-west-2", "enforce_https": true, "encrypted": false,
             "requests_per_second": 5, "quota_alert_threshold": 0.5, "metadata_json": "eyJhIjoxfQ==",
             "expires_at": "2027-03-01T09:00:00Z",
+            "limits": [
+                {"name": "exports", "count": 10, "period": "h"},
+                {"name": "b", "count": 5, "period": "month"},
+            ],
+            "credits": {
+                "balance": 1000,
+                "refill": {"amount": 500, "every": "month", "day": 31, "mode": "add"},
+            },
         });
         assert_eq!(Value::Object(record), expected);
         for bad in [
@@ -288,8 +341,13 @@ mod tests {
             "--expires=soon",
             "--cost-per-request=nan",
             "--quota-threshold=inf",
+            "--limit=exports",
+            "--credits=-1",
+            "--credits-refill=500/week",
         ] {
             assert!(read(&[bad.to_owned()]).is_err(), "{bad}");
         }
+        let alone = read(&["--credits-refill=500/day".to_owned()]).expect_err("of what balance?");
+        assert!(alone.to_string().contains("--credits N"), "{alone}");
     }
 }

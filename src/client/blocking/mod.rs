@@ -21,7 +21,7 @@ use keygate_protocol::admin::{
     KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
 };
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
-use keygate_protocol::{Flags, IncrementOutcome, Opcode, PayloadError};
+use keygate_protocol::{Flags, IncrementOutcome, Opcode, PayloadError, RenewOutcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,7 +34,7 @@ use super::stopwatch::Stopwatch;
 use super::table::Request;
 use super::{
     Endpoint, Report, TIMEOUT, ValidateRequest, Validation, admin, batch_request, connect_error,
-    decode_batch, detached, refused,
+    decode_batch, detached, refused, renewal,
 };
 use connection::{Connection, Deadline, Pages, Step, is_timeout};
 
@@ -88,7 +88,7 @@ impl Client {
     /// [`Error`]; a denied key is not one. Deny on any.
     pub fn validate(&mut self, request: &ValidateRequest<'_>) -> Result<Validation, Error> {
         let payload = self.item(request)?;
-        Validation::decode(&payload).map_err(Error::reply)
+        Validation::of(request, &payload).map_err(Error::reply)
     }
 
     /// Asks many questions in one write, each in a frame of its own, and reads their answers. At
@@ -108,7 +108,8 @@ impl Client {
         let replies = self.exchange(requests.iter().map(item_request))?;
         replies
             .into_iter()
-            .map(|pages| Validation::decode(&only(pages)?).map_err(Error::reply))
+            .zip(requests)
+            .map(|(pages, asked)| Validation::of(asked, &only(pages)?).map_err(Error::reply))
             .collect()
     }
 
@@ -120,7 +121,8 @@ impl Client {
         &mut self,
         requests: &[ValidateRequest<'_>],
     ) -> Result<Vec<Validation>, Error> {
-        self.batch(requests, Validation::decode)
+        let answers = self.batch(requests, Validation::decode)?;
+        Ok(answers.into_iter().zip(requests).map(|(one, asked)| one.named_by(asked)).collect())
     }
 
     /// Reports what became of a request, and waits until it is counted.
@@ -154,6 +156,15 @@ impl Client {
         reports: &[Report<'_>],
     ) -> Result<Vec<IncrementOutcome>, Error> {
         self.batch(reports, IncrementOutcome::decode)
+    }
+
+    /// Holds a slot for its whole time again, as the async client does.
+    ///
+    /// # Errors
+    /// [`Error`]. To ask again is safe.
+    pub fn renew_slot(&mut self, key_id: u64, slot: u64) -> Result<RenewOutcome, Error> {
+        let payload = self.payload(renewal(key_id, slot))?;
+        RenewOutcome::decode(&payload).map_err(Error::reply)
     }
 
     /// How long the daemon takes to answer nothing at all: the round trip.

@@ -3,7 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use keygate_protocol::{ErrorCode, IncrementOutcome, Opcode, VerdictCode};
+use keygate_protocol::{
+    ErrorCode, IncrementOutcome, LimitName, Opcode, RenewOutcome, SlotRenew, Validate, Verdict,
+    VerdictCode,
+};
 use serde_json::json;
 
 use super::fake::FakeDaemon;
@@ -82,6 +85,35 @@ fn pipelined_questions_are_written_together_and_matched_whatever_the_order() {
 }
 
 #[test]
+fn slots_are_renewed_and_limits_told_by_the_names_of_each_question() {
+    let server = async |daemon: FakeDaemon| {
+        let mut peer = daemon.accept().await;
+        for _ in 0..3 {
+            let asked = peer.asked().await.expect("a question");
+            let request = Validate::decode(&asked.payload).expect("it is readable");
+            assert!(request.facts.limits().count() != 1);
+            let verdict = Verdict::of(VerdictCode::Valid, 7);
+            peer.answer(&asked, |out| verdict.encode(out)).await;
+        }
+        let asked = peer.asked().await.expect("a renewal");
+        assert_eq!(SlotRenew::decode(&asked.payload), Ok(SlotRenew { key_id: 7, slot: 5 }));
+        peer.answer(&asked, |out| RenewOutcome::Gone.encode(out)).await;
+    };
+    with_daemon(server, |endpoint| {
+        let mut client = Client::connect(endpoint).expect("it listens");
+        let names = ["a", "b"];
+        let both = names.into_iter().fold(ValidateRequest::new("t"), ValidateRequest::limit);
+        let questions = [both.clone(), ValidateRequest::new("t")];
+        let answers = client.validate_pipelined(&questions).expect("answers");
+        assert_eq!(answers[0].name_of(LimitName::Named2), "b");
+        assert_eq!(answers[1].name_of(LimitName::Named2), "named_2");
+        let answer = client.validate(&both).expect("an answer");
+        assert_eq!(answer.name_of(LimitName::Named1), "a");
+        assert_eq!(client.renew_slot(7, 5).expect("an answer"), RenewOutcome::Gone);
+    });
+}
+
+#[test]
 fn what_was_written_and_lost_may_have_been_executed_and_the_next_call_connects_anew() {
     let server = async |daemon: FakeDaemon| {
         let mut peer = daemon.accept().await;
@@ -144,9 +176,19 @@ fn admin_calls_carry_json_both_ways() {
             (Opcode::KeyGet, br#"{"id":"7"}"# as &[u8])
         );
         peer.answer(&asked, |out| out.extend_from_slice(br#"{"id":"7","name":"n"}"#)).await;
+        let asked = peer.asked().await.expect("a tenant's limits are asked for");
+        let expected = (Opcode::TenantUsage, br#"{"id":"acme"}"# as &[u8]);
+        assert_eq!((asked.opcode, asked.payload.as_slice()), expected);
+        let usage = json!({ "id": "acme", "limits": [{
+            "name": "tenant_day", "limit": 1000, "spent": 1, "remaining": 999,
+            "leased": 9, "stranded": 0, "ends_at": "2026-11-02T00:00:00Z",
+        }] });
+        peer.answer(&asked, |out| out.extend_from_slice(usage.to_string().as_bytes())).await;
     };
     with_daemon(server, |endpoint| {
         let mut client = Client::connect(endpoint).expect("it listens");
         assert_eq!(client.get(7).expect("an answer"), json!({ "id": "7", "name": "n" }));
+        let usage = client.tenant_usage("acme").expect("an answer");
+        assert_eq!((usage.id.as_str(), usage.limits[0].remaining), ("acme", 999));
     });
 }

@@ -3,6 +3,7 @@
 mod blocking;
 mod calls;
 mod fake;
+mod limits;
 mod loss;
 mod streams;
 

@@ -43,9 +43,9 @@ impl Bench {
         let mut payload = BytesMut::new();
         facts(&mut ValidateWriter::new(&mut payload, flags, 1, token.as_bytes()));
         let question = Validate::decode(&payload).expect("well-formed");
-        let mut answers = ArrayVec::new();
+        let mut answers = Answers::default();
         self.engine.validate(&[question], self.clock.now(), &mut answers);
-        answers.remove(0)
+        answers[0].clone()
     }
 
     fn code(&self, fields: Record<'_>, facts: Facts<'_>) -> VerdictCode {

@@ -1,7 +1,6 @@
 //! Tenants above keys: their status, and callers that are bound to one.
 
 use super::*;
-use crate::key::TenantState;
 
 const STATES: [TenantState; 3] =
     [TenantState::Active, TenantState::Suspended, TenantState::Deleted];
@@ -10,9 +9,9 @@ impl Bench {
     fn ask_for(&self, tenant: Option<&str>, question: &Question<'_>) -> Answer {
         let frame = question.encode();
         let question = Validate::decode(&frame).expect("well-formed");
-        let mut answers = ArrayVec::new();
+        let mut answers = Answers::default();
         self.engine.validate_for(tenant, &[question], self.clock.now(), &mut answers);
-        answers.remove(0)
+        answers[0].clone()
     }
 }
 
@@ -25,7 +24,7 @@ fn a_tenant_stands_above_its_keys_and_a_binding_above_both() {
     let flags = ValidateFlags::DETAILS.with(ValidateFlags::PEEK);
     let (known, nobodys) = (Question { flags, ..of(&token) }, Question { flags, ..of(&unknown) });
     for tenant in STATES {
-        bench.engine.put_tenant("acme", tenant);
+        bench.put_tenant("acme", tenant);
         for status in Status::ALL {
             // Deprecated and about to expire: what is not there warns of nothing.
             let expires_at = Some(Time::from_micros(START_US + DAY_US / 2));
@@ -92,7 +91,7 @@ fn a_change_of_a_tenant_acts_on_all_its_keys_at_the_next_question_and_spends_not
         (TenantState::Deleted, NotFound),
         (TenantState::Active, Valid),
     ] {
-        bench.engine.put_tenant("acme", state);
+        bench.put_tenant("acme", state);
         // A question that is denied for its tenant spends nothing of the key's one a second.
         bench.ask(&of(&tokens[1]));
         if state != TenantState::Active {
@@ -138,9 +137,9 @@ fn equal_rules_of_different_tenants_are_one_in_memory() {
     let details = |id| {
         let question = Question { flags: ValidateFlags::DETAILS, ..of(&bench.token(id)) }.encode();
         let question = Validate::decode(&question).expect("well-formed");
-        let mut answers = ArrayVec::new();
+        let mut answers = Answers::default();
         bench.engine.validate(&[question], bench.clock.now(), &mut answers);
-        let answer = answers.remove(0);
+        let answer = answers[0].clone();
         (answer.policy.expect("details"), answer.tenant.expect("details"))
     };
     let ((first, of_first), (third, of_third)) = (details(1), details(3));
@@ -152,9 +151,9 @@ fn equal_rules_of_different_tenants_are_one_in_memory() {
 fn pages_of_tenants_go_on_where_the_last_one_ended() {
     let bench = Bench::new();
     for name in ["b", "d", "a", "c", "e"] {
-        bench.engine.put_tenant(name, TenantState::Active);
+        bench.put_tenant(name, TenantState::Active);
     }
-    bench.engine.put_tenant("c", TenantState::Deleted);
+    bench.put_tenant("c", TenantState::Deleted);
     let there = |view: &TenantView| view.state != TenantState::Deleted;
     let (mut names, mut pages, mut after) = (Vec::new(), 0, None);
     loop {
@@ -167,9 +166,9 @@ fn pages_of_tenants_go_on_where_the_last_one_ended() {
     assert_eq!((names.join(""), pages), ("abde".to_owned(), 2));
     // A page looks at so many and then ends, wanted or not.
     for number in 0..2500 {
-        bench.engine.put_tenant(&format!("gone-{number:04}"), TenantState::Deleted);
+        bench.put_tenant(&format!("gone-{number:04}"), TenantState::Deleted);
     }
-    bench.engine.put_tenant("z", TenantState::Active);
+    bench.put_tenant("z", TenantState::Active);
     let (page, next) = bench.engine.tenants(Some("e"), 2, there);
     assert_eq!((page.len(), next.as_deref()), (0, Some("gone-1999")));
     let (page, next) = bench.engine.tenants(next.as_deref(), 2, there);

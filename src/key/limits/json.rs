@@ -234,7 +234,8 @@ mod tests {
                 json!({"amount": "500", "every": "month", "day": 31, "mode": "add"}),
             ),
         ] {
-            let credits = CreditsOf::read(&given, &pepper()).expect(&given.to_string());
+            let credits =
+                CreditsOf::read(&given, &pepper()).unwrap_or_else(|e| panic!("{given}: {e}"));
             let expected = Some(Credits { balance: 7, refill, granted_at: None });
             assert_eq!(credits, expected, "{given}");
             let set = expected.map(|credits| credits.granted(None, Time::from_micros(0)));

@@ -64,6 +64,11 @@ impl Many {
         self.place(serial).map(|at| &self.nodes[at])
     }
 
+    /// All of them, free ones too.
+    pub(super) fn nodes(&self) -> &[Slot] {
+        &self.nodes
+    }
+
     /// For freeing it: the bounds of its chunk stay right, if not exact.
     pub(super) fn find_mut(&mut self, serial: u64) -> Option<&mut Slot> {
         self.place(serial).map(|at| &mut self.nodes[at])

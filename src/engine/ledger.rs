@@ -1,0 +1,195 @@
+//! The engine's side of the ledger: which accounts want a lease, what is debited for them, and
+//! what was spent. Nothing here waits: whoever keeps the ledger takes, writes and grants.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use super::Engine;
+use super::catalog::Catalog;
+use super::usage::{Shards, shards, thread_number};
+use crate::clock::Now;
+use crate::limit::{AccountRow, Budget, Debit, Figures, LedgerState, Names, Void};
+
+/// Whose durable limits a row of the ledger has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// A key's.
+    Key(u64),
+    /// A tenant's.
+    Tenant(Arc<str>),
+}
+
+/// What decisions tell the keeper of the ledger, and it tells them.
+#[derive(Debug)]
+pub(super) struct LedgerDesk {
+    /// Accounts that want their next lease, by the thread that noticed.
+    asking: Shards<Vec<Account>>,
+    /// Whether there are any.
+    asked: AtomicBool,
+    /// The windows of [`Void`]: the day in the high half, the month in the low one.
+    void: AtomicU64,
+    state: AtomicU8,
+}
+
+impl Default for LedgerDesk {
+    fn default() -> Self {
+        Self {
+            asking: shards(Vec::new),
+            asked: AtomicBool::new(false),
+            void: AtomicU64::new(0),
+            state: AtomicU8::new(0),
+        }
+    }
+}
+
+impl LedgerDesk {
+    /// Puts an account on the list, of which its budget has noted that it stands there.
+    pub(super) fn ask(&self, account: Account) {
+        self.asking[thread_number() % self.asking.len()].lock().push(account);
+        self.asked.store(true, Ordering::Release);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    pub(super) fn void(&self) -> Void {
+        let both = self.void.load(Ordering::Relaxed);
+        Void { day: (both >> 32) as u32, month: both as u32 }
+    }
+
+    pub(super) fn state(&self) -> LedgerState {
+        match self.state.load(Ordering::Relaxed) {
+            0 => LedgerState::Open,
+            1 => LedgerState::Denies,
+            _ => LedgerState::Allows,
+        }
+    }
+}
+
+impl Engine {
+    /// Whether an account wants a lease.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.ledger.asked.load(Ordering::Relaxed)
+    }
+
+    /// Accounts that want a lease, since they were last taken.
+    pub fn take_asking(&self) -> Vec<Account> {
+        // First, so that whoever comes now says so again.
+        self.ledger.asked.store(false, Ordering::Release);
+        self.ledger.asking.iter().flat_map(|shard| std::mem::take(&mut *shard.lock())).collect()
+    }
+
+    /// The next leases of an account and the row that debits them. `None` when nothing is to be
+    /// debited, or there is no such account any more. To be granted when the row is durable.
+    pub fn debit(&self, account: &Account, now: Now) -> Option<Debit> {
+        let moment = self.moment(now);
+        self.with_budget(account, |budget| budget.debit(&moment.ask(0, false)))?
+    }
+
+    /// The row of a debit is durable: its leases may be spent.
+    pub fn grant(&self, account: &Account, debit: &Debit) {
+        self.with_budget(account, |budget| budget.grant(debit));
+    }
+
+    /// What the ledger has to know of an account, as it stands; with `give_back` what is left of
+    /// its leases goes back. Debits that are under way become void, so the row is written behind
+    /// theirs.
+    pub fn settle(&self, account: &Account, give_back: bool) -> Option<AccountRow> {
+        self.with_budget(account, |budget| budget.settle(give_back))
+    }
+
+    /// The row of [`Engine::settle`] could not be written.
+    pub fn unsettle(&self, account: &Account) {
+        self.with_budget(account, Budget::unsettle);
+    }
+
+    /// Whether an account has figures that the ledger does not have.
+    #[must_use]
+    pub fn has_moved(&self, account: &Account) -> bool {
+        self.with_budget(account, |budget| budget.has_moved()).unwrap_or(false)
+    }
+
+    /// Accounts whose figures the ledger does not have: at a stop, all that have been used.
+    #[must_use]
+    pub fn moved_accounts(&self) -> Vec<Account> {
+        self.read().moved_accounts()
+    }
+
+    /// Takes the figures that the ledger had of an account at start: what was debited counts as
+    /// spent.
+    pub fn restore_account(&self, account: &Account, row: &AccountRow) {
+        let mut catalog = self.write();
+        catalog.restore_account(account, row);
+    }
+
+    /// Says in which windows a crash has voided the initial leases: an account without figures
+    /// there starts with its initial lease spent. For keys that are made from here on it does not
+    /// hold.
+    pub fn set_void(&self, void: Void) {
+        let both = u64::from(void.day) << 32 | u64::from(void.month);
+        self.ledger.void.store(both, Ordering::Relaxed);
+    }
+
+    /// Says what becomes of a cost that is not leased.
+    pub fn set_ledger(&self, state: LedgerState) {
+        let number = match state {
+            LedgerState::Open => 0,
+            LedgerState::Denies => 1,
+            LedgerState::Allows => 2,
+        };
+        self.ledger.state.store(number, Ordering::Relaxed);
+    }
+
+    /// How the limits of an account stand, for people.
+    #[must_use]
+    pub fn limit_figures(&self, account: &Account, now: Now) -> Vec<Figures> {
+        let moment = self.moment(now);
+        let ask = moment.ask(0, false);
+        let catalog = self.read();
+        let mut all = Vec::new();
+        match account {
+            Account::Key(id) => {
+                let Some(entry) = catalog.by_id(*id) else { return all };
+                let cell = entry.cell.lock();
+                all.extend(entry.second.figures(cell.second, Names::KEY.second(), now.mono_ns));
+                if let Some(budget) = catalog.budget(entry) {
+                    all.extend(budget.lock().figures(&Names::KEY, &ask));
+                }
+            }
+            Account::Tenant(name) => {
+                let Some(shared) = catalog.tenants.shared_of(name) else { return all };
+                let mut shared = shared.lock();
+                let name = Names::TENANT.second();
+                all.extend(shared.second.figures(shared.state, name, now.mono_ns));
+                all.extend(shared.budget.figures(&Names::TENANT, &ask));
+            }
+        }
+        all
+    }
+
+    /// What is left of a key's balance, if it has one.
+    #[must_use]
+    pub fn balance(&self, id: u64, now: Now) -> Option<u64> {
+        let moment = self.moment(now);
+        self.with_budget(&Account::Key(id), |budget| budget.balance(&moment.ask(0, false)))?
+    }
+
+    pub(super) fn with_budget<T>(
+        &self,
+        account: &Account,
+        act: impl FnOnce(&mut Budget) -> T,
+    ) -> Option<T> {
+        self.read().with_budget(account, act)
+    }
+}
+
+impl Catalog {
+    fn with_budget<T>(&self, account: &Account, act: impl FnOnce(&mut Budget) -> T) -> Option<T> {
+        match account {
+            Account::Key(id) => {
+                let entry = self.by_id(*id)?;
+                Some(act(&mut self.budget(entry)?.lock()))
+            }
+            Account::Tenant(name) => Some(act(&mut self.tenants.shared_of(name)?.lock().budget)),
+        }
+    }
+}

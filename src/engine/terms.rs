@@ -1,0 +1,64 @@
+//! What a record says of limits, as decisions need it.
+
+use crate::key::limits::{LimitPeriod, NamedLimit, RefillEvery};
+use crate::key::{Allowance, Credits, Time};
+use crate::limit::{
+    CreditTerms, NamedForm, NamedTerms, PerSecond, Rate, Refill, RefillTerms, SLOT_TTL_MS, Terms,
+    UNLIMITED,
+};
+
+/// All limits of a key or a tenant, compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Compiled {
+    pub(super) second: PerSecond,
+    /// Those beyond the second, if there are any.
+    pub(super) terms: Option<Box<Terms>>,
+}
+
+impl Compiled {
+    pub(super) fn of(allowance: &Allowance, credits: Option<&Credits>) -> Self {
+        let burst = |count| allowance.burst.unwrap_or_else(|| u64::from(count));
+        let second = allowance.requests_per_second;
+        let terms = Terms {
+            day: allowance.requests_per_day.map_or(UNLIMITED, u64::from),
+            month: allowance.monthly_request_quota.unwrap_or(UNLIMITED),
+            lifetime: allowance.max_uses.unwrap_or(UNLIMITED),
+            slots: allowance.concurrent_requests.unwrap_or(u32::MAX),
+            slot_ttl_ms: allowance.slot_ttl_seconds.map_or(SLOT_TTL_MS, |s| s.saturating_mul(1000)),
+            credits: credits.map(credit_terms),
+            named: allowance.limits.iter().map(named_terms).collect(),
+        };
+        Self {
+            second: second.map_or_else(PerSecond::default, |it| PerSecond::new(it, burst(it))),
+            terms: terms.limit().then(|| Box::new(terms)),
+        }
+    }
+}
+
+fn credit_terms(credits: &Credits) -> CreditTerms {
+    CreditTerms {
+        granted_us: credits.granted_at.map_or(0, Time::micros_up),
+        balance: credits.balance,
+        refill: credits.refill.map(|refill| RefillTerms {
+            every: match refill.every {
+                RefillEvery::Day => Refill::Daily,
+                RefillEvery::Month { day } => Refill::Monthly { day },
+            },
+            amount: refill.amount,
+            adds: refill.adds,
+        }),
+    }
+}
+
+fn named_terms(limit: &NamedLimit) -> NamedTerms {
+    let count = limit.count;
+    NamedTerms {
+        name: limit.name.as_str().into(),
+        form: match limit.period {
+            LimitPeriod::Calendar(period) => NamedForm::Calendar { period, count },
+            LimitPeriod::Rolling { seconds } => {
+                NamedForm::Rolling(Rate::new(count, u64::from(seconds) * 1_000_000_000, count))
+            }
+        },
+    }
+}

@@ -1,0 +1,222 @@
+//! What passes between a budget and the ledger.
+
+use keygate_protocol::verdict::LimitName;
+
+use super::{Budget, Extra, Names};
+use crate::limit::AccountRow;
+use crate::limit::judge::Ask;
+use crate::limit::named::NamedGrant;
+use crate::limit::quota::{Grant, Quota};
+
+/// Leases that are being debited, and the row that debits them.
+#[derive(Debug, Clone)]
+pub struct Debit {
+    /// What is written: absolute figures.
+    pub row: AccountRow,
+    version: u32,
+    day: Grant,
+    month: Grant,
+    lifetime: Grant,
+    credits: Grant,
+    named: Vec<NamedGrant>,
+}
+
+/// How one limit stands, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figures {
+    /// Which.
+    pub limit: FigureOf,
+    /// The most that it admits.
+    pub cap: u64,
+    /// Units spent, those that are stranded among them.
+    pub spent: u64,
+    /// Units left.
+    pub remaining: u64,
+    /// Units leased and not spent.
+    pub leased: u64,
+    /// Units that a crash has cost.
+    pub stranded: u64,
+    /// When its window ends, microseconds since 1970.
+    pub ends_us: Option<i64>,
+}
+
+/// Which limit figures are of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FigureOf {
+    /// One of those that every key may have.
+    Common(LimitName),
+    /// One that has a name.
+    Named(Box<str>),
+}
+
+impl Figures {
+    /// Of a limit, from cap, spent, remaining, leased and stranded.
+    #[must_use]
+    pub const fn new(limit: FigureOf, figures: [u64; 5], ends_us: Option<i64>) -> Self {
+        let [cap, spent, remaining, leased, stranded] = figures;
+        Self { limit, cap, spent, remaining, leased, stranded, ends_us }
+    }
+}
+
+impl Budget {
+    /// Whether the ledger has to be told of what was spent since it last was.
+    #[must_use]
+    pub const fn has_moved(&self) -> bool {
+        self.flags.moved
+    }
+
+    /// The next leases and the row that debits them; `None` when there is nothing to debit and
+    /// nothing that requests wait for. To be granted once the row is durable, or refused.
+    pub fn debit(&mut self, ask: &Ask<'_>) -> Option<Debit> {
+        self.enter(ask);
+        self.flags.asking = false;
+        let demand = self.demand.take(ask.now);
+        let wanted = std::mem::take(&mut self.wanted);
+        let [day, month, lifetime] =
+            [&self.day, &self.month, &self.lifetime].map(|quota| quota.debit(wanted, demand));
+        let mut credits = Grant::default();
+        let mut named = Vec::new();
+        if let Some(extra) = &mut self.extra {
+            if let Some(balance) = &extra.credits {
+                credits = balance.quota.debit(wanted, demand);
+            }
+            named.extend(extra.named.iter_mut().map(|it| it.debit(demand, ask.wall_ns())));
+        }
+        let units = [day, month, lifetime, credits].iter().any(|grant| grant.units() > 0);
+        if !units && !named.iter().any(NamedGrant::is_some) {
+            return None;
+        }
+        let mut debit = Debit {
+            row: AccountRow::default(),
+            version: self.version,
+            day,
+            month,
+            lifetime,
+            credits,
+            named,
+        };
+        debit.row = self.row_with(Some(&debit));
+        Some(debit)
+    }
+
+    /// The debit is durable: what it leases may be spent. One that was overtaken by a change leases
+    /// nothing.
+    pub fn grant(&mut self, debit: &Debit) {
+        if debit.version != self.version {
+            return;
+        }
+        self.day.grant(debit.day);
+        self.month.grant(debit.month);
+        self.lifetime.grant(debit.lifetime);
+        let Some(extra) = &mut self.extra else { return };
+        if let Some(balance) = &mut extra.credits {
+            balance.quota.grant(debit.credits);
+        }
+        for (named, grant) in extra.named.iter_mut().zip(&debit.named) {
+            named.grant(*grant);
+        }
+    }
+
+    /// The figures as they stand, for the ledger. What was debited and is not granted yet becomes
+    /// void: this row would take it back. With `give_back`, what is left of the leases goes back
+    /// too.
+    pub fn settle(&mut self, give_back: bool) -> AccountRow {
+        self.version = self.version.wrapping_add(1);
+        self.flags.moved = false;
+        if give_back {
+            let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
+            quotas.into_iter().for_each(Quota::give_back);
+            if let Some(extra) = &mut self.extra {
+                extra.credits.iter_mut().for_each(|balance| balance.quota.give_back());
+                extra.named.iter_mut().for_each(super::Named::give_back);
+            }
+        }
+        self.row_with(None)
+    }
+
+    /// The row could not be written: it is to be written at the next occasion.
+    pub const fn unsettle(&mut self) {
+        self.flags.moved = true;
+    }
+
+    fn row_with(&self, debit: Option<&Debit>) -> AccountRow {
+        let grant = |of: fn(&Debit) -> Grant| debit.map(of).unwrap_or_default();
+        let extra = self.extra.as_deref();
+        let named = extra.map(|extra| extra.named.as_slice()).unwrap_or_default();
+        let grants = debit.map(|debit| debit.named.as_slice()).unwrap_or_default();
+        let balance = extra.and_then(|extra| extra.credits.as_ref());
+        AccountRow {
+            day: self.day.row(grant(|debit| debit.day)),
+            month: self.month.row(grant(|debit| debit.month)),
+            lifetime: self.lifetime.row(grant(|debit| debit.lifetime)),
+            credits: balance.map(|balance| balance.row(grant(|debit| debit.credits))),
+            named: named
+                .iter()
+                .enumerate()
+                .map(|(at, named)| named.row(grants.get(at).copied()))
+                .collect(),
+        }
+    }
+
+    /// Takes the figures that the ledger had at start: what was debited counts as spent.
+    pub fn restore(&mut self, row: &AccountRow) {
+        self.day.restore(&row.day);
+        self.month.restore(&row.month);
+        self.lifetime.restore(&row.lifetime);
+        let Some(Extra { credits, named }) = self.extra.as_deref_mut() else { return };
+        if let (Some(balance), Some(row)) = (credits, &row.credits) {
+            balance.restore(row);
+        }
+        for debits in &row.named {
+            let mut of_name = named.iter_mut().filter(|named| *named.name == *debits.name);
+            of_name.by_ref().for_each(|named| named.restore(&debits.figures));
+        }
+    }
+
+    /// Gives units of the balance back, never more than were taken from it; how many.
+    pub fn refund(&mut self, units: u64, ask: &Ask<'_>) -> u64 {
+        self.enter(ask);
+        let balance = self.extra.as_deref_mut().and_then(|extra| extra.credits.as_mut());
+        let refunded = balance.map_or(0, |balance| balance.quota.refund(units));
+        self.flags.moved |= refunded > 0;
+        refunded
+    }
+
+    /// What is left of the balance, if there is one.
+    pub fn balance(&mut self, ask: &Ask<'_>) -> Option<u64> {
+        self.enter(ask);
+        let balance = self.extra.as_deref()?.credits.as_ref()?;
+        Some(balance.quota.remaining())
+    }
+
+    /// How every limit stands.
+    pub fn figures(&mut self, names: &Names, ask: &Ask<'_>) -> Vec<Figures> {
+        self.enter(ask);
+        let mut all = Vec::new();
+        for (name, quota, ends_us) in [
+            (names.day, &self.day, Some(ask.calendar.day.ends_us)),
+            (names.month, &self.month, Some(ask.calendar.month.ends_us)),
+            (names.lifetime, &self.lifetime, None),
+        ] {
+            if quota.limits() {
+                all.push(Figures::new(FigureOf::Common(name), quota.figures(), ends_us));
+            }
+        }
+        if let Some((max, _)) = self.slot_terms() {
+            let (max, used) = (u64::from(max), u64::from(self.slots.used(ask.now.mono_ns)));
+            let figures = [max, used, max.saturating_sub(used), 0, 0];
+            all.push(Figures::new(FigureOf::Common(names.slots), figures, None));
+        }
+        let Some(extra) = self.extra.as_deref() else { return all };
+        if let Some(balance) = &extra.credits {
+            let ends_us = balance.ends_us(ask.now.wall_us);
+            let figures = balance.quota.figures();
+            all.push(Figures::new(FigureOf::Common(LimitName::Credits), figures, ends_us));
+        }
+        all.extend(extra.named.iter().map(|named| {
+            let (figures, ends_us) = named.figures(ask);
+            Figures::new(FigureOf::Named(named.name.clone()), figures, ends_us)
+        }));
+        all
+    }
+}

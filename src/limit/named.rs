@@ -1,0 +1,318 @@
+//! Limits that a key has beside the common ones, each with a name by which requests spend it.
+
+use keygate_protocol::verdict::LimitName;
+
+use super::gcra::{Rate, RateState};
+use super::judge::{Ask, Judging, Reports};
+use super::quota::{Fit, Fresh, Grant, Quota, next_lease};
+use super::spent::Spent;
+use super::window::Period;
+use super::{NamedDebits, NamedFigures};
+
+/// What a record says of a named limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTerms {
+    /// Its name.
+    pub name: Box<str>,
+    /// What it limits.
+    pub form: NamedForm,
+}
+
+/// The two kinds of named limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedForm {
+    /// So many units in each window of the calendar.
+    Calendar {
+        /// Which windows.
+        period: Period,
+        /// Units in each.
+        count: u64,
+    },
+    /// So many units at once, which come back one by one over a period.
+    Rolling(Rate),
+}
+
+/// A named limit and what was spent of it, under the lock of its key's budget.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) name: Box<str>,
+    /// Units that requests wait for.
+    wanted: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Calendar { period: Period, quota: Quota },
+    Rolling(Rolling),
+}
+
+/// A rate that survives a crash: its lease is the arrival time up to which the ledger has debited.
+#[derive(Debug, Clone, Copy)]
+struct Rolling {
+    rate: Rate,
+    tat: RateState,
+    leased: RateState,
+    /// Units of the lease in hand; 0 where there is none to ask for the next at half of.
+    lease: u64,
+}
+
+/// The lease that a named limit is to get.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum NamedGrant {
+    Calendar(Grant),
+    Rolling { leased: RateState, units: u64 },
+}
+
+impl NamedGrant {
+    pub(super) const fn is_some(&self) -> bool {
+        match self {
+            Self::Calendar(grant) => grant.units() > 0,
+            Self::Rolling { units, .. } => *units > 0,
+        }
+    }
+}
+
+impl Named {
+    pub(super) fn new(terms: &NamedTerms) -> Self {
+        let state = match terms.form {
+            NamedForm::Calendar { period, count } => {
+                State::Calendar { period, quota: Quota::new(count) }
+            }
+            NamedForm::Rolling(rate) => State::Rolling(Rolling::new(rate)),
+        };
+        Self { name: terms.name.clone(), wanted: 0, state }
+    }
+
+    /// The limit under other terms. One of another form begins anew.
+    pub(super) fn changed(&self, terms: &NamedTerms, policy: Spent, ask: &Ask<'_>) -> Self {
+        let mut changed = Self::new(terms);
+        match (&self.state, &mut changed.state) {
+            (State::Calendar { period: old, quota }, State::Calendar { period, quota: new })
+                if old == period =>
+            {
+                let cap = new.cap();
+                *new = *quota;
+                new.change(cap, policy);
+            }
+            (State::Rolling(old), State::Rolling(new)) => new.carry(old, policy, ask.wall_ns()),
+            _ => {}
+        }
+        changed
+    }
+
+    pub(super) fn enter(&mut self, ask: &Ask<'_>) {
+        if let State::Calendar { period, quota } = &mut self.state {
+            quota.enter(period.window(ask.now.wall_us).number, Fresh::Empty);
+        }
+    }
+
+    pub(super) fn judge(&self, name: LimitName, ask: &Ask<'_>, judging: &mut Judging) {
+        match self.fit(ask) {
+            Fit::Fits => {}
+            Fit::Dry => judging.run_dry(),
+            Fit::Exceeded => judging.deny(name, self.wait_us(ask)),
+        }
+    }
+
+    fn fit(&self, ask: &Ask<'_>) -> Fit {
+        match &self.state {
+            State::Calendar { quota, .. } => quota.judge(ask.cost),
+            State::Rolling(rolling) => rolling.fit(ask),
+        }
+    }
+
+    fn wait_us(&self, ask: &Ask<'_>) -> Option<u64> {
+        match &self.state {
+            State::Calendar { period, quota } => {
+                let ends_us = period.window(ask.now.wall_us).ends_us;
+                (ask.cost <= quota.cap()).then(|| ask.until(ends_us))
+            }
+            State::Rolling(Rolling { rate, tat, .. }) => {
+                let judged = rate.judge(*tat, ask.cost, ask.wall_ns());
+                judged.retry_after_ns.map(|ns| ns.div_ceil(1000))
+            }
+        }
+    }
+
+    /// Notes that a request waits for the units that the lease lacks; whether it lacks any.
+    pub(super) fn want(&mut self, ask: &Ask<'_>) -> bool {
+        if self.fit(ask) != Fit::Dry {
+            return false;
+        }
+        self.wanted = self.wanted.saturating_add(ask.cost);
+        true
+    }
+
+    /// Spends; whether the next lease is to be asked for.
+    pub(super) fn spend(&mut self, ask: &Ask<'_>) -> bool {
+        match &mut self.state {
+            State::Calendar { quota, .. } => quota.spend(ask.cost),
+            State::Rolling(rolling) => rolling.spend(ask),
+        }
+    }
+
+    pub(super) fn report(&self, name: LimitName, ask: &Ask<'_>, reports: &mut Reports<'_>) {
+        let exceeded = reports.denied && self.fit(ask) == Fit::Exceeded;
+        let retry_after_us = if exceeded { self.wait_us(ask) } else { None };
+        let (figures, reset_us) = match &self.state {
+            State::Calendar { period, quota } => {
+                let ends_us = period.window(ask.now.wall_us).ends_us;
+                let reset_us = if quota.spent() == 0 { 0 } else { ask.until(ends_us) };
+                ([quota.cap(), quota.remaining()], reset_us)
+            }
+            State::Rolling(Rolling { rate, tat, .. }) => {
+                let reset_us = rate.reset_after_ns(*tat, ask.wall_ns()).div_ceil(1000);
+                ([rate.burst(), rate.remaining(*tat, ask.wall_ns())], reset_us)
+            }
+        };
+        reports.push(name, figures, retry_after_us, Some(reset_us));
+    }
+
+    pub(super) fn debit(&mut self, demand: u64, wall_ns: u64) -> NamedGrant {
+        let wanted = std::mem::take(&mut self.wanted);
+        match &self.state {
+            State::Calendar { quota, .. } => NamedGrant::Calendar(quota.debit(wanted, demand)),
+            State::Rolling(rolling) => rolling.debit(wanted, demand, wall_ns),
+        }
+    }
+
+    pub(super) fn grant(&mut self, grant: NamedGrant) {
+        match (&mut self.state, grant) {
+            (State::Calendar { quota, .. }, NamedGrant::Calendar(grant)) => quota.grant(grant),
+            (State::Rolling(rolling), NamedGrant::Rolling { leased, units }) if units > 0 => {
+                rolling.leased = rolling.leased.max(leased);
+                rolling.lease = units;
+            }
+            _ => {}
+        }
+    }
+
+    /// The figures for the ledger, with a lease that is being debited.
+    pub(super) fn row(&self, grant: Option<NamedGrant>) -> NamedDebits {
+        let figures = match (&self.state, grant) {
+            (State::Calendar { period, quota }, grant) => {
+                let grant = match grant {
+                    Some(NamedGrant::Calendar(grant)) => grant,
+                    _ => Grant::default(),
+                };
+                NamedFigures::Calendar { period: *period, debits: quota.row(grant) }
+            }
+            (State::Rolling(Rolling { rate, tat, leased, .. }), grant) => {
+                let granted = match grant {
+                    Some(NamedGrant::Rolling { leased, .. }) => leased,
+                    _ => RateState::default(),
+                };
+                NamedFigures::Rolling {
+                    count: rate.count(),
+                    period_ns: rate.period_ns(),
+                    debited: (*leased).max(granted).tat(),
+                    spent: tat.tat(),
+                }
+            }
+        };
+        NamedDebits { name: self.name.to_string(), figures }
+    }
+
+    pub(super) fn give_back(&mut self) {
+        match &mut self.state {
+            State::Calendar { quota, .. } => quota.give_back(),
+            State::Rolling(rolling) => rolling.give_back(),
+        }
+    }
+
+    /// Takes the ledger's figures, if they are of a limit of this form: what was debited counts as
+    /// spent.
+    pub(super) fn restore(&mut self, figures: &NamedFigures) {
+        match (&mut self.state, figures) {
+            (State::Calendar { period, quota }, NamedFigures::Calendar { period: of, debits })
+                if period == of =>
+            {
+                quota.restore(debits);
+            }
+            (State::Rolling(rolling), NamedFigures::Rolling { count, period_ns, debited, .. }) => {
+                rolling.restore(*count, *period_ns, *debited);
+            }
+            _ => {}
+        }
+    }
+
+    /// Cap, spent, remaining, outstanding, stranded; and when the window ends.
+    pub(super) fn figures(&self, ask: &Ask<'_>) -> ([u64; 5], Option<i64>) {
+        match &self.state {
+            State::Calendar { period, quota } => {
+                (quota.figures(), Some(period.window(ask.now.wall_us).ends_us))
+            }
+            State::Rolling(Rolling { rate, tat, leased, .. }) => {
+                let remaining = rate.remaining(*tat, ask.wall_ns());
+                let not_leased = rate.remaining((*leased).max(*tat), ask.wall_ns());
+                let spent = rate.burst().saturating_sub(remaining);
+                ([rate.burst(), spent, remaining, remaining - not_leased, 0], None)
+            }
+        }
+    }
+}
+
+impl Rolling {
+    fn new(rate: Rate) -> Self {
+        let none = RateState::default();
+        Self { rate, tat: none, leased: none, lease: 0 }
+    }
+
+    fn fit(&self, ask: &Ask<'_>) -> Fit {
+        let judged = self.rate.judge(self.tat, ask.cost, ask.wall_ns());
+        match judged.allowed {
+            false => Fit::Exceeded,
+            true if ask.cost == 0 || judged.next.tat() <= self.leased.tat() => Fit::Fits,
+            true => Fit::Dry,
+        }
+    }
+
+    fn spend(&mut self, ask: &Ask<'_>) -> bool {
+        self.tat = self.rate.judge(self.tat, ask.cost, ask.wall_ns()).next;
+        self.leased = self.leased.max(self.tat);
+        let left = self.rate.units_between(self.tat, self.leased);
+        let asks = self.lease != 0 && left <= self.lease / 2;
+        if asks {
+            self.lease = 0;
+        }
+        asks
+    }
+
+    /// A lease goes on from where the last one ended, or from now if that is past, and never beyond
+    /// what the rate would admit at this instant.
+    fn debit(&self, wanted: u64, demand: u64, wall_ns: u64) -> NamedGrant {
+        let from = self.leased.max(self.tat);
+        let in_hand = self.rate.units_between(self.rate.not_before(self.tat, wall_ns), self.leased);
+        let left = self.rate.remaining(from, wall_ns);
+        let need = wanted.saturating_sub(in_hand);
+        let units = next_lease(self.rate.burst(), left, need, demand);
+        NamedGrant::Rolling { leased: self.rate.later(from, units, wall_ns), units }
+    }
+
+    const fn give_back(&mut self) {
+        self.leased = self.tat;
+        self.lease = 0;
+    }
+
+    fn carry(&mut self, old: &Self, policy: Spent, wall_ns: u64) {
+        if self.rate == old.rate && policy != Spent::Reset {
+            *self = *old;
+            return;
+        }
+        // What was leased and not spent goes back: the ledger is told.
+        self.tat = old.rate.carry(old.tat, &self.rate, wall_ns, policy);
+        self.leased = self.tat;
+    }
+
+    fn restore(&mut self, count: u64, period_ns: u64, debited: u128) {
+        let tat = RateState::from_tat(debited);
+        self.tat = if (count, period_ns) == (self.rate.count(), self.rate.period_ns()) {
+            tat
+        } else {
+            self.rate.of_other_ticks(tat, count)
+        };
+        self.leased = self.tat;
+        self.lease = 0;
+    }
+}
