@@ -57,7 +57,8 @@ impl Limited {
 fn make(home: &Home) -> Vec<Limited> {
     let mut admin = home.admin();
     let key = |cap: &u64| {
-        let record = json!({ "name": format!("cap {cap}"), "monthly_request_quota": cap.to_string() });
+        let record =
+            json!({ "name": format!("cap {cap}"), "monthly_request_quota": cap.to_string() });
         let made = admin.create(record).expect("made");
         let id = text(&made.key["id"]).parse().expect("an id");
         let token = made.token.expect("a new key's token");

@@ -113,11 +113,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn want(
-        &self,
-        accounts: impl IntoIterator<Item = Account>,
-        waiting: &Arc<Waiting>,
-    ) {
+    pub(super) fn want(&self, accounts: impl IntoIterator<Item = Account>, waiting: &Arc<Waiting>) {
         let mut desk = self.desk.lock();
         if !desk.closed {
             for account in accounts {

@@ -33,9 +33,7 @@ use crate::engine::{Account, Engine};
 use crate::limit::{AccountRow, LedgerState};
 use crate::store::envelope::EnvelopeError;
 use crate::store::rows::LEDGER_SCHEMA;
-use crate::store::{
-    CommitError, Committer, Job, Keys, StoreError, SubmitError, Write, WriteError,
-};
+use crate::store::{CommitError, Committer, Job, Keys, StoreError, SubmitError, Write, WriteError};
 use keeper::Keeper;
 pub use recovery::Recovered;
 use waiting::Waiting;

@@ -183,7 +183,12 @@ impl Bench {
     /// Has accounts debited; tells when that was tried.
     fn want(&self, accounts: Vec<Account>) -> Receiver<()> {
         let (call, called) = channel();
-        self.ledger.want(accounts, Box::new(move || drop(call.send(()))));
+        self.ledger.want(
+            accounts,
+            Box::new(move || {
+                let _ = call.send(());
+            }),
+        );
         called
     }
 

@@ -379,8 +379,7 @@ fn open_ledger(
     clock: &Arc<dyn Clock>,
     unavailable: LedgerState,
 ) -> Result<(Ledger, u64), StoreError> {
-    let (engine, committer, clock) =
-        (Arc::clone(engine), Arc::clone(committer), Arc::clone(clock));
+    let (engine, committer, clock) = (Arc::clone(engine), Arc::clone(committer), Arc::clone(clock));
     let (ledger, found) = Ledger::open(engine, keys, committer, clock, unavailable)?;
     if found.crashed {
         tracing::warn!(

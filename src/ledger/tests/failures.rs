@@ -7,10 +7,9 @@ use super::*;
 #[test]
 fn a_store_that_takes_no_writes_denies_or_allows_as_configured() {
     // Live: what is in force when it fails, and what a reload says afterwards.
-    for (first, second) in [
-        (LedgerState::Denies, LedgerState::Allows),
-        (LedgerState::Allows, LedgerState::Denies),
-    ] {
+    for (first, second) in
+        [(LedgerState::Denies, LedgerState::Allows), (LedgerState::Allows, LedgerState::Denies)]
+    {
         let store = Arc::clone(&Bench::new(&[monthly(1, 1000)]).store);
         let clock = Arc::new(ManualClock::new(NOW_US));
         let bench = Bench::start(Arc::new(store.crash()), clock, first);
@@ -51,8 +50,7 @@ fn a_busy_store_is_tried_again() {
     let store = Arc::clone(&Bench::new(&[monthly(1, 10)]).store);
     let options = CommitterOptions { queue_jobs_max: 1, ..CommitterOptions::default() };
     let clock = Arc::new(ManualClock::new(NOW_US));
-    let bench =
-        Bench::start_with(Arc::new(store.crash()), clock, LedgerState::Denies, &options);
+    let bench = Bench::start_with(Arc::new(store.crash()), clock, LedgerState::Denies, &options);
     bench.store.hold_sync();
     // One is in hand and hangs, one waits, and one more finds the queue full.
     std::thread::scope(|scope| {
@@ -85,7 +83,8 @@ fn whoever_waits_at_the_end_is_called() {
         assert!(bench.ledger.stats().waiting >= 29);
         std::thread::scope(|scope| {
             let ledger = &bench.ledger;
-            let end = scope.spawn(move || if stops { drop(ledger.stop()) } else { ledger.end_thread() });
+            let end =
+                scope.spawn(move || if stops { drop(ledger.stop()) } else { ledger.end_thread() });
             for called in others {
                 called.recv_timeout(DEADLINE).expect("called before the disk answers");
             }
@@ -98,7 +97,11 @@ fn whoever_waits_at_the_end_is_called() {
         assert_eq!(bench.ledger.stats().waiting, 0);
         assert_ne!(bench.judge(31, 1).0, VerdictCode::Valid);
         let (code, wait) = bench.judge(30, 10);
-        assert_eq!((code, wait.len()), (VerdictCode::LedgerUnavailable, 0), "nobody waits for ever");
+        assert_eq!(
+            (code, wait.len()),
+            (VerdictCode::LedgerUnavailable, 0),
+            "nobody waits for ever"
+        );
     }
 }
 
