@@ -3,8 +3,8 @@
 use crate::key::limits::{LimitPeriod, NamedLimit, RefillEvery};
 use crate::key::{Allowance, Credits, Time};
 use crate::limit::{
-    CreditTerms, NamedForm, NamedTerms, PerSecond, Rate, Refill, RefillTerms, SLOT_TTL_MS, Terms,
-    UNLIMITED,
+    Change, CreditTerms, NamedForm, NamedTerms, PerSecond, Rate, Refill, RefillTerms, SLOT_TTL_MS,
+    Spent, Terms, UNLIMITED,
 };
 
 /// All limits of a key or a tenant, compiled.
@@ -31,6 +31,22 @@ impl Compiled {
         Self {
             second: second.map_or_else(PerSecond::default, |it| PerSecond::new(it, burst(it))),
             terms: terms.limit().then(|| Box::new(terms)),
+        }
+    }
+}
+
+impl Change {
+    /// That of an update: which limits its fields name, as a record calls them, and what becomes of
+    /// what was spent of those.
+    #[must_use]
+    pub fn naming(spent: Spent, names: impl Fn(&str) -> bool) -> Self {
+        Self {
+            spent,
+            second: names("requests_per_second") || names("burst"),
+            day: names("requests_per_day"),
+            month: names("monthly_request_quota"),
+            lifetime: names("max_uses"),
+            named: names("limits"),
         }
     }
 }
