@@ -1,9 +1,10 @@
 //! `keygate simulate`: a trace of requests, judged by the engine under a clock that the trace moves.
 //!
-//! [`trace`] reads its lines, [`keys`] the records, [`world`] is the engine with all that stands
+//! [`trace`] reads its lines ([`fields`] what is in them), [`keys`] the records, [`world`] is the engine with all that stands
 //! around it in a daemon, [`ledger`] the ledger without a disk, [`summary`] what is counted. No
 //! clock is read and nothing is written: the same files give the same bytes.
 
+mod fields;
 mod keys;
 mod ledger;
 mod summary;

@@ -78,3 +78,28 @@ fn named_terms(limit: &NamedLimit) -> NamedTerms {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_treats_the_limits_whose_fields_are_named() {
+        for (field, place) in [
+            ("requests_per_second", Some(0)),
+            ("burst", Some(0)),
+            ("requests_per_day", Some(1)),
+            ("monthly_request_quota", Some(2)),
+            ("max_uses", Some(3)),
+            ("limits", Some(4)),
+            ("credits", None),
+            ("concurrent_requests", None),
+        ] {
+            let change = Change::naming(Spent::Reset, |name| name == field);
+            let Change { spent, second, day, month, lifetime, named } = change;
+            let treated = [second, day, month, lifetime, named];
+            assert_eq!(treated.iter().position(|is| *is), place, "{field}");
+            assert!(treated.iter().filter(|is| **is).count() < 2 && spent == Spent::Reset);
+        }
+    }
+}

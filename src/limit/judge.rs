@@ -230,3 +230,26 @@ impl<'v> Reports<'v> {
         self.limits.push(LimitReport { name, limit, remaining, retry_after_us, reset_after_us });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Debits;
+
+    /// 2026-01-31T23:59:30Z.
+    const EVE_US: i64 = 1_769_903_970_000_000;
+
+    #[test]
+    fn a_crash_voids_the_latest_windows_that_anybody_may_have_spent_in() {
+        let (eve, next) = (Void::at(EVE_US), Void::at(EVE_US + Void::AHEAD_US));
+        assert_eq!((next.day, next.month), (eve.day + 1, eve.month + 1), "a minute later");
+        let void = Void::default();
+        assert_eq!(void.after_crash(EVE_US, Void::default(), []), eve);
+        assert_eq!(void.after_crash(EVE_US, next, []), next, "said ahead");
+        assert_eq!(next.after_crash(EVE_US, Void::default(), []), next, "of a crash before");
+        let of = |window| Debits { window, ..Debits::default() };
+        let row = AccountRow { day: of(eve.day + 7), month: of(3), ..AccountRow::default() };
+        let set_back = Void { day: eve.day + 7, month: eve.month };
+        assert_eq!(void.after_crash(EVE_US, Void::default(), [&row]), set_back, "of a row");
+    }
+}

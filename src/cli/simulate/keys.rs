@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::super::error::CliError;
 use super::super::records::{Entry, name_of, open, read_all};
 use super::world::pepper;
+use crate::key::limits::check_burst;
 use crate::key::{FieldError, KeyRecord, RecordInput, Rules, TenantRecord};
 use crate::store::envelope::{self, EnvelopeError};
 
@@ -76,12 +77,12 @@ pub(super) fn read(path: &Path, rules: &Rules) -> Result<(Records, Tenants), Cli
     }
 }
 
-fn whole(reason: impl ToString) -> FieldError {
-    FieldError { field: None, reason: reason.to_string() }
+fn whole(reason: &dyn std::fmt::Display) -> FieldError {
+    FieldError { field: None, reason: format!("{reason}") }
 }
 
 fn take_key(raw: &RawValue, rules: &Rules, records: &mut Records) -> Result<(), FieldError> {
-    let mut input: RecordInput = serde_json::from_str(raw.get()).map_err(whole)?;
+    let mut input: RecordInput = serde_json::from_str(raw.get()).map_err(|error| whole(&error))?;
     // As on import. What was put right is nothing that decides.
     input.put_right(true, None);
     let record = input.import_without_token(pepper())?;
@@ -89,11 +90,11 @@ fn take_key(raw: &RawValue, rules: &Rules, records: &mut Records) -> Result<(), 
     if records.have(record.id) {
         return Err(FieldError::of("id", format!("there are two records of key {}", record.id)));
     }
-    records.put(&record).map_err(whole)
+    records.put(&record).map_err(|error| whole(&error))
 }
 
 fn take_tenant(raw: &RawValue, tenants: &mut Tenants) -> Result<(), FieldError> {
-    let input: RecordInput = serde_json::from_str(raw.get()).map_err(whole)?;
+    let input: RecordInput = serde_json::from_str(raw.get()).map_err(|error| whole(&error))?;
     let (record, _) = TenantRecord::import(input)?;
     let id = record.id.clone();
     if tenants.insert(id.clone(), record).is_some_and(|before| !before.says_the_same(&tenants[&id]))
@@ -117,11 +118,6 @@ pub(super) fn check(record: &KeyRecord, rules: &Rules) -> Result<(), FieldError>
             ),
         ));
     }
-    let limited = Rules { tiers: rules.tiers.clone(), ..Rules::default() };
-    let plain = KeyRecord {
-        compliance_standards: Vec::new(),
-        monitoring_integrations: Vec::new(),
-        ..record.clone()
-    };
-    limited.check(&plain)
+    let (rate, burst) = rules.rate_and_burst(record);
+    check_burst(rate, burst).map_err(|reason| FieldError::of("burst", reason))
 }

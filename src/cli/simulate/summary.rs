@@ -168,7 +168,7 @@ impl Summary {
         say(format_args!("admitted   {} ({} units)", self.admitted, self.units));
         say(format_args!("denied     {denied}"));
         self.codes.iter().for_each(|(code, count)| say(format_args!("  {code}: {count}")));
-        self.limits.iter().for_each(|(name, count)| say(format_args!("  by {name:?}: {count}")));
+        self.limits.iter().for_each(|(name, count)| say(format_args!("  by {name}: {count}")));
         if self.peeks > 0 {
             say(format_args!("peeks      {}", self.peeks));
         }

@@ -6,9 +6,10 @@ use bytes::BytesMut;
 use keygate_protocol::{Increment, IncrementOutcome, RenewOutcome, SlotRenew, Validate};
 
 use super::super::verdict::About;
+use super::fields::Slot;
 use super::keys::{self, Records, Tenants};
 use super::ledger::Ledger;
-use super::trace::{Asked, Renewal, Reported, Slot, Target, Update, member_names};
+use super::trace::{Asked, Renewal, Reported, Target, Update, member_names};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::engine::{Account, Answer, Answers, Engine, EngineLimits};
