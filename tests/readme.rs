@@ -174,3 +174,46 @@ fn every_flag_of_a_record_is_listed() {
     assert!(flags.len() > 40, "{flags:?}");
     assert_eq!(listed, flags);
 }
+
+/// The blocks of a section that are of this kind.
+fn blocks<'a>(section: &'a str, kind: &str) -> Vec<&'a str> {
+    let begin = format!("```{kind}\n");
+    let blocks = section.split(begin.as_str()).skip(1);
+    blocks.filter_map(|rest| Some(rest.split_once("```")?.0)).collect()
+}
+
+#[test]
+fn the_access_log_comes_out_as_it_says() {
+    let section = section(&read("README.md"), "## What would this limit have done?");
+    let json = blocks(&section, "json");
+    let (log, jq) = (blocks(&section, "text")[0], blocks(&section, "sh")[0]);
+    let (trace, keys) = (json[0], json[1]);
+    let console = blocks(&section, "console")[0];
+    let place = tempfile::tempdir().expect("a directory");
+    for (name, content) in [("access.log", log), ("trace.jsonl", trace), ("keys.json", keys)] {
+        fs::write(place.path().join(name), content).expect("written");
+    }
+    let (command, rest) = console.split_once('\n').expect("a command and what it says");
+    let (said, grep) = rest.split_once("$ ").expect("a second command");
+    let (_, denied) = grep.split_once('\n').expect("what it prints");
+    let args = command.strip_prefix("$ keygate ").and_then(|args| args.split(" > ").next());
+    let ran = Command::new(env!("CARGO_BIN_EXE_keygate"))
+        .args(args.expect("a command of keygate").split(' '))
+        .env_remove("KEYGATE_CONFIG")
+        .current_dir(place.path())
+        .output()
+        .expect("the binary runs");
+    assert_eq!(String::from_utf8_lossy(&ran.stderr), said);
+    let verdicts = String::from_utf8(ran.stdout).expect("UTF-8");
+    let found = verdicts.lines().filter(|line| line.contains("false"));
+    assert_eq!(found.map(|line| format!("{line}\n")).collect::<String>(), denied);
+
+    if Command::new("jq").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no jq, which makes the trace of README's access log");
+        return;
+    }
+    let made = Command::new("sh").args(["-e", "-c", jq]).current_dir(place.path()).status();
+    assert!(made.expect("a shell").success());
+    let made = fs::read_to_string(place.path().join("trace.jsonl")).expect("the trace");
+    assert_eq!(made, trace);
+}

@@ -95,7 +95,7 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
 }
 
 /// 32 hexadecimal digits, with or without the dashes of RFC 9562.
-fn uuid(text: &str) -> Result<u128, String> {
+pub(super) fn uuid(text: &str) -> Result<u128, String> {
     let digits: String = text.chars().filter(|char| *char != '-').collect();
     let plain = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     plain

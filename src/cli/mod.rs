@@ -35,11 +35,13 @@ mod renew;
 mod restore;
 mod secret;
 mod serve;
+mod simulate;
 mod spent;
 mod status;
 mod tenant;
 mod usage;
 mod validate;
+mod verdict;
 mod verify;
 mod when;
 
@@ -101,7 +103,7 @@ struct Global {
     #[arg(env = "KEYGATE_ADMIN_SOCKET", hide_env_values = true)]
     admin_socket: Option<PathBuf>,
     /// See no other tenant's keys: whatever the command asks, it asks as one that is bound to this
-    /// tenant. Not for serve and bench
+    /// tenant. Not for serve, bench and simulate
     #[arg(long, global = true, value_name = "TENANT")]
     as_tenant: Option<String>,
     /// Print JSON
@@ -150,6 +152,8 @@ enum Command {
     Compact(compact::Args),
     /// Look at daemon and data, and say what mends what is wrong
     Doctor(doctor::Args),
+    /// Say what limits would have done to traffic that is over: no daemon, no disk
+    Simulate(simulate::Args),
     /// Put load on the daemon and measure it beside a bare echo
     Bench(bench_command::Args),
 }
@@ -188,9 +192,11 @@ fn redacted(mut error: clap::Error) -> clap::Error {
 
 fn run(cli: &Cli) -> Result<Exit, CliError> {
     let global = &cli.global;
-    if global.as_tenant.is_some() && matches!(cli.command, Command::Serve(_) | Command::Bench(_)) {
-        let what = "--as-tenant binds what a command asks; serve asks nothing, and bench makes a \
-                    tenant of its own";
+    if global.as_tenant.is_some()
+        && matches!(cli.command, Command::Serve(_) | Command::Bench(_) | Command::Simulate(_))
+    {
+        let what = "--as-tenant binds what a command asks; serve asks nothing, bench makes a \
+                    tenant of its own, and in a simulation each line says its \"tenant\"";
         return Err(CliError::Usage(what.to_owned()));
     }
     match &cli.command {
@@ -212,6 +218,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Verify(args) => verify::run(args, global),
         Command::Compact(args) => compact::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
+        Command::Simulate(args) => simulate::run(args, global),
         Command::Bench(args) => bench_command::run(args, global),
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use keygate_protocol::admin::LimitUsage;
 use keygate_protocol::{LimitReport, VerdictCode};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::error::CliError;
 use super::limits;
@@ -37,23 +37,6 @@ pub(super) fn print_notices(notices: &[String]) {
     notices.iter().for_each(|notice| eprintln!("notice: {notice}"));
 }
 
-/// A verdict as `validate --json` prints it (SPEC §8).
-pub(super) fn verdict_json(verdict: &Validation) -> Value {
-    json!({
-        "valid": verdict.is_valid(),
-        "code": verdict.code.name(),
-        "message": verdict.code.text(),
-        "key_id": (verdict.key_id != 0).then(|| verdict.key_id.to_string()),
-        "tenant_id": verdict.tenant_id,
-        "scopes": verdict.scopes,
-        "denied_by": verdict.denied_by.map(|limit| verdict.name_of(limit)),
-        "limits": verdict.limits.iter().map(|limit| limit_json(verdict, limit)).collect::<Vec<_>>(),
-        "slot": verdict.slot.map(|slot| slot.to_string()),
-        "warnings": verdict.warnings.names().collect::<Vec<_>>(),
-        "metadata": verdict.metadata.as_deref().map(metadata_json),
-    })
-}
-
 /// The metadata on one line.
 fn metadata_text(text: &str) -> String {
     plain(&metadata_json(text).to_string()).into_owned()
@@ -74,22 +57,12 @@ fn plain(text: &str) -> Cow<'_, str> {
 
 /// The metadata as JSON; as text where it is JSON that this reader does not take, such as a number
 /// beyond all bounds.
-fn metadata_json(text: &str) -> Value {
+pub(super) fn metadata_json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
-fn limit_json(verdict: &Validation, limit: &LimitReport) -> Value {
-    json!({
-        "name": verdict.name_of(limit.name),
-        "limit": limit.limit,
-        "remaining": limit.remaining,
-        "retry_after_ms": limit.retry_after_us.map(milliseconds),
-        "reset_after_ms": limit.reset_after_us.map(milliseconds),
-    })
-}
-
 /// Milliseconds with at most three decimals; a whole number prints without a fraction.
-fn milliseconds(us: u64) -> Value {
+pub(super) fn milliseconds(us: u64) -> Value {
     if us.is_multiple_of(1000) { (us / 1000).into() } else { (us as f64 / 1000.0).into() }
 }
 
@@ -203,9 +176,15 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 mod tests {
     use bytes::BytesMut;
     use keygate_protocol::{LimitName, Verdict};
+    use serde_json::json;
 
+    use super::super::verdict::VerdictJson;
     use super::*;
     use crate::client::ValidateRequest;
+
+    fn verdict_json(verdict: &Validation) -> Value {
+        serde_json::to_value(VerdictJson::of_answer(verdict)).expect("JSON")
+    }
 
     #[test]
     fn milliseconds_have_a_fraction_only_when_they_need_one() {

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use keygate_protocol::VerdictCode;
 
 use super::error::CliError;
-use super::output::{print, print_json, verdict_json, verdict_text};
+use super::output::{print, print_json, verdict_text};
+use super::verdict::VerdictJson;
 use super::{Exit, Global, secret};
 use crate::client::ValidateRequest;
 
@@ -138,7 +139,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     request = args.facts.state(request);
     let verdict = global.with_data(async |client| Ok(client.validate(request).await?))?;
     if global.json {
-        print_json(&verdict_json(&verdict))?;
+        print_json(&VerdictJson::of_answer(&verdict))?;
     } else {
         print(&verdict_text(&verdict))?;
         if let Some(flag) = args.facts.missing(verdict.code) {

@@ -7,7 +7,7 @@ use super::catalog::Catalog;
 use super::entry::Entry;
 use super::tenants::Bound;
 use crate::clock::Now;
-use crate::limit::{Ask, Budget};
+use crate::limit::{Ask, Budget, Slot, Slots};
 
 impl Engine {
     /// Gives a slot back; whether it was held. For the end of a connection: a report does it in
@@ -34,6 +34,30 @@ impl Engine {
             budget.slots().renew(renew.slot, now.mono_ns.saturating_add(ttl_ns))
         });
         if renewed { RenewOutcome::Renewed } else { RenewOutcome::Gone }
+    }
+
+    /// The slot that a key took first of those that it holds now.
+    #[must_use]
+    pub fn oldest_slot(&self, key_id: u64, now: Now) -> Option<u64> {
+        self.slot_by(key_id, now, Slots::oldest_of)
+    }
+
+    /// The slot that a key took last of those that it holds now.
+    #[must_use]
+    pub fn latest_slot(&self, key_id: u64, now: Now) -> Option<u64> {
+        self.slot_by(key_id, now, Slots::latest_of)
+    }
+
+    fn slot_by(&self, key_id: u64, now: Now, pick: fn(&Slots, u64) -> Option<Slot>) -> Option<u64> {
+        let catalog = self.read();
+        let entry = catalog.by_id(key_id)?;
+        let mut found = None;
+        self.each_holder(&catalog, entry, now, |budget| {
+            // Where both hold a slot, it is the same one.
+            found = found.or_else(|| pick(budget.slots(), key_id));
+            found.is_some()
+        });
+        found.map(|slot| slot.serial)
     }
 
     /// Gives a slot of a key back; whether it was held.

@@ -3,8 +3,8 @@
 use crate::key::limits::{LimitPeriod, NamedLimit, RefillEvery};
 use crate::key::{Allowance, Credits, Time};
 use crate::limit::{
-    CreditTerms, NamedForm, NamedTerms, PerSecond, Rate, Refill, RefillTerms, SLOT_TTL_MS, Terms,
-    UNLIMITED,
+    Change, CreditTerms, NamedForm, NamedTerms, PerSecond, Rate, Refill, RefillTerms, SLOT_TTL_MS,
+    Spent, Terms, UNLIMITED,
 };
 
 /// All limits of a key or a tenant, compiled.
@@ -35,6 +35,22 @@ impl Compiled {
     }
 }
 
+impl Change {
+    /// That of an update: which limits its fields name, as a record calls them, and what becomes of
+    /// what was spent of those.
+    #[must_use]
+    pub fn naming(spent: Spent, names: impl Fn(&str) -> bool) -> Self {
+        Self {
+            spent,
+            second: names("requests_per_second") || names("burst"),
+            day: names("requests_per_day"),
+            month: names("monthly_request_quota"),
+            lifetime: names("max_uses"),
+            named: names("limits"),
+        }
+    }
+}
+
 fn credit_terms(credits: &Credits) -> CreditTerms {
     CreditTerms {
         granted_us: credits.granted_at.map_or(0, Time::micros_up),
@@ -60,5 +76,30 @@ fn named_terms(limit: &NamedLimit) -> NamedTerms {
                 NamedForm::Rolling(Rate::new(count, u64::from(seconds) * 1_000_000_000, count))
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_treats_the_limits_whose_fields_are_named() {
+        for (field, place) in [
+            ("requests_per_second", Some(0)),
+            ("burst", Some(0)),
+            ("requests_per_day", Some(1)),
+            ("monthly_request_quota", Some(2)),
+            ("max_uses", Some(3)),
+            ("limits", Some(4)),
+            ("credits", None),
+            ("concurrent_requests", None),
+        ] {
+            let change = Change::naming(Spent::Reset, |name| name == field);
+            let Change { spent, second, day, month, lifetime, named } = change;
+            let treated = [second, day, month, lifetime, named];
+            assert_eq!(treated.iter().position(|is| *is), place, "{field}");
+            assert!(treated.iter().filter(|is| **is).count() < 2 && spent == Spent::Reset);
+        }
     }
 }

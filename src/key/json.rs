@@ -172,6 +172,22 @@ impl RecordInput {
         record.complete()
     }
 
+    /// The record of a key whose tokens are of no interest: as [`Self::import`], but it may have no
+    /// hash, and what it has of its tokens is left out.
+    ///
+    /// # Errors
+    /// [`FieldError`] for an unknown, repeated or ill-typed field, and for a missing id.
+    pub fn import_without_token(self, pepper: &Pepper) -> Result<KeyRecord, FieldError> {
+        let mut record = KeyRecord::default();
+        self.apply(&mut record, pepper, |_| true)?;
+        if record.id == 0 {
+            return Err(FieldError::of("id", "it is missing; the record of a key has it"));
+        }
+        record.key_hash = None;
+        (record.previous_key_hash, record.previous_key_ends_at) = (None, None);
+        record.complete()
+    }
+
     /// A record to create: the fields that keygate derives are passed over and named.
     ///
     /// # Errors
@@ -275,7 +291,7 @@ fn spec_of(given: &str) -> Result<&'static FieldSpec, FieldError> {
 }
 
 /// The field's name in snake_case, with the aliases of later revisions of the source model.
-pub(super) fn canonical(given: &str) -> String {
+pub(crate) fn canonical(given: &str) -> String {
     let mut name = String::with_capacity(given.len() + 4);
     for char in given.chars() {
         if char.is_ascii_uppercase() {

@@ -3,6 +3,7 @@
 use keygate_protocol::VerdictCode;
 use keygate_protocol::verdict::{LimitName, LimitReport, Limits};
 
+use super::AccountRow;
 use super::window::Calendar;
 use crate::clock::Now;
 
@@ -27,6 +28,43 @@ pub struct Void {
     pub day: u32,
     /// Of the month.
     pub month: u32,
+}
+
+impl Void {
+    /// For how long before a window begins its initial leases may be out, as far as a crash can
+    /// tell: the ledger says ahead, durably, in which windows they are.
+    pub const AHEAD_US: i64 = 60 * 1_000_000;
+
+    /// The windows of an instant, microseconds since 1970.
+    #[must_use]
+    pub fn at(wall_us: i64) -> Self {
+        let Calendar { day, month, .. } = Calendar::at(wall_us);
+        Self { day: day.number, month: month.number }
+    }
+
+    /// The later of both, by window.
+    #[must_use]
+    pub const fn later(self, other: Self) -> Self {
+        Self {
+            day: if self.day > other.day { self.day } else { other.day },
+            month: if self.month > other.month { self.month } else { other.month },
+        }
+    }
+
+    /// What a crash makes of these marks: it voids the windows of the instant at which it is found,
+    /// those that were said to be `ahead`, and those of every row. Where figures are, leases were,
+    /// also where the clock has been set back since.
+    #[must_use]
+    pub fn after_crash<'r>(
+        self,
+        found_us: i64,
+        ahead: Self,
+        rows: impl IntoIterator<Item = &'r AccountRow>,
+    ) -> Self {
+        let of_row = |row: &AccountRow| Self { day: row.day.window, month: row.month.window };
+        let marks = self.later(Self::at(found_us)).later(ahead);
+        rows.into_iter().map(of_row).fold(marks, Self::later)
+    }
 }
 
 /// One request to the limits of a key and of its tenant.
@@ -190,5 +228,28 @@ impl<'v> Reports<'v> {
         reset_after_us: Option<u64>,
     ) {
         self.limits.push(LimitReport { name, limit, remaining, retry_after_us, reset_after_us });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Debits;
+
+    /// 2026-01-31T23:59:30Z.
+    const EVE_US: i64 = 1_769_903_970_000_000;
+
+    #[test]
+    fn a_crash_voids_the_latest_windows_that_anybody_may_have_spent_in() {
+        let (eve, next) = (Void::at(EVE_US), Void::at(EVE_US + Void::AHEAD_US));
+        assert_eq!((next.day, next.month), (eve.day + 1, eve.month + 1), "a minute later");
+        let void = Void::default();
+        assert_eq!(void.after_crash(EVE_US, Void::default(), []), eve);
+        assert_eq!(void.after_crash(EVE_US, next, []), next, "said ahead");
+        assert_eq!(next.after_crash(EVE_US, Void::default(), []), next, "of a crash before");
+        let of = |window| Debits { window, ..Debits::default() };
+        let row = AccountRow { day: of(eve.day + 7), month: of(3), ..AccountRow::default() };
+        let set_back = Void { day: eve.day + 7, month: eve.month };
+        assert_eq!(void.after_crash(EVE_US, Void::default(), [&row]), set_back, "of a row");
     }
 }

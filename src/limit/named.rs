@@ -280,14 +280,19 @@ impl Rolling {
     }
 
     /// A lease goes on from where the last one ended, or from now if that is past, and never beyond
-    /// what the rate would admit at this instant.
+    /// what the rate would admit at this instant. Its end may lie between two units of those who
+    /// wait, so it is what they need to the tick: what is rounded away would never be debited.
     fn debit(&self, wanted: u64, demand: u64, wall_ns: u64) -> NamedGrant {
-        let from = self.leased.max(self.tat);
-        let in_hand = self.rate.units_between(self.rate.not_before(self.tat, wall_ns), self.leased);
-        let left = self.rate.remaining(from, wall_ns);
-        let need = wanted.saturating_sub(in_hand);
-        let units = next_lease(self.rate.burst(), left, need, demand);
-        NamedGrant::Rolling { leased: self.rate.later(from, units, wall_ns), units }
+        let (rate, from) = (&self.rate, self.leased.max(self.tat));
+        let base = rate.not_before(self.tat, wall_ns);
+        let need = wanted.saturating_sub(rate.units_between(base, self.leased));
+        let left = rate.remaining(from, wall_ns);
+        let units = next_lease(rate.burst(), left, need, demand);
+        let most = rate.later(RateState::default(), rate.burst(), wall_ns);
+        let needed = rate.later(base, wanted, wall_ns).min(most);
+        let leased = rate.later(from, units, wall_ns).max(needed);
+        let grows = units > 0 || wanted > 0 && leased.tat() > from.tat();
+        NamedGrant::Rolling { leased, units: units.max(u64::from(grows)) }
     }
 
     const fn give_back(&mut self) {
@@ -314,5 +319,49 @@ impl Rolling {
         };
         self.leased = self.tat;
         self.lease = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Now;
+    use crate::limit::{Calendar, LedgerState, Void};
+
+    const START_US: i64 = 1_800_000_000_000_000;
+
+    /// Arrival times and leases lie between units, and the last of them are short of a whole one.
+    #[test]
+    fn whoever_waits_for_a_rolling_limit_fits_once_it_is_debited() {
+        for (count, period_s) in [(20, 7_200), (7, 60), (1, 1), (3, 86_400)] {
+            let rate = Rate::new(count, period_s * 1_000_000_000, count);
+            let mut named =
+                Named::new(&NamedTerms { name: "x".into(), form: NamedForm::Rolling(rate) });
+            let (mut wall_us, mut random, mut waited) = (START_US, 1_u64, 0);
+            for _ in 0..20_000 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let step_us = (random >> 16) % (period_s * 1_000_000 / count + 1);
+                wall_us += i64::try_from(step_us).expect("a step");
+                let cost = (random >> 40) % (count + 1);
+                let calendar = Calendar::at(wall_us);
+                let now = Now { mono_ns: 0, wall_us };
+                let (void, ledger) = (Void::default(), LedgerState::Open);
+                let ask = Ask { cost, spends: true, now, calendar: &calendar, void, ledger };
+                if named.want(&ask) {
+                    waited += 1;
+                    let grant = named.debit(0, ask.wall_ns());
+                    assert!(grant.is_some(), "{cost} of {count} in {period_s} s: no debit");
+                    named.grant(grant);
+                    assert_eq!(named.fit(&ask), Fit::Fits, "{cost} of {count} in {period_s} s");
+                }
+                if named.fit(&ask) == Fit::Fits {
+                    named.spend(&ask);
+                }
+                let State::Rolling(Rolling { leased, .. }) = named.state else { return };
+                let most = rate.later(RateState::default(), count, ask.wall_ns());
+                assert!(leased.tat() <= most.tat(), "no more is leased than there is");
+            }
+            assert!(waited > 100, "{waited} of {count} in {period_s} s");
+        }
     }
 }

@@ -144,6 +144,28 @@ impl Slots {
         node.copied()
     }
 
+    /// The slot that a peer took first of those that it holds.
+    #[must_use]
+    pub fn oldest_of(&self, peer: u64) -> Option<Slot> {
+        let of_peer = |node: &&Slot| node.is_held() && node.peer == peer;
+        let found = match &self.nodes {
+            Nodes::Few(few) => few.iter().filter(of_peer).min_by_key(|node| node.serial),
+            Nodes::Many(many) => many.nodes().iter().find(of_peer),
+        };
+        found.copied()
+    }
+
+    /// The slot that a peer took last of those that it holds.
+    #[must_use]
+    pub fn latest_of(&self, peer: u64) -> Option<Slot> {
+        let of_peer = |node: &&Slot| node.is_held() && node.peer == peer;
+        let found = match &self.nodes {
+            Nodes::Few(few) => few.iter().filter(of_peer).max_by_key(|node| node.serial),
+            Nodes::Many(many) => many.nodes().iter().rev().find(of_peer),
+        };
+        found.copied()
+    }
+
     /// When the first of the held slots expires, exactly; `None` if none is held.
     pub fn earliest_ns(&mut self) -> Option<u64> {
         self.next_ns = match &mut self.nodes {

@@ -9,6 +9,12 @@ impl RateState {
     pub const fn max(self, other: Self) -> Self {
         if other.tat() > self.tat() { other } else { self }
     }
+
+    /// The earlier of two arrival times of one rate.
+    #[must_use]
+    pub const fn min(self, other: Self) -> Self {
+        if other.tat() < self.tat() { other } else { self }
+    }
 }
 
 impl Rate {

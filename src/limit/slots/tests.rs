@@ -220,3 +220,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_oldest_and_the_latest_slot_of_a_peer_are_found_however_many_there_are() {
+    for others in [0, 1, 300] {
+        let mut slots = Slots::default();
+        assert_eq!((slots.oldest_of(7), slots.latest_of(7)), (None, None));
+        // The first place is given back and taken again, so that places are in no order.
+        slots.take(1, 100, 7);
+        slots.take(2, 100, 7);
+        slots.release(1);
+        slots.take(3, 100, 7);
+        (0..others).for_each(|at| slots.take(10 + at, 100, 8));
+        let serials = |slots: &Slots| {
+            [slots.oldest_of(7), slots.latest_of(7)].map(|slot| slot.map(|slot| slot.serial))
+        };
+        assert_eq!(serials(&slots), [Some(2), Some(3)], "{others}");
+        slots.release(2);
+        assert_eq!(serials(&slots), [Some(3), Some(3)], "{others}");
+        slots.release(3);
+        assert_eq!(serials(&slots), [None, None], "{others}");
+    }
+}
