@@ -96,6 +96,8 @@ impl Budget {
             named,
         };
         debit.row = self.row_with(Some(&debit));
+        // Also if nobody spends it: a clean stop gives it back.
+        self.flags.moved = true;
         Some(debit)
     }
 
