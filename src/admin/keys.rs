@@ -4,10 +4,13 @@ use keygate_protocol::admin as wire;
 
 use tokio::sync::MutexGuard;
 
+use super::limits::change_of;
 use super::repeat::request_id;
 use super::room::Places;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
+use crate::engine::Account;
 use crate::key::{KeyRecord, RecordInput, Rules, Time, id};
+use crate::limit::Change;
 use crate::store::{KeyWrite, Write};
 
 /// Attempts at an id that nobody has; a second is needed about never.
@@ -125,11 +128,13 @@ impl Admin {
             input = input.masked(mask)?;
         }
         let expected = request.expected_revision;
+        let change = change_of(request.spent, |field| input.names(field));
+        self.settle(Account::Key(id)).await?;
         let (moves_expiry, grants) = (input.names("expires_at"), input.names("credits"));
         let (mut renewed, mut put_right) = (false, Vec::new());
         let gate = self.gate().await;
         let record = self
-            .change(caller, id, |before, now| {
+            .change_with_limits(caller, id, &change, |before, now| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(lost_update(before, expected)));
                 }
@@ -148,6 +153,7 @@ impl Admin {
                 Ok(after)
             })
             .await?;
+        self.settle(Account::Key(id)).await?;
         tracing::info!(key = id, revision = record.revision, "a key was updated");
         let mut changed = self.changed(&record);
         changed.notices.splice(0..0, put_right);
@@ -165,15 +171,41 @@ impl Admin {
         id: u64,
         change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
     ) -> Result<KeyRecord, AdminError> {
+        self.change_with_limits(caller, id, &Change::default(), change).await
+    }
+
+    /// As [`Admin::change`]; what was spent of limits becomes what `limits` says.
+    async fn change_with_limits(
+        &self,
+        caller: &Caller,
+        id: u64,
+        limits: &Change,
+        change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
+    ) -> Result<KeyRecord, AdminError> {
         let lock = self.lock(id).await;
         let before = self.record(caller, id).await?;
         let now = self.time();
         let after = KeyRecord { updated_at: Some(now), ..change(&before, now)? };
-        self.replace(caller, &before, after, &lock).await
+        let after = self.write(caller, &before, after, &lock).await?;
+        self.publish_change(&after, limits)?;
+        Ok(after)
     }
 
     /// Writes and publishes the next revision of a record, whose lock is held.
     pub(super) async fn replace(
+        &self,
+        caller: &Caller,
+        before: &KeyRecord,
+        after: KeyRecord,
+        lock: &MutexGuard<'_, ()>,
+    ) -> Result<KeyRecord, AdminError> {
+        let after = self.write(caller, before, after, lock).await?;
+        self.publish(&after)?;
+        Ok(after)
+    }
+
+    /// Writes the next revision of a record, whose lock is held.
+    async fn write(
         &self,
         caller: &Caller,
         before: &KeyRecord,
@@ -186,7 +218,6 @@ impl Admin {
         let write =
             KeyWrite::Replace { before_revision: before.revision, after: Box::new(after.clone()) };
         self.commit(vec![Write::Key(write)]).await?;
-        self.publish(&after)?;
         Ok(after)
     }
 

@@ -156,11 +156,12 @@ impl Admin {
         let (after, wanted) = (listing.after, listing.left.unwrap_or(EXPORT_PAGE));
         let (keys, engine) = (self.keys.clone(), Arc::clone(&self.engine));
         let pending = self.pending_import.load(Ordering::Acquire);
+        let now = self.clock.now();
         let page = blocking(move || {
             let read = |filter: &Filter<'_>| keys.page(filter, after, wanted);
             let page = query.ask(&engine, pending, read)?;
             let frames =
-                frames(page.records.iter().map(|record| json(&engine, record)), |frame| {
+                frames(page.records.iter().map(|record| json(&engine, record, now)), |frame| {
                     &mut frame.keys
                 })?;
             Ok::<_, StoreError>((frames, page))

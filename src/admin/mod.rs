@@ -10,6 +10,7 @@ mod error;
 mod import;
 mod keys;
 mod life;
+mod limits;
 mod list;
 mod random;
 mod repeat;
@@ -46,6 +47,7 @@ use crate::engine::Engine;
 use crate::key::id::IdMaker;
 use crate::key::{KeyRecord, Time};
 use crate::ledger::{Ledger, LedgerStats};
+use crate::limit::Change;
 use crate::store::{Committer, Job, Keys, Write};
 
 /// Locks of keys: enough that two changes of different keys rarely wait for each other.
@@ -269,8 +271,13 @@ impl Admin {
     /// `INTERNAL`: no `CONFLICT`, which would say that nothing was done. Why is for the log: it may
     /// name another tenant's key.
     fn publish(&self, record: &KeyRecord) -> Result<(), AdminError> {
+        self.publish_change(record, &Change::default())
+    }
+
+    /// As [`Admin::publish`]; what was spent of limits becomes what the change says.
+    fn publish_change(&self, record: &KeyRecord, change: &Change) -> Result<(), AdminError> {
         let id = record.id;
-        self.engine.put(record, self.clock.now()).map_err(|error| {
+        self.engine.change(record, change, self.clock.now()).map_err(|error| {
             tracing::error!(key = id, %error, "a key is stored and could not be loaded");
             AdminError::new(
                 ErrorCode::Internal,

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use keygate_protocol::admin as wire;
 use serde_json::Value;
 
+use super::limits::change_of;
 use super::{Admin, AdminError, Caller, blocking};
-use crate::engine::{NamedTenant, TenantView};
+use crate::engine::{Account, NamedTenant, TenantView};
+use crate::key::json::canonical;
 use crate::key::tenant::{STATUS_REASON_BYTES_MAX, read_id};
 use crate::key::{FieldError, KeyRecord, TenantRecord, TenantState, TenantStatus};
+use crate::limit::Change;
 use crate::store::{TenantWrite, Write};
 
 /// A page's default length.
@@ -36,7 +39,9 @@ impl Admin {
         let _lock = self.tenants.lock().await;
         let Some(stored) = self.stored_tenant(&id).await? else {
             self.engine.check_room_for_tenant(&id)?;
-            let record = self.write_tenant(&TenantRecord::unrecorded(&id), asked).await?;
+            let record = self
+                .write_tenant(&TenantRecord::unrecorded(&id), asked, &Change::default())
+                .await?;
             tracing::info!(tenant = id, "a tenant was created");
             return Ok(self.tenant_changed(&record));
         };
@@ -63,6 +68,15 @@ impl Admin {
     ) -> Result<Value, AdminError> {
         let id = visible_id(caller, &request.id)?;
         Ok(self.tenant_json(&self.tenant_record(&id).await?))
+    }
+
+    /// The record of a tenant that a caller may see.
+    pub(super) async fn visible_tenant(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<TenantRecord, AdminError> {
+        self.tenant_record(&visible_id(caller, id)?).await
     }
 
     /// One page of tenants: those that have a record and those that only keys name.
@@ -152,8 +166,18 @@ impl Admin {
     ) -> Result<wire::TenantChanged, AdminError> {
         let id = visible_id(caller, &request.id)?;
         let expected = request.expected_revision;
+        let named: Vec<String> = request
+            .set
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| canonical(name))
+            .collect();
+        let change = change_of(request.spent, |field| named.iter().any(|name| name == field));
+        let account = || Account::Tenant(id.as_str().into());
+        self.settle(account()).await?;
         let record = self
-            .change_tenant(&id, |before| {
+            .change_tenant_and_limits(&id, &change, |before| {
                 check_not_deleted(before)?;
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(format!(
@@ -172,6 +196,7 @@ impl Admin {
                 Ok(Some(after))
             })
             .await?;
+        self.settle(account()).await?;
         tracing::info!(tenant = id, revision = record.revision, "a tenant was updated");
         Ok(self.tenant_changed(&record))
     }
@@ -260,10 +285,20 @@ impl Admin {
         id: &str,
         change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
     ) -> Result<TenantRecord, AdminError> {
+        self.change_tenant_and_limits(id, &Change::default(), change).await
+    }
+
+    /// As [`Admin::change_tenant`]; what was spent of limits becomes what `limits` says.
+    async fn change_tenant_and_limits(
+        &self,
+        id: &str,
+        limits: &Change,
+        change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
+    ) -> Result<TenantRecord, AdminError> {
         let _lock = self.tenants.lock().await;
         let before = self.tenant_record(id).await?;
         match change(&before)? {
-            Some(after) => self.write_tenant(&before, after).await,
+            Some(after) => self.write_tenant(&before, after, limits).await,
             None => Ok(before),
         }
     }
@@ -273,6 +308,7 @@ impl Admin {
         &self,
         before: &TenantRecord,
         mut after: TenantRecord,
+        limits: &Change,
     ) -> Result<TenantRecord, AdminError> {
         let now = Some(self.time());
         after.revision = before.revision + 1;
@@ -284,7 +320,7 @@ impl Admin {
             before_revision => TenantWrite::Replace { before_revision, after: boxed },
         };
         self.commit(vec![Write::Tenant(write)]).await?;
-        self.engine.put_tenant(&after, self.clock.now());
+        self.engine.change_tenant(&after, limits, self.clock.now());
         Ok(after)
     }
 

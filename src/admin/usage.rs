@@ -4,8 +4,9 @@ use keygate_protocol::admin as wire;
 use serde_json::Value;
 
 use super::{Admin, AdminError, Caller};
-use crate::engine::Engine;
-use crate::key::{KeyRecord, KeyView, Time};
+use crate::clock::Now;
+use crate::engine::{Account, Engine};
+use crate::key::{Credits, KeyRecord, KeyView, Time};
 use crate::usage::{Figures, Reported, UsageRow};
 
 /// Totals over both.
@@ -44,22 +45,27 @@ impl Admin {
             endpoints: endpoints(&reported),
             statuses: reported.statuses.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
             recent_errors: recent_errors(&reported),
-            limits: Vec::new(),
+            limits: self.limit_usage(&Account::Key(record.id)),
         })
     }
 
     /// The record as JSON, its usage fields as they stand.
     pub(super) fn json(&self, record: &KeyRecord) -> Value {
-        json(&self.engine, record)
+        json(&self.engine, record, self.clock.now())
     }
 }
 
 /// See [`Admin::json`]. The only place where a record that is shown, listed or exported gets what
 /// the engine knows better than the record.
-pub(super) fn json(engine: &Engine, record: &KeyRecord) -> Value {
+pub(super) fn json(engine: &Engine, record: &KeyRecord, now: Now) -> Value {
     let row = engine.usage_totals(record.id);
     let totals = Totals::of(record, &row);
+    let credits = record.credits.map(|credits| Credits {
+        balance: engine.balance(record.id, now).unwrap_or(credits.balance),
+        ..credits
+    });
     let live = KeyRecord {
+        credits,
         total_requests: totals.requests,
         last_used_at: totals.last_used_at,
         total_errors: totals.errors,

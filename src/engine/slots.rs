@@ -60,6 +60,14 @@ impl Engine {
         found.map(|slot| slot.serial)
     }
 
+    /// Whether a slot of a key is held.
+    #[must_use]
+    pub fn holds_slot(&self, key_id: u64, slot: u64, now: Now) -> bool {
+        let catalog = self.read();
+        let holds = |budget: &mut Budget| budget.slots().holds(slot, now.mono_ns);
+        catalog.by_id(key_id).is_some_and(|entry| self.each_holder(&catalog, entry, now, holds))
+    }
+
     /// Gives a slot of a key back; whether it was held.
     pub(super) fn release(&self, catalog: &Catalog, entry: &Entry, slot: u64, now: Now) -> bool {
         self.each_holder(catalog, entry, now, |budget| {

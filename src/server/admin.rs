@@ -3,6 +3,7 @@
 mod import;
 mod whole;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,12 +22,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use self::import::Stream;
 use super::admit::admit;
+use super::deferred::{Deferred, debited};
 use super::dispatch::{Dispatcher, Go, hello, put_error};
 use super::reload::Reload;
 use crate::admin::{Admin, AdminError, Caller, Listing};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::config::{AdminRight, Limits};
 use crate::engine::Engine;
+use crate::ledger::Ledger;
 
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -38,6 +41,8 @@ pub(super) struct Shared {
     pub(super) admin: Arc<Admin>,
     pub(super) reload: Arc<Reload>,
     pub(super) engine: Arc<Engine>,
+    /// What a decision may have to wait for.
+    pub(super) ledger: Arc<Ledger>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     /// Who may do what here.
@@ -158,7 +163,7 @@ impl Connection {
         let header = request.header;
         let Some(opcode) = Opcode::from_byte(header.opcode).filter(|opcode| opcode.is_admin())
         else {
-            return self.data_plane(request);
+            return self.data_plane(request).await;
         };
         if !opcode.flags_allowed().has(header.flags) {
             self.error(header, ErrorCode::BadPayload, "this request takes no such flag");
@@ -182,7 +187,7 @@ impl Connection {
     }
 
     /// `Hello` and the data plane's requests, which this socket takes too.
-    fn data_plane(&mut self, request: &Request) -> Go {
+    async fn data_plane(&mut self, request: &Request) -> Go {
         let frame = Frame { header: request.header, payload: &request.payload };
         let limits = &self.shared.limits;
         if Opcode::from_byte(frame.header.opcode) == Some(Opcode::Hello)
@@ -191,13 +196,36 @@ impl Connection {
             let (bound, caller) = (limits.admin_frame_bytes_max, &mut self.caller);
             return hello(frame, true, bound, |tenant| caller.bind(tenant), &mut self.output);
         }
+        let single = |dispatcher: &mut Dispatcher<'_>, now: Now, out: &mut BytesMut| {
+            dispatcher.single(frame, now, out)
+        };
+        let (mut deferred, go) = self.dispatch(Deferred::default(), single);
+        while !deferred.parked.is_empty() {
+            debited(&self.shared.ledger, deferred.take_accounts()).await;
+            (deferred, ()) = self.dispatch(deferred, |it, now, out| it.retry(now, out));
+        }
+        go
+    }
+
+    /// Has the data plane's dispatcher do something; what waits for the ledger afterwards. A slot
+    /// that is taken here outlives the connection: it is no service's.
+    fn dispatch<T>(
+        &mut self,
+        deferred: Deferred,
+        act: impl FnOnce(&mut Dispatcher<'_>, Now, &mut BytesMut) -> T,
+    ) -> (Deferred, T) {
+        let answers = RefCell::default();
         let mut dispatcher = Dispatcher {
             engine: &self.shared.engine,
             tenant: self.caller.tenant_shared(),
-            frame_bytes_max: limits.frame_bytes_max,
-            reply_bytes_max: limits.reply_bytes_max,
+            frame_bytes_max: self.shared.limits.frame_bytes_max,
+            reply_bytes_max: self.shared.limits.reply_bytes_max,
+            answers: &answers,
+            deferred: Some(deferred),
+            slots: None,
         };
-        dispatcher.single(frame, self.shared.clock.now(), &mut self.output)
+        let acted = act(&mut dispatcher, self.shared.clock.now(), &mut self.output);
+        (dispatcher.deferred.take().unwrap_or_default(), acted)
     }
 
     async fn answer(&mut self, opcode: Opcode, request: &Request) -> Result<(), AdminError> {
@@ -262,6 +290,9 @@ impl Connection {
             }
             Opcode::TenantGet => {
                 self.put(request, &admin.get_tenant(caller, parse(payload)?).await?);
+            }
+            Opcode::TenantUsage => {
+                self.put(request, &admin.tenant_usage(caller, parse(payload)?).await?);
             }
             Opcode::TenantList => {
                 self.put(request, &admin.list_tenants(caller, parse(payload)?).await?);

@@ -1,5 +1,6 @@
 //! One data connection: read all there is, decide all of it, write once.
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -7,11 +8,13 @@ use bytes::{Buf, BytesMut};
 use keygate_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::deferred::{Deferred, Slots, debited};
 use super::dispatch::{Dispatcher, put_error};
 use super::watch::{Left, Order, Watch};
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
-use crate::engine::Engine;
+use crate::engine::{Answers, Engine};
+use crate::ledger::Ledger;
 
 /// What a quiet connection holds; a busy one grows to what it needs and shrinks again.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -21,6 +24,10 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
+    /// Where the decisions of this worker are made, one connection's after the other.
+    pub(super) answers: RefCell<Answers>,
+    /// What a decision may have to wait for; `None` in tests, where nobody waits.
+    pub(super) ledger: Option<Arc<Ledger>>,
 }
 
 /// Why a connection ended, for the log.
@@ -48,7 +55,11 @@ where
             tenant: None,
             frame_bytes_max: shared.limits.frame_bytes_max,
             reply_bytes_max: shared.limits.reply_bytes_max,
+            answers: &shared.answers,
+            deferred: shared.ledger.as_ref().map(|_| Deferred::default()),
+            slots: Some(Slots::new(&shared.engine)),
         },
+        ledger: shared.ledger.as_deref(),
         clock: &*shared.clock,
         watch,
         input: BytesMut::with_capacity(BUFFER_BYTES),
@@ -94,6 +105,7 @@ where
 
 struct Connection<'s> {
     dispatcher: Dispatcher<'s>,
+    ledger: Option<&'s Ledger>,
     clock: &'s dyn Clock,
     watch: &'s Watch,
     input: BytesMut,
@@ -110,6 +122,9 @@ impl Connection<'_> {
             if let Some(end) = self.flush(stream, now).await {
                 return Some(end);
             }
+            if let Some(end) = self.answer_deferred(stream).await {
+                return Some(end);
+            }
             if drained.close {
                 return Some(End::BadFrame);
             }
@@ -121,6 +136,26 @@ impl Connection<'_> {
             now = self.clock.now();
         }
         self.shrink();
+        None
+    }
+
+    /// Answers what waits for the ledger, each as soon as it can be judged. What else the peer has
+    /// sent waits meanwhile, for the time of one write to the disk.
+    async fn answer_deferred<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<End> {
+        let ledger = self.ledger?;
+        if self.dispatcher.engine.asks() {
+            ledger.nudge();
+        }
+        while let Some(deferred) = &mut self.dispatcher.deferred
+            && !deferred.parked.is_empty()
+        {
+            debited(ledger, deferred.take_accounts()).await;
+            let now = self.clock.now();
+            self.dispatcher.retry(now, &mut self.output);
+            if let Some(end) = self.flush(stream, now).await {
+                return Some(end);
+            }
+        }
         None
     }
 
@@ -207,7 +242,13 @@ mod tests {
 
     fn shared() -> Shared {
         let clock = Arc::new(ManualClock::new(0));
-        Shared { engine: Arc::new(engine()), clock, limits: Limits::default() }
+        Shared {
+            engine: Arc::new(engine()),
+            clock,
+            limits: Limits::default(),
+            answers: RefCell::default(),
+            ledger: None,
+        }
     }
 
     fn pings(count: u32) -> BytesMut {

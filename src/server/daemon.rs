@@ -207,6 +207,8 @@ impl Daemon {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
+            answers: std::cell::RefCell::default(),
+            ledger: Some(Arc::clone(&ledger)),
         })?;
         let workers = Arc::new(workers);
         let open = Arc::downgrade(&workers);
@@ -214,6 +216,7 @@ impl Daemon {
             admin,
             reload,
             engine,
+            ledger: Arc::clone(&ledger),
             clock,
             limits: config.limits.clone(),
             rights: config.admin_rights.clone(),

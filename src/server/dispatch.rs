@@ -1,17 +1,19 @@
 //! Frames in, frames out: everything that one read brought is decided before anything is written.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::hello::{Hello, HelloReply, VERSION};
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Frame, Header, Increment, IncrementOutcome, Opcode, PayloadError,
-    Validate, frame, opcode, verdict,
+    SlotRenew, Validate, Verdict, frame, opcode, verdict,
 };
 
+use super::deferred::{Deferred, Parked, Slots};
 use crate::clock::Now;
 use crate::engine::{Answer, Answers, BATCH, Engine};
 
@@ -52,6 +54,12 @@ pub(super) struct Dispatcher<'e> {
     pub(super) tenant: Option<Arc<str>>,
     pub(super) frame_bytes_max: u32,
     pub(super) reply_bytes_max: usize,
+    /// Where answers are made, again and again.
+    pub(super) answers: &'e RefCell<Answers>,
+    /// Requests that wait for the ledger; `None` where nobody would wait for it.
+    pub(super) deferred: Option<Deferred>,
+    /// The slots that end with the connection; `None` where they outlive it.
+    pub(super) slots: Option<Slots<'e>>,
 }
 
 /// Questions that wait to be decided together, with the correlations of their replies.
@@ -59,6 +67,7 @@ pub(super) struct Dispatcher<'e> {
 struct Waiting<'a> {
     questions: ArrayVec<Validate<'a>, BATCH>,
     correlations: ArrayVec<u32, BATCH>,
+    payloads: ArrayVec<&'a [u8], BATCH>,
 }
 
 impl Dispatcher<'_> {
@@ -138,6 +147,7 @@ impl Dispatcher<'_> {
                 return hello(frame, false, self.frame_bytes_max, |to| bind(tenant, to), out);
             }
             Opcode::Ping => ping(frame, out),
+            Opcode::SlotRenew => self.renew(frame, now, out),
             // Whole questions without flags are taken above.
             _ => refuse(header, out),
         }
@@ -145,7 +155,7 @@ impl Dispatcher<'_> {
     }
 
     fn enqueue<'a>(
-        &self,
+        &mut self,
         frame: Frame<'a>,
         now: Now,
         waiting: &mut Waiting<'a>,
@@ -155,6 +165,7 @@ impl Dispatcher<'_> {
             Ok(question) => {
                 waiting.questions.push(question);
                 waiting.correlations.push(frame.header.correlation);
+                waiting.payloads.push(frame.payload);
                 // Details and metadata may be 49 KiB: they must not pile up beyond what may wait.
                 if question.flags.asks_for_more() || waiting.questions.is_full() {
                     self.decide(waiting, now, out);
@@ -164,22 +175,62 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn decide(&self, waiting: &mut Waiting<'_>, now: Now, out: &mut BytesMut) {
+    fn decide(&mut self, waiting: &mut Waiting<'_>, now: Now, out: &mut BytesMut) {
         if waiting.questions.is_empty() {
             return;
         }
-        let mut answers = Answers::default();
-        self.engine.validate_for(self.tenant.as_deref(), &waiting.questions, now, &mut answers);
-        for (answer, correlation) in answers.iter().zip(&waiting.correlations) {
-            frame::encode(out, Opcode::Validate.reply(), Flags::NONE, *correlation, |out| {
-                put_answer(answer, out);
-            });
+        let tenant = self.tenant.clone();
+        let mut answers = self.answers.borrow_mut();
+        self.engine.validate_for(tenant.as_deref(), &waiting.questions, now, &mut answers);
+        let each = answers.iter().zip(&waiting.correlations).zip(&waiting.payloads);
+        for ((answer, correlation), payload) in each {
+            if let (Some(wait), Some(deferred)) = (&answer.wait, &mut self.deferred) {
+                deferred.wait_for(wait);
+                let (payload, tenant) = (Bytes::copy_from_slice(payload), tenant.clone());
+                let correlation = *correlation;
+                deferred.parked.push(Parked { correlation, payload, tenant, batch: None });
+                continue;
+            }
+            note_slot(&mut self.slots, answer, now);
+            put_reply(answer, *correlation, out);
         }
         waiting.questions.clear();
         waiting.correlations.clear();
+        waiting.payloads.clear();
     }
 
-    fn validate_batch(&self, frame: Frame<'_>, now: Now, out: &mut BytesMut) {
+    /// Judges those anew whose accounts were debited. Some may wait again.
+    pub(super) fn retry(&mut self, now: Now, out: &mut BytesMut) {
+        let deferred = self.deferred.as_mut().map(std::mem::take).unwrap_or_default();
+        for Parked { correlation, payload, tenant, batch } in deferred.parked {
+            let bound = std::mem::replace(&mut self.tenant, tenant);
+            match batch {
+                Some(verdicts) => self.batch(correlation, &payload, verdicts, now, out),
+                None => {
+                    let mut waiting = Waiting::default();
+                    if let Ok(question) = Validate::decode(&payload) {
+                        waiting.questions.push(question);
+                        waiting.correlations.push(correlation);
+                        waiting.payloads.push(&payload);
+                    }
+                    self.decide(&mut waiting, now, out);
+                }
+            }
+            self.tenant = bound;
+        }
+    }
+
+    fn renew(&self, frame: Frame<'_>, now: Now, out: &mut BytesMut) {
+        match SlotRenew::decode(frame.payload) {
+            Ok(renew) => {
+                let outcome = self.engine.renew_slot(self.tenant.as_deref(), renew, now);
+                reply(frame.header, Opcode::SlotRenew, out, |out| outcome.encode(out));
+            }
+            Err(error) => put_payload_error(out, frame.header, error),
+        }
+    }
+
+    fn validate_batch(&mut self, frame: Frame<'_>, now: Now, out: &mut BytesMut) {
         // The whole batch is shown to be well-formed before any of it is decided.
         let checked = Batch::decode(frame.payload).and_then(|items| {
             for item in items.clone() {
@@ -197,23 +248,63 @@ impl Dispatcher<'_> {
             Ok(items) => items,
             Err(error) => return put_payload_error(out, frame.header, error),
         };
-        let mut questions = items.filter_map(|item| Validate::decode(item).ok()).peekable();
-        reply(frame.header, Opcode::ValidateBatch, out, |out| {
-            let mut batch = BatchWriter::new(out);
-            while questions.peek().is_some() {
-                let chunk: ArrayVec<Validate<'_>, BATCH> = questions.by_ref().take(BATCH).collect();
-                let mut answers = Answers::default();
-                self.engine.validate_for(self.tenant.as_deref(), &chunk, now, &mut answers);
-                answers.iter().for_each(|answer| batch.item(|out| answer.verdict.encode(out)));
+        let verdicts = vec![None; items.count()];
+        self.batch(frame.header.correlation, frame.payload, verdicts, now, out);
+    }
+
+    /// Decides the items of a batch that have no verdict yet, and answers when all have one.
+    fn batch(
+        &mut self,
+        correlation: u32,
+        payload: &[u8],
+        mut verdicts: Vec<Option<Verdict>>,
+        now: Now,
+        out: &mut BytesMut,
+    ) {
+        let Ok(items) = Batch::decode(payload) else { return };
+        let questions: Vec<Validate<'_>> =
+            items.filter_map(|item| Validate::decode(item).ok()).collect();
+        let open: Vec<usize> = (0..questions.len()).filter(|at| verdicts[*at].is_none()).collect();
+        for places in open.chunks(BATCH) {
+            let chunk: ArrayVec<Validate<'_>, BATCH> =
+                places.iter().map(|at| questions[*at]).collect();
+            let tenant = self.tenant.as_deref();
+            let mut answers = self.answers.borrow_mut();
+            self.engine.validate_for(tenant, &chunk, now, &mut answers);
+            for (answer, at) in answers.iter().zip(places) {
+                if let (Some(wait), Some(deferred)) = (&answer.wait, &mut self.deferred) {
+                    deferred.wait_for(wait);
+                    continue;
+                }
+                note_slot(&mut self.slots, answer, now);
+                verdicts[*at] = Some(answer.verdict);
             }
+        }
+        if let Some(deferred) = &mut self.deferred
+            && verdicts.iter().any(Option::is_none)
+        {
+            let (payload, tenant) = (Bytes::copy_from_slice(payload), self.tenant.clone());
+            let batch = Some(verdicts);
+            return deferred.parked.push(Parked { correlation, payload, tenant, batch });
+        }
+        frame::encode(out, Opcode::ValidateBatch.reply(), Flags::NONE, correlation, |out| {
+            let mut batch = BatchWriter::new(out);
+            verdicts.iter().flatten().for_each(|verdict| batch.item(|out| verdict.encode(out)));
             batch.finish();
         });
     }
 
-    fn increment(&self, frame: Frame<'_>, now: Now, quiet: bool, out: &mut BytesMut) {
+    fn report(&mut self, report: &Increment<'_>, now: Now) -> IncrementOutcome {
+        if let (Some(slot), Some(slots)) = (report.slot, &mut self.slots) {
+            slots.give_back(slot);
+        }
+        self.engine.increment_for(self.tenant.as_deref(), report, now)
+    }
+
+    fn increment(&mut self, frame: Frame<'_>, now: Now, quiet: bool, out: &mut BytesMut) {
         match Increment::decode(frame.payload) {
             Ok(report) => {
-                let outcome = self.engine.increment_for(self.tenant.as_deref(), &report, now);
+                let outcome = self.report(&report, now);
                 if !quiet {
                     reply(frame.header, Opcode::Increment, out, |out| outcome.encode(out));
                 }
@@ -222,7 +313,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn increment_batch(&self, frame: Frame<'_>, now: Now, quiet: bool, out: &mut BytesMut) {
+    fn increment_batch(&mut self, frame: Frame<'_>, now: Now, quiet: bool, out: &mut BytesMut) {
         let checked = Batch::decode(frame.payload).and_then(|items| {
             items.clone().try_for_each(|item| Increment::decode(item).map(drop))?;
             Ok(items)
@@ -233,7 +324,7 @@ impl Dispatcher<'_> {
         };
         let outcomes: ArrayVec<IncrementOutcome, BATCH_ITEMS_MAX> = items
             .filter_map(|item| Increment::decode(item).ok())
-            .map(|report| self.engine.increment_for(self.tenant.as_deref(), &report, now))
+            .map(|report| self.report(&report, now))
             .collect();
         if !quiet {
             reply(frame.header, Opcode::IncrementBatch, out, |out| {
@@ -260,6 +351,21 @@ pub(super) fn reply(
     write: impl FnOnce(&mut BytesMut),
 ) {
     frame::encode(out, opcode.reply(), Flags::NONE, header.correlation, write);
+}
+
+/// Notes the slot that an answer has taken, if it ends with the connection.
+fn note_slot(slots: &mut Option<Slots<'_>>, answer: &Answer, now: Now) {
+    if let (Some(slot), Some(slots)) = (answer.verdict.slot, slots)
+        && !answer.slot_stays
+    {
+        slots.take(answer.verdict.key_id, slot, now);
+    }
+}
+
+fn put_reply(answer: &Answer, correlation: u32, out: &mut BytesMut) {
+    frame::encode(out, Opcode::Validate.reply(), Flags::NONE, correlation, |out| {
+        put_answer(answer, out);
+    });
 }
 
 fn put_answer(answer: &Answer, out: &mut BytesMut) {
@@ -343,7 +449,8 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_served_here_is_refused_for_that_and_then_for_its_flags() {
         let engine = engine();
-        let mut dispatcher = dispatcher(&engine);
+        let answers = RefCell::default();
+        let mut dispatcher = dispatcher(&engine, &answers);
         let now = Now { mono_ns: 0, wall_us: 0 };
         for (opcode, flags, code) in [
             (0x7F, Flags::NONE, ErrorCode::UnknownOpcode),
@@ -370,7 +477,8 @@ pub(super) mod tests {
     #[test]
     fn a_connection_is_bound_once_and_what_came_before_is_not() {
         let engine = engine();
-        let mut dispatcher = dispatcher(&engine);
+        let answers = RefCell::default();
+        let mut dispatcher = dispatcher(&engine, &answers);
         let now = Now { mono_ns: 0, wall_us: 0 };
         let mut say = |tenant| {
             let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
@@ -396,8 +504,16 @@ pub(super) mod tests {
         }
     }
 
-    fn dispatcher(engine: &Engine) -> Dispatcher<'_> {
-        Dispatcher { engine, tenant: None, frame_bytes_max: 1024, reply_bytes_max: 4096 }
+    fn dispatcher<'e>(engine: &'e Engine, answers: &'e RefCell<Answers>) -> Dispatcher<'e> {
+        Dispatcher {
+            engine,
+            tenant: None,
+            frame_bytes_max: 1024,
+            reply_bytes_max: 4096,
+            answers,
+            deferred: None,
+            slots: None,
+        }
     }
 
     /// An engine without keys.

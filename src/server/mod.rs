@@ -12,6 +12,7 @@ mod admin;
 mod admit;
 mod connection;
 pub mod daemon;
+mod deferred;
 mod dispatch;
 mod flush;
 pub mod listen;

@@ -217,6 +217,8 @@ mod tests {
             engine: Arc::clone(&engine),
             clock: Arc::new(ManualClock::new(0)),
             limits: Limits { write_timeout_ms: 3_600_000, ..Limits::default() },
+            answers: std::cell::RefCell::default(),
+            ledger: None,
         });
         let workers = workers.expect("a thread");
         let (mut peer, served) = UnixStream::pair().expect("a pair");
