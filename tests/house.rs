@@ -36,7 +36,7 @@ const ARROWS: &[Row] = &[
     Row { module: "cli",    may: &["server", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "server", may: &["admin", "ledger", "engine", "store", "config", "limit", "usage", "key", "clock"], protocol: true, pure: false },
     Row { module: "admin",  may: &["ledger", "engine", "store", "limit", "usage", "key", "clock"], protocol: true, pure: false },
-    Row { module: "ledger", may: &["engine", "store", "limit", "clock"], protocol: true, pure: false },
+    Row { module: "ledger", may: &["engine", "store", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
     Row { module: "store",  may: &["limit", "usage", "key"], protocol: false, pure: false },

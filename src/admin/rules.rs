@@ -7,7 +7,7 @@ use keygate_protocol::ErrorCode;
 use tokio::sync::RwLockReadGuard;
 
 use super::{Admin, AdminError, LifeRules, blocking};
-use crate::engine::Count;
+use crate::engine::{Account, Count};
 use crate::key::Rules;
 use crate::key::rules::{TomlKey, list};
 use crate::limit::LedgerState;
@@ -119,6 +119,13 @@ impl Admin {
         let mut applied = Applied::default();
         for id in self.engine.keys_of_tiers(tiers) {
             let _lock = self.lock_of(id).blocking_lock();
+            // Before its limits change: see `Admin::settle`.
+            let account = Account::Key(id);
+            if let Some(ledger) = self.ledger.as_ref().filter(|_| self.engine.has_moved(&account))
+                && let Err(error) = ledger.settle(&account)
+            {
+                tracing::error!(key = id, %error, "what was spent could not be settled");
+            }
             let put = match self.keys.get(id) {
                 Ok(Some(record)) if !tiers.contains(&record.billing_tier) => continue,
                 Ok(Some(record)) => self.publish(&record),

@@ -24,7 +24,7 @@ const ID_BYTES: usize = 16;
 pub struct Report<'a>(Increment<'a>);
 
 impl<'a> Report<'a> {
-    /// Reports for a key, as its [`Validation::key_id`] named it.
+    /// Reports for a key, as [`Validation::key_id`](super::Validation::key_id) named it.
     #[must_use]
     pub const fn new(key_id: u64) -> Self {
         Self(Increment::new(key_id))

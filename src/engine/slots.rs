@@ -134,6 +134,12 @@ impl Engine {
         }
     }
 
+    /// Whether more than half of all slots there may be are held, or were not seen to expire.
+    #[must_use]
+    pub fn holds_many_slots(&self) -> bool {
+        self.slots.held() > self.limits.slots_max / 2
+    }
+
     /// Slots that are held.
     #[must_use]
     pub fn slots_held(&self) -> usize {

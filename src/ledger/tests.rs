@@ -14,7 +14,7 @@ use keygate_protocol::{Validate, ValidateFlags, VerdictCode};
 
 use super::{Ledger, Recovered};
 use crate::clock::{Clock, ManualClock, Now};
-use crate::engine::{Account, Answers, Engine, EngineLimits};
+use crate::engine::{Account, Answers, Engine, EngineLimits, Wait};
 use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, Pepper, TenantLimits, TenantRecord};
 use crate::limit::{AccountRow, Change, LedgerState};
@@ -155,7 +155,7 @@ impl Bench {
         let question = Validate::decode(&payload).expect("a question");
         let mut answers = Answers::default();
         self.engine.validate(&[question], self.now(), &mut answers);
-        let accounts = answers[0].wait.iter().flat_map(|wait| wait.accounts()).collect();
+        let accounts = answers[0].wait.iter().flat_map(Wait::accounts).collect();
         (answers[0].verdict.code, accounts)
     }
 

@@ -202,7 +202,10 @@ impl Connection {
         let (mut deferred, go) = self.dispatch(Deferred::default(), single);
         while !deferred.parked.is_empty() {
             debited(&self.shared.ledger, deferred.take_accounts()).await;
-            (deferred, ()) = self.dispatch(deferred, |it, now, out| it.retry(now, out));
+            let retry = |dispatcher: &mut Dispatcher<'_>, now: Now, out: &mut BytesMut| {
+                dispatcher.retry(now, out);
+            };
+            (deferred, ()) = self.dispatch(deferred, retry);
         }
         go
     }

@@ -97,6 +97,10 @@ impl Flusher {
         let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let _ = self.flush();
+                // Where nobody asks for a key any more, nobody sees that its slots have expired.
+                if self.engine.holds_many_slots() {
+                    self.engine.reap_slots(self.clock.now());
+                }
             }
             // A clean stop loses nothing: the connections have ended before.
             self.flush()
