@@ -145,6 +145,7 @@ impl Admin {
         let mut stats = wire::Stats::from([
             ("keys".to_owned(), self.engine.key_count() as u64),
             ("tenants".to_owned(), self.engine.tenant_count() as u64),
+            ("slots_held".to_owned(), self.engine.slots_held() as u64),
             ("uptime_ms".to_owned(), uptime_ns / 1_000_000),
             ("commits".to_owned(), commit.commits),
             ("commits_refused".to_owned(), commit.refused),

@@ -110,6 +110,9 @@ pub struct Limits {
     pub increment_ids_max: usize,
     /// Slots held at a time, of all keys.
     pub slots_max: usize,
+    /// Requests of one connection whose replies wait for the ledger; beyond, nothing more of it is
+    /// read.
+    pub deferred_max: usize,
 }
 
 /// The store's settings.
@@ -200,6 +203,7 @@ impl Default for Limits {
             increment_id_window_ms: 600_000,
             increment_ids_max: 1_000_000,
             slots_max: 1_000_000,
+            deferred_max: 1024,
         }
     }
 }

@@ -22,14 +22,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use self::import::Stream;
 use super::admit::admit;
-use super::deferred::{Deferred, debited};
-use super::dispatch::{Dispatcher, Go, hello, put_error};
+use super::deferred::Desk;
+use super::dispatch::{Dispatcher, Go, UnderWay, put_error};
+use super::hello::hello;
 use super::reload::Reload;
 use crate::admin::{Admin, AdminError, Caller, Listing};
 use crate::clock::{Clock, Now};
 use crate::config::{AdminRight, Limits};
-use crate::engine::Engine;
-use crate::ledger::Ledger;
+use crate::engine::{Answers, Engine};
 
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -41,8 +41,8 @@ pub(super) struct Shared {
     pub(super) admin: Arc<Admin>,
     pub(super) reload: Arc<Reload>,
     pub(super) engine: Arc<Engine>,
-    /// What a decision may have to wait for.
-    pub(super) ledger: Arc<Ledger>,
+    /// Where requests wait for the ledger.
+    pub(super) desk: Arc<Desk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     /// Who may do what here.
@@ -60,9 +60,12 @@ pub(super) struct Shared {
 /// Serves one admin connection to its end.
 pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     let admitted = admit(&stream, &shared.rights);
+    let under_way = UnderWay::new(&shared.engine, &shared.clock, &shared.desk, &shared.limits);
     let mut connection = Connection {
         stream,
         shared,
+        under_way,
+        answers: None,
         caller: Caller::unbound(),
         input: BytesMut::new(),
         output: BytesMut::new(),
@@ -97,6 +100,9 @@ struct Request {
 struct Connection {
     stream: UnixStream,
     shared: Arc<Shared>,
+    under_way: UnderWay,
+    /// Where answers are made, once this socket was asked for one.
+    answers: Option<RefCell<Answers>>,
     /// What the peer may see.
     caller: Caller,
     input: BytesMut,
@@ -196,39 +202,29 @@ impl Connection {
             let (bound, caller) = (limits.admin_frame_bytes_max, &mut self.caller);
             return hello(frame, true, bound, |tenant| caller.bind(tenant), &mut self.output);
         }
-        let single = |dispatcher: &mut Dispatcher<'_>, now: Now, out: &mut BytesMut| {
-            dispatcher.single(frame, now, out)
-        };
-        let (mut deferred, go) = self.dispatch(Deferred::default(), single);
-        while !deferred.parked.is_empty() {
-            debited(&self.shared.ledger, deferred.take_accounts()).await;
-            let retry = |dispatcher: &mut Dispatcher<'_>, now: Now, out: &mut BytesMut| {
+        let go = self.dispatch(|dispatcher, now, out| dispatcher.single(frame, now, out));
+        // One request at a time: the next is read when this one is answered.
+        while !self.under_way.deferred.is_empty() {
+            self.under_way.deferred.rung().await;
+            self.dispatch(|dispatcher, now, out| {
                 dispatcher.retry(now, out);
-            };
-            (deferred, ()) = self.dispatch(deferred, retry);
+            });
         }
         go
     }
 
-    /// Has the data plane's dispatcher do something; what waits for the ledger afterwards. A slot
-    /// that is taken here outlives the connection: it is no service's.
-    fn dispatch<T>(
-        &mut self,
-        deferred: Deferred,
-        act: impl FnOnce(&mut Dispatcher<'_>, Now, &mut BytesMut) -> T,
-    ) -> (Deferred, T) {
-        let answers = RefCell::default();
+    /// Has the data plane's dispatcher do something.
+    fn dispatch<T>(&mut self, act: impl FnOnce(&mut Dispatcher<'_>, Now, &mut BytesMut) -> T) -> T {
+        let limits = &self.shared.limits;
         let mut dispatcher = Dispatcher {
             engine: &self.shared.engine,
             tenant: self.caller.tenant_shared(),
-            frame_bytes_max: self.shared.limits.frame_bytes_max,
-            reply_bytes_max: self.shared.limits.reply_bytes_max,
-            answers: &answers,
-            deferred: Some(deferred),
-            slots: None,
+            frame_bytes_max: limits.frame_bytes_max,
+            reply_bytes_max: limits.reply_bytes_max,
+            answers: self.answers.get_or_insert_default(),
+            under_way: &mut self.under_way,
         };
-        let acted = act(&mut dispatcher, self.shared.clock.now(), &mut self.output);
-        (dispatcher.deferred.take().unwrap_or_default(), acted)
+        act(&mut dispatcher, self.shared.clock.now(), &mut self.output)
     }
 
     async fn answer(&mut self, opcode: Opcode, request: &Request) -> Result<(), AdminError> {
@@ -263,6 +259,7 @@ impl Connection {
                 let mut stats = admin.stats(caller).await?;
                 let connections = (shared.data_connections)() as u64;
                 stats.insert("connections".to_owned(), connections);
+                stats.insert("deferred".to_owned(), shared.desk.parked() as u64);
                 stats.insert("records_unreadable".to_owned(), shared.unreadable);
                 self.put(request, &stats);
             }

@@ -5,16 +5,15 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use keygate_protocol::ErrorCode;
+use keygate_protocol::{ErrorCode, frame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::deferred::{Deferred, Slots, debited};
-use super::dispatch::{Dispatcher, put_error};
-use super::watch::{Left, Order, Watch};
+use super::deferred::Desk;
+use super::dispatch::{Dispatcher, UnderWay, put_error};
+use super::watch::{Left, Order, Parked, Watch};
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
 use crate::engine::{Answers, Engine};
-use crate::ledger::Ledger;
 
 /// What a quiet connection holds; a busy one grows to what it needs and shrinks again.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -26,8 +25,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     /// Where the decisions of this worker are made, one connection's after the other.
     pub(super) answers: RefCell<Answers>,
-    /// What a decision may have to wait for; `None` in tests, where nobody waits.
-    pub(super) ledger: Option<Arc<Ledger>>,
+    /// Where requests wait for the ledger.
+    pub(super) desk: Arc<Desk>,
 }
 
 /// Why a connection ended, for the log.
@@ -49,6 +48,7 @@ pub(super) async fn serve<S>(mut stream: S, shared: &Shared, watch: &Watch) -> E
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut under_way = UnderWay::new(&shared.engine, &shared.clock, &shared.desk, &shared.limits);
     let mut connection = Connection {
         dispatcher: Dispatcher {
             engine: &shared.engine,
@@ -56,56 +56,54 @@ where
             frame_bytes_max: shared.limits.frame_bytes_max,
             reply_bytes_max: shared.limits.reply_bytes_max,
             answers: &shared.answers,
-            deferred: shared.ledger.as_ref().map(|_| Deferred::default()),
-            slots: Some(Slots::new(&shared.engine)),
+            under_way: &mut under_way,
         },
-        ledger: shared.ledger.as_deref(),
         clock: &*shared.clock,
         watch,
         input: BytesMut::with_capacity(BUFFER_BYTES),
         output: BytesMut::with_capacity(BUFFER_BYTES),
     };
     loop {
-        connection.input.reserve(BUFFER_BYTES);
-        // A peer that always has more to say must hear of an order too.
-        let read = match watch.given() {
-            Some(order) => Err(order),
-            None => tokio::select! {
-                biased;
-                read = stream.read_buf(&mut connection.input) => Ok(read),
-                order = watch.order() => Err(order),
-            },
+        let read = match connection.next(&mut stream).await {
+            Event::Order(Order::Stop) => return connection.finish(&mut stream).await,
+            Event::Order(Order::TimeOut) => return connection.time_out(&mut stream, shared).await,
+            Event::Order(Order::GiveUp) => return End::NotReading,
+            // It may have ended its own half alone: what was read is answered.
+            Event::Read(Ok(0)) => {
+                return connection.answer_parked(&mut stream).await.unwrap_or(End::PeerClosed);
+            }
+            Event::Read(Err(_)) => return End::Broken,
+            Event::Read(Ok(_)) => true,
+            Event::Debited => false,
         };
-        let read = match read {
-            Ok(read) => read,
-            Err(Order::Stop) => return connection.finish(&mut stream).await,
-            Err(Order::TimeOut) => return connection.time_out(&mut stream, shared).await,
-            Err(Order::GiveUp) => return End::NotReading,
-        };
-        match read {
-            Ok(0) => return End::PeerClosed,
-            Ok(_) => {}
-            Err(_) => return End::Broken,
-        }
         let now = shared.clock.now();
         let held = connection.input.len();
         if let Some(end) = connection.answer(&mut stream, now).await {
             return end;
         }
-        watch.note(
-            now,
-            match connection.input.len() {
-                0 => Left::Nothing,
-                left if left < held => Left::NewFrame,
-                _ => Left::SameFrame,
-            },
-        );
+        let left = match connection.input.len() {
+            0 => Left::Nothing,
+            left if left < held => Left::NewFrame,
+            _ => Left::SameFrame,
+        };
+        // What only waited goes on being as late as it is.
+        if read || left != Left::SameFrame {
+            watch.note(now, left);
+        }
+        watch.note_parked(now, connection.parked());
     }
+}
+
+/// What a connection goes on with.
+enum Event {
+    Read(std::io::Result<usize>),
+    /// Parked requests may be judged anew.
+    Debited,
+    Order(Order),
 }
 
 struct Connection<'s> {
     dispatcher: Dispatcher<'s>,
-    ledger: Option<&'s Ledger>,
     clock: &'s dyn Clock,
     watch: &'s Watch,
     input: BytesMut,
@@ -113,20 +111,54 @@ struct Connection<'s> {
 }
 
 impl Connection<'_> {
-    /// Answers all whole frames there are; the end of the connection, if this is it.
+    /// Waits for what comes first. Nothing is read while no more requests may be parked.
+    async fn next<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> Event {
+        // A peer that always has more to say must hear of an order too.
+        if let Some(order) = self.watch.given() {
+            return Event::Order(order);
+        }
+        let parked = self.parked();
+        let deferred = &self.dispatcher.under_way.deferred;
+        self.input.reserve(BUFFER_BYTES);
+        tokio::select! {
+            biased;
+            // First, and so must those whose wait is over.
+            () = deferred.rung(), if parked != Parked::None => Event::Debited,
+            read = stream.read_buf(&mut self.input), if parked != Parked::Full => {
+                Event::Read(read)
+            }
+            order = self.watch.order() => Event::Order(order),
+        }
+    }
+
+    /// How many requests wait for the ledger.
+    fn parked(&self) -> Parked {
+        let deferred = &self.dispatcher.under_way.deferred;
+        if deferred.is_empty() {
+            Parked::None
+        } else if deferred.has_room_beside(0, 0) {
+            Parked::Some
+        } else {
+            Parked::Full
+        }
+    }
+
+    /// Answers all whole frames there are, and what was debited of those that are parked; the end
+    /// of the connection, if this is it.
     async fn answer<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, read: Now) -> Option<End> {
         let mut now = read;
         loop {
+            // The older ones first; and what is answered makes room.
+            if self.parked() != Parked::None {
+                self.dispatcher.retry(now, &mut self.output);
+            }
             let drained = self.dispatcher.drain(&self.input, now, &mut self.output);
             self.input.advance(drained.consumed);
+            if drained.close {
+                return Some(self.close(stream).await);
+            }
             if let Some(end) = self.flush(stream, now).await {
                 return Some(end);
-            }
-            if let Some(end) = self.answer_deferred(stream).await {
-                return Some(end);
-            }
-            if drained.close {
-                return Some(End::BadFrame);
             }
             if !drained.full {
                 break;
@@ -139,24 +171,40 @@ impl Connection<'_> {
         None
     }
 
-    /// Answers what waits for the ledger, each as soon as it can be judged. What else the peer has
-    /// sent waits meanwhile, for the time of one write to the disk.
-    async fn answer_deferred<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<End> {
-        let ledger = self.ledger?;
-        if self.dispatcher.engine.asks() {
-            ledger.nudge();
-        }
-        while let Some(deferred) = &mut self.dispatcher.deferred
-            && !deferred.parked.is_empty()
-        {
-            debited(ledger, deferred.take_accounts()).await;
-            let now = self.clock.now();
-            self.dispatcher.retry(now, &mut self.output);
-            if let Some(end) = self.flush(stream, now).await {
+    /// Answers all that is parked, and what is left of the input; the end of the connection, if
+    /// this is it. Nothing more is read. The ledger always answers, and a stop has its deadline.
+    async fn answer_parked<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> Option<End> {
+        while self.parked() != Parked::None {
+            self.watch.note_parked(self.clock.now(), Parked::Full);
+            self.dispatcher.under_way.deferred.rung().await;
+            if let Some(end) = self.answer(stream, self.clock.now()).await {
                 return Some(end);
             }
         }
         None
+    }
+
+    /// Sends the error that closes, which is the last that was put: behind the replies to all that
+    /// was read before it.
+    async fn close<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> End {
+        let error = self.output.split_off(last_frame(&self.output));
+        loop {
+            let replied = !self.output.is_empty();
+            if let Some(end) = self.flush(stream, self.clock.now()).await {
+                return end;
+            }
+            // What was put may have been all that may wait to be written, and not all there is.
+            if !replied {
+                if self.parked() == Parked::None {
+                    break;
+                }
+                self.watch.note_parked(self.clock.now(), Parked::Full);
+                self.dispatcher.under_way.deferred.rung().await;
+            }
+            self.dispatcher.retry(self.clock.now(), &mut self.output);
+        }
+        self.output.unsplit(error);
+        self.flush(stream, self.clock.now()).await.unwrap_or(End::BadFrame)
     }
 
     async fn flush<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, now: Now) -> Option<End> {
@@ -211,6 +259,12 @@ impl Connection<'_> {
             if let Some(end) = self.answer(stream, self.clock.now()).await {
                 return end;
             }
+            if self.parked() == Parked::Full {
+                break;
+            }
+        }
+        if let Some(end) = self.answer_parked(stream).await {
+            return end;
         }
         // Whatever else the peer had sent has not been executed, and may be sent elsewhere.
         put_error(&mut self.output, 0, ErrorCode::Stopping, "keygate is stopping");
@@ -218,6 +272,9 @@ impl Connection<'_> {
     }
 
     async fn time_out<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, shared: &Shared) -> End {
+        if let Some(end) = self.answer_parked(stream).await {
+            return end;
+        }
         let limits = &shared.limits;
         let message = if self.input.is_empty() {
             format!("nothing was sent for {} ms", limits.idle_timeout_ms)
@@ -230,62 +287,17 @@ impl Connection<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use keygate_protocol::{ErrorReply, Flags, Opcode, frame, opcode};
-    use tokio::io::duplex;
-
-    use super::super::dispatch::tests::engine;
-    use super::super::watch::Roster;
-    use super::*;
-    use crate::clock::ManualClock;
-
-    fn shared() -> Shared {
-        let clock = Arc::new(ManualClock::new(0));
-        Shared {
-            engine: Arc::new(engine()),
-            clock,
-            limits: Limits::default(),
-            answers: RefCell::default(),
-            ledger: None,
-        }
+/// Where the last of some whole frames begins.
+fn last_frame(frames: &[u8]) -> usize {
+    let (mut at, mut last) = (0, 0);
+    while let Ok(Some((_, bytes))) = frame::decode(&frames[at..], u32::MAX) {
+        last = at;
+        at += bytes;
     }
-
-    fn pings(count: u32) -> BytesMut {
-        let mut frames = BytesMut::new();
-        for correlation in 1..=count {
-            frame::encode(&mut frames, Opcode::Ping.byte(), Flags::NONE, correlation, |_| {});
-        }
-        frames
-    }
-
-    /// Opcode and correlation of every frame, and the code of the last one if it is an error.
-    fn replies(mut bytes: &[u8]) -> (Vec<(u8, u32)>, Option<ErrorCode>) {
-        let (mut replies, mut code) = (Vec::new(), None);
-        while let Some((reply, taken)) = frame::decode(bytes, 1 << 20).expect("frames") {
-            replies.push((reply.header.opcode, reply.header.correlation));
-            let error = reply.header.opcode == opcode::ERROR;
-            code =
-                error.then(|| ErrorReply::decode(reply.payload).expect("an error").code).flatten();
-            bytes = &bytes[taken..];
-        }
-        (replies, code)
-    }
-
-    #[tokio::test]
-    async fn a_stop_answers_what_was_sent_and_says_that_the_rest_was_not_executed() {
-        let (mut peer, stream) = duplex(1 << 16);
-        let (shared, roster) = (shared(), Roster::default());
-        let watch = roster.enter(shared.clock.now());
-        // One and a half: the half is never executed.
-        let sent = pings(2);
-        peer.write_all(&sent[..sent.len() - 1]).await.expect("sent");
-        roster.stop();
-        assert_eq!(serve(stream, &shared, &watch).await, End::Stopped);
-        let mut received = Vec::new();
-        peer.read_to_end(&mut received).await.expect("received");
-        let (frames, code) = replies(&received);
-        assert_eq!(frames, [(Opcode::Ping.reply(), 1), (opcode::ERROR, 0)]);
-        assert_eq!(code, Some(ErrorCode::Stopping));
-    }
+    last
 }
+
+#[cfg(test)]
+mod parked;
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::accept;
+use super::deferred::{Debits, Desk};
 use super::flush::{Flusher, IdBounds};
 use super::listen::{ListenError, Listeners};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
@@ -203,12 +204,13 @@ impl Daemon {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let desk = Desk::new(Arc::clone(&ledger) as Arc<dyn Debits>);
         let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
             answers: std::cell::RefCell::default(),
-            ledger: Some(Arc::clone(&ledger)),
+            desk: Arc::clone(&desk),
         })?;
         let workers = Arc::new(workers);
         let open = Arc::downgrade(&workers);
@@ -216,7 +218,7 @@ impl Daemon {
             admin,
             reload,
             engine,
-            ledger: Arc::clone(&ledger),
+            desk,
             clock,
             limits: config.limits.clone(),
             rights: config.admin_rights.clone(),

@@ -2,7 +2,8 @@
 //!
 //! [`listen`] makes or inherits the sockets; [`accept`] takes connections, on one control thread,
 //! and hands each of the data plane to the [`worker`] with the fewest; there it stays.
-//! [`connection`] reads all there is, has [`dispatch`] answer all of it, and writes once. [`admin`]
+//! [`connection`] reads all there is, has [`dispatch`] answer all of it, and writes once; requests
+//! that wait for the ledger are [`deferred`], and [`slots`] end with their connection. [`admin`]
 //! serves the admin socket on the control thread; [`reload`] reads the configuration again,
 //! [`retention`] purges what was deleted long enough ago. [`daemon`] starts all of it in order and
 //! stops it in the opposite order.
@@ -15,10 +16,12 @@ pub mod daemon;
 mod deferred;
 mod dispatch;
 mod flush;
+mod hello;
 pub mod listen;
 mod pepper;
 mod reload;
 mod retention;
+mod slots;
 mod tenants;
 mod watch;
 mod worker;

@@ -33,6 +33,16 @@ pub(super) enum Left {
     SameFrame,
 }
 
+/// What of a connection waits for the ledger, which always answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parked {
+    None,
+    /// Requests, and more are read beside them.
+    Some,
+    /// So many requests that nothing more is read.
+    Full,
+}
+
 /// What a worker knows of one connection.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -42,6 +52,7 @@ pub(super) struct Watch {
     frame_since_ns: Cell<Option<u64>>,
     /// Since when replies wait for the peer to read them.
     writing_since_ns: Cell<Option<u64>>,
+    parked: Cell<Parked>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -52,6 +63,7 @@ impl Watch {
             last_read_ns: Cell::new(now.mono_ns),
             frame_since_ns: Cell::new(None),
             writing_since_ns: Cell::new(None),
+            parked: Cell::new(Parked::None),
             order: Cell::new(None),
             waker: RefCell::new(None),
         }
@@ -70,6 +82,19 @@ impl Watch {
     /// Notes since when replies are being written; `None` once they have been.
     pub(super) fn note_writing(&self, since: Option<Now>) {
         self.writing_since_ns.set(since.map(|now| now.mono_ns));
+    }
+
+    /// Notes whether requests wait for the ledger. Until they are answered the silence is not the
+    /// peer's; nor is it late with a frame that is not read.
+    pub(super) fn note_parked(&self, now: Now, parked: Parked) {
+        let before = self.parked.replace(parked);
+        if before == parked {
+            return;
+        }
+        self.last_read_ns.set(now.mono_ns);
+        if before == Parked::Full && self.frame_since_ns.get().is_some() {
+            self.frame_since_ns.set(Some(now.mono_ns));
+        }
     }
 
     /// The order that was given, for a connection that never has to wait for its peer.
@@ -108,8 +133,13 @@ impl Watch {
             return passed(since, limits.write_timeout_ms).then_some(Order::GiveUp);
         }
         let frame = self.frame_since_ns.get();
-        let late = passed(self.last_read_ns.get(), limits.idle_timeout_ms)
-            || frame.is_some_and(|since| passed(since, limits.frame_timeout_ms));
+        let silent = passed(self.last_read_ns.get(), limits.idle_timeout_ms);
+        let slow = frame.is_some_and(|since| passed(since, limits.frame_timeout_ms));
+        let late = match self.parked.get() {
+            Parked::None => silent || slow,
+            Parked::Some => slow,
+            Parked::Full => false,
+        };
         late.then_some(Order::TimeOut)
     }
 }
@@ -185,6 +215,28 @@ mod tests {
         assert_eq!(watch.order.take(), Some(Order::GiveUp));
         roster.stop();
         assert_eq!(watch.order.get(), Some(Order::Stop));
+    }
+
+    #[test]
+    fn who_waits_for_the_ledger_is_not_silent_and_whom_nobody_reads_is_not_slow() {
+        let limits = Limits { idle_timeout_ms: 100, frame_timeout_ms: 10, ..Limits::default() };
+        let at = |ms: u64| Now { mono_ns: ms * 1_000_000, wall_us: 0 };
+        let roster = Roster::default();
+        let watch = roster.enter(at(0));
+        let late = |ms| {
+            roster.tick(&limits, at(ms));
+            watch.order.take().is_some()
+        };
+        watch.note_parked(at(0), Parked::Some);
+        assert!(!late(30_000), "the ledger takes long");
+        watch.note(at(30_000), Left::NewFrame);
+        assert!(late(30_010), "half a frame is late all the same");
+        watch.note_parked(at(30_010), Parked::Full);
+        assert!(!late(60_000), "its rest is not read");
+        watch.note_parked(at(60_000), Parked::None);
+        assert!(!late(60_009) && late(60_010), "and has its whole time once it is");
+        watch.note(at(60_010), Left::Nothing);
+        assert!(!late(60_109) && late(60_110));
     }
 
     #[test]

@@ -204,6 +204,8 @@ mod tests {
     use bytes::BytesMut;
     use keygate_protocol::{Flags, Opcode, frame};
 
+    use super::super::deferred::Desk;
+    use super::super::deferred::tests::ByHand;
     use super::super::dispatch::tests::engine;
     use super::*;
     use crate::clock::ManualClock;
@@ -218,7 +220,7 @@ mod tests {
             clock: Arc::new(ManualClock::new(0)),
             limits: Limits { write_timeout_ms: 3_600_000, ..Limits::default() },
             answers: std::cell::RefCell::default(),
-            ledger: None,
+            desk: Desk::new(Arc::new(ByHand::default())),
         });
         let workers = workers.expect("a thread");
         let (mut peer, served) = UnixStream::pair().expect("a pair");
