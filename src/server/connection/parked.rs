@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use keygate_protocol::batch::{Batch, BatchWriter};
+use keygate_protocol::hello::Hello;
 use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::{
     ErrorReply, Flags, Increment, IncrementOutcome, Opcode, RenewOutcome, SlotRenew, ValidateFlags,
@@ -311,6 +312,24 @@ async fn a_batch_is_answered_with_its_last_item_and_decides_none_twice() {
     });
     assert_eq!(end.await, End::PeerClosed);
     assert_eq!(bench.shared.engine.slots_held(), 0);
+}
+
+#[tokio::test]
+async fn a_request_is_judged_under_the_tenant_that_its_connection_had_when_it_came() {
+    let bench = &Bench::new(Limits::default());
+    let end = bench.with(|mut peer| async move {
+        peer.ask(1, 1).await;
+        let tenant = Some("another");
+        let hello = Hello { version_min: 1, version_max: 1, name: None, tenant };
+        peer.send(Opcode::Hello, 2, |out| hello.encode(out)).await;
+        peer.ask(3, 1).await;
+        assert_eq!(peer.next().await.expect("a reply").1, 2);
+        assert_eq!(peer.verdict().await.1.code, VerdictCode::NotFound);
+        bench.debit();
+        let (correlation, verdict) = peer.verdict().await;
+        assert_eq!((correlation, verdict.code), (1, VerdictCode::Valid));
+    });
+    assert_eq!(end.await, End::PeerClosed);
 }
 
 #[tokio::test]
