@@ -40,3 +40,19 @@ fn a_tenant_whose_limits_were_taken_away_admits_its_keys_after_a_restart() {
         assert_eq!(verdict.limits.iter().count(), 0, "{limits:?}");
     }
 }
+
+/// A lease that is still out when the account is settled is nothing that a clean stop may cost.
+#[test]
+fn a_clean_stop_gives_back_what_was_out_when_the_account_was_settled() {
+    let bench = Bench::new();
+    let token = bench.token(1);
+    let key = Account::Key(7);
+    bench.put(&KeyRecord { requests_per_day: Some(40_000), ..bench.record(7, &token) });
+    assert_eq!(bench.ask(&of(&token)).verdict.code, VerdictCode::Valid);
+    let row = bench.engine.settle(&key, false).expect("a row");
+    assert_eq!((row.day.spent, row.day.debited), (1, 100), "its initial lease is out");
+    assert_eq!(bench.engine.moved_accounts(), [key.clone()]);
+    let row = bench.engine.settle(&key, true).expect("a row");
+    assert_eq!((row.day.spent, row.day.debited), (1, 1));
+    assert!(bench.engine.moved_accounts().is_empty());
+}
