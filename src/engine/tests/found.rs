@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::Account;
 use crate::key::TenantLimits;
-use crate::limit::Change;
+use crate::limit::{AccountRow, Change, Void};
 
 impl Bench {
     /// Sets what the keys of `acme` share.
@@ -55,4 +55,47 @@ fn a_clean_stop_gives_back_what_was_out_when_the_account_was_settled() {
     let row = bench.engine.settle(&key, true).expect("a row");
     assert_eq!((row.day.spent, row.day.debited), (1, 1));
     assert!(bench.engine.moved_accounts().is_empty());
+}
+
+/// What a crash charges to an account without figures goes by its cap. When that changes, and only
+/// then, it must be written down.
+#[test]
+fn what_a_crash_has_charged_stays_charged_when_the_limit_changes_and_after_a_restart() {
+    let key = Account::Key(7);
+    for (caps, most) in [
+        (vec![Some(100)], 100),
+        (vec![None, Some(1000)], 1000),
+        (vec![None, Some(50)], 50),
+        (vec![Some(20_000)], 20_000),
+    ] {
+        let start = |cap, row: Option<&AccountRow>| {
+            let bench = Bench::new();
+            let token = bench.token(1);
+            let record = bench.record(7, &token);
+            bench.put(&KeyRecord { monthly_request_quota: cap, ..record });
+            row.iter().for_each(|row| bench.engine.restore_account(&key, row));
+            (bench, token)
+        };
+        let (bench, token) = start(Some(1000), None);
+        let admitted = (0..10).filter(|_| bench.ask(&of(&token)).verdict.code.is_valid()).count();
+        assert_eq!(admitted, 10, "of the initial lease, of which the ledger knows nothing");
+        let void = Void::at(START_US);
+        let (bench, token) = start(Some(1000), None);
+        bench.engine.set_void(void);
+        let mut row = None;
+        for cap in &caps {
+            // As the daemon changes a record.
+            let settled = |bench: &Bench| {
+                let moved = bench.engine.has_moved(&key);
+                moved.then(|| bench.engine.settle(&key, true)).flatten()
+            };
+            row = settled(&bench).or(row);
+            bench.put(&KeyRecord { monthly_request_quota: *cap, ..bench.record(7, &token) });
+            row = settled(&bench).or(row);
+        }
+        let (bench, _) = start(caps.last().copied().flatten(), row.as_ref());
+        bench.engine.set_void(void);
+        let left = bench.engine.limit_figures(&key, bench.clock.now())[0].remaining;
+        assert_eq!(left + 10, most, "{caps:?}");
+    }
 }
