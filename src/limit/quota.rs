@@ -260,6 +260,11 @@ impl Quota {
             self.stranded = policy.apply(self.stranded, self.cap, cap).min(self.spent);
             self.give_back();
         }
+        // A crash charges whom it finds without figures the initial lease of this cap, so that no
+        // larger one may be out of which the ledger does not know.
+        if cap != self.cap && self.leased > Self::initial(cap) {
+            self.give_back();
+        }
         self.cap = cap;
     }
 }

@@ -99,3 +99,30 @@ fn what_a_crash_has_charged_stays_charged_when_the_limit_changes_and_after_a_res
         assert_eq!(left + 10, most, "{caps:?}");
     }
 }
+
+/// A crash charges an account without figures the initial lease of the cap that it has; the one that
+/// is out must not be larger.
+#[test]
+fn an_initial_lease_that_nobody_has_spent_of_is_no_larger_than_its_lowered_cap_has_it() {
+    let key = Account::Key(7);
+    for caps in
+        [&[Some(10_000), Some(99)][..], &[Some(10_000), Some(1000)], &[Some(750), None, Some(99)]]
+    {
+        let bench = Bench::new();
+        let token = bench.token(1);
+        bench.put(&KeyRecord { requests_per_day: caps[0], ..bench.record(7, &token) });
+        let peek = Question { flags: ValidateFlags::PEEK, ..of(&token) };
+        assert_eq!(bench.ask(&peek).verdict.code, VerdictCode::Valid, "its window is entered");
+        for cap in &caps[1..] {
+            // A budget with a month stays when the day is taken away.
+            let month = Some(1_000_000);
+            let record = bench.record(7, &token);
+            let limits =
+                KeyRecord { requests_per_day: *cap, monthly_request_quota: month, ..record };
+            bench.put(&limits);
+        }
+        let cap = u64::from(caps[caps.len() - 1].unwrap_or_default());
+        let day = bench.engine.limit_figures(&key, bench.clock.now()).remove(0);
+        assert!(day.leased <= cap / 100, "{caps:?}: {day:?}");
+    }
+}
