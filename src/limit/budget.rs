@@ -57,6 +57,9 @@ struct Flags {
     asking: bool,
     /// Whether its figures have moved since the ledger had them.
     moved: bool,
+    /// Whether the ledger may have a row of this month. In the windows of a row a crash charges
+    /// what it says and no initial lease, so a budget that began anew must not have one.
+    written: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -150,6 +153,7 @@ impl Budget {
             && self.slots_max == u32::MAX
             && self.extra.is_none()
             && self.slots.held() == 0
+            && !self.flags.written
     }
 
     /// Enters a new account into windows whose initial leases are void, as the new one that it is.
@@ -173,6 +177,7 @@ impl Budget {
             if window.number <= void { Fresh::Void } else { Fresh::Leased }
         };
         let Ask { calendar, void, .. } = ask;
+        self.flags.written &= calendar.month.number <= self.month.window();
         let mut charged = self.day.enter(calendar.day.number, fresh(calendar.day, void.day));
         charged |= self.month.enter(calendar.month.number, fresh(calendar.month, void.month));
         // By the cap of now: under another one, a start would charge otherwise.

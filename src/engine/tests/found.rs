@@ -126,3 +126,41 @@ fn an_initial_lease_that_nobody_has_spent_of_is_no_larger_than_its_lowered_cap_h
         assert!(day.leased <= cap / 100, "{caps:?}: {day:?}");
     }
 }
+
+/// Where the ledger has figures of a window, a crash charges those and no initial lease; so there
+/// must be none that they do not tell of, also when the limits were taken away in between.
+#[test]
+fn a_limit_that_is_set_where_a_row_stands_begins_without_an_initial_lease() {
+    let key = Account::Key(7);
+    for restarts in [false, true] {
+        let mut bench = Bench::new();
+        let token = bench.token(1);
+        let uses = |bench: &Bench, max_uses, monthly_request_quota| {
+            let record = bench.record(7, &token);
+            bench.put(&KeyRecord { max_uses, monthly_request_quota, ..record });
+        };
+        uses(&bench, Some(5), None);
+        let waits = bench.ask(&of(&token)).wait.is_some();
+        let row = bench.engine.debit(&key, bench.clock.now()).expect("it waits").row;
+        assert!(waits && row.month.window > 0 && row.month.debited == 0);
+        uses(&bench, None, None);
+        if restarts {
+            bench = Bench::new();
+            uses(&bench, None, None);
+            bench.engine.restore_account(&key, &row);
+        }
+        uses(&bench, None, Some(10_000));
+        let settled = bench.engine.has_moved(&key).then(|| bench.engine.settle(&key, true));
+        let row = settled.flatten().unwrap_or(row);
+        let mut admitted = 0;
+        while bench.ask(&of(&token)).verdict.code.is_valid() {
+            admitted += 1;
+        }
+        let bench = Bench::new();
+        uses(&bench, None, Some(10_000));
+        bench.engine.restore_account(&key, &row);
+        bench.engine.set_void(Void::at(START_US));
+        let month = bench.engine.limit_figures(&key, bench.clock.now()).remove(0);
+        assert!(month.remaining + admitted <= 10_000, "{admitted} admitted, then {month:?}");
+    }
+}

@@ -96,6 +96,7 @@ impl Budget {
             named,
         };
         debit.row = self.row_with(Some(&debit));
+        self.flags.written = true;
         // Also if nobody spends it: a clean stop gives it back.
         self.flags.moved = true;
         Some(debit)
@@ -126,6 +127,7 @@ impl Budget {
         self.version = self.version.wrapping_add(1);
         // What is not given back now is at a clean stop.
         self.flags.moved = !give_back;
+        self.flags.written = true;
         if give_back {
             let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
             quotas.into_iter().for_each(Quota::give_back);
@@ -163,6 +165,7 @@ impl Budget {
 
     /// Takes the figures that the ledger had at start: what was debited counts as spent.
     pub fn restore(&mut self, row: &AccountRow) {
+        self.flags.written = true;
         self.day.restore(&row.day);
         self.month.restore(&row.month);
         self.lifetime.restore(&row.lifetime);
