@@ -42,6 +42,8 @@ pub(super) struct Tenants {
     by_name: HashMap<Arc<str>, u32>,
     /// The same names in order, for lists.
     names: BTreeSet<Arc<str>>,
+    /// Slots that were held of limits that are gone: nobody gives them back any more.
+    slots_lost: u32,
 }
 
 /// Limits that the keys of one tenant share. Its lock is taken behind those of the key.
@@ -184,8 +186,19 @@ impl Tenants {
 
     fn drop_limits(&mut self, name: &str) {
         if let Some(&number) = self.by_name.get(name) {
-            self.shared[number as usize] = None;
+            self.drop_shared(number);
         }
+    }
+
+    fn drop_shared(&mut self, number: u32) {
+        if let Some(mut shared) = self.shared[number as usize].take() {
+            self.slots_lost += shared.get_mut().budget.slots().held();
+        }
+    }
+
+    /// Slots that are held by nobody since this was last asked.
+    pub(super) const fn take_slots_lost(&mut self) -> u32 {
+        std::mem::replace(&mut self.slots_lost, 0)
     }
 
     /// The number of a tenant, for one more key.
@@ -235,7 +248,7 @@ impl Tenants {
         self.by_name.remove(&name);
         self.names.remove(&name);
         self.states[number as usize] = TenantState::Active;
-        self.shared[number as usize] = None;
+        self.drop_shared(number);
         self.free.push(number);
     }
 
@@ -279,6 +292,7 @@ impl Engine {
         let mut catalog = self.write();
         catalog.tenants.drop_limits(id);
         catalog.tenants.set(id, TenantState::Active, false);
+        self.slots.forget(catalog.tenants.take_slots_lost());
     }
 
     /// A tenant that has a record or keys.

@@ -164,3 +164,15 @@ fn a_limit_that_is_set_where_a_row_stands_begins_without_an_initial_lease() {
         assert!(month.remaining + admitted <= 10_000, "{admitted} admitted, then {month:?}");
     }
 }
+
+#[test]
+fn slots_of_a_tenant_that_goes_are_not_counted_for_ever() {
+    let bench = Bench::new();
+    let token = bench.token(1);
+    bench.put(&bench.record(7, &token));
+    let limits = TenantLimits { concurrent_requests: Some(8), ..TenantLimits::default() };
+    bench.share(limits, &Change::default());
+    assert!(bench.ask(&of(&token)).verdict.slot.is_some());
+    bench.engine.remove_tenant("acme");
+    assert_eq!(bench.engine.slots_held(), 0);
+}
