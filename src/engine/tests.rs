@@ -1,7 +1,11 @@
 mod access;
 mod bookkeeping;
+mod defects;
 mod found;
 mod life;
+mod limits;
+mod model;
+mod racing;
 
 use std::sync::Arc;
 
