@@ -57,8 +57,9 @@ struct Flags {
     asking: bool,
     /// Whether its figures have moved since the ledger had them.
     moved: bool,
-    /// Whether the ledger may have a row of this month. In the windows of a row a crash charges
-    /// what it says and no initial lease, so a budget that began anew must not have one.
+    /// Whether the ledger may have a row. In the windows of a row a crash charges what it says and
+    /// no initial lease, so that a budget which began anew must not have one there. For ever: the
+    /// clock may be set back to them.
     written: bool,
 }
 
@@ -177,7 +178,6 @@ impl Budget {
             if window.number <= void { Fresh::Void } else { Fresh::Leased }
         };
         let Ask { calendar, void, .. } = ask;
-        self.flags.written &= calendar.month.number <= self.month.window();
         let mut charged = self.day.enter(calendar.day.number, fresh(calendar.day, void.day));
         charged |= self.month.enter(calendar.month.number, fresh(calendar.month, void.month));
         // By the cap of now: under another one, a start would charge otherwise.

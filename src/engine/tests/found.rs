@@ -132,7 +132,7 @@ fn an_initial_lease_that_nobody_has_spent_of_is_no_larger_than_its_lowered_cap_h
 #[test]
 fn a_limit_that_is_set_where_a_row_stands_begins_without_an_initial_lease() {
     let key = Account::Key(7);
-    for restarts in [false, true] {
+    for (restarts, step_us) in [(false, 0), (true, 0), (false, 31 * DAY_US)] {
         let mut bench = Bench::new();
         let token = bench.token(1);
         let uses = |bench: &Bench, max_uses, monthly_request_quota| {
@@ -143,7 +143,9 @@ fn a_limit_that_is_set_where_a_row_stands_begins_without_an_initial_lease() {
         let waits = bench.ask(&of(&token)).wait.is_some();
         let row = bench.engine.debit(&key, bench.clock.now()).expect("it waits").row;
         assert!(waits && row.month.window > 0 && row.month.debited == 0);
+        bench.clock.step_wall_us(step_us);
         uses(&bench, None, None);
+        bench.clock.step_wall_us(-step_us);
         if restarts {
             bench = Bench::new();
             uses(&bench, None, None);

@@ -26,7 +26,7 @@ pub(super) struct Account {
     pub(super) second: Option<Bucket>,
     /// Whether it has any limit beyond the second, or had one of which something is spent.
     pub(super) there: bool,
-    /// Whether the ledger may have a row of this month.
+    /// Whether the ledger may have a row.
     pub(super) written: bool,
     pub(super) day: Units,
     pub(super) month: Units,
@@ -44,7 +44,6 @@ impl Account {
         if !self.there {
             return;
         }
-        self.written &= calendar::number(Period::Month, now.wall_us) <= self.month.window;
         for (units, period, void) in
             [(&mut self.day, Period::Day, void.day), (&mut self.month, Period::Month, void.month)]
         {
