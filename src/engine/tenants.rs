@@ -45,11 +45,24 @@ pub(super) struct Tenants {
 }
 
 /// Limits that the keys of one tenant share. Its lock is taken behind those of the key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) second: PerSecond,
     pub(super) state: RateState,
     pub(super) budget: Budget,
+}
+
+impl Shared {
+    /// Without any limit.
+    fn blank() -> Self {
+        let (second, state) = (PerSecond::default(), RateState::default());
+        Self { second, state, budget: Budget::new(&Terms::default()) }
+    }
+
+    /// Whether there is nothing that a later limit has to know of.
+    fn is_blank(&self) -> bool {
+        self.budget.is_blank() && !self.second.limits()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -128,12 +141,17 @@ impl Tenants {
         .map(|(_, tenant)| Arc::clone(&tenant.name))
     }
 
-    /// Takes the ledger's figures of a tenant at start.
+    /// Takes the ledger's figures of a tenant at start. One that has no limits now keeps them too: a
+    /// limit that comes back finds what was spent.
     pub(super) fn restore(&mut self, name: &str, row: &AccountRow) {
         let Some(&number) = self.by_name.get(name) else { return };
-        let shared = &mut self.shared[number as usize];
-        let blank = || Box::new(Mutex::new(Shared::default()));
-        shared.get_or_insert_with(blank).get_mut().budget.restore(row);
+        let place = &mut self.shared[number as usize];
+        let blank = || Box::new(Mutex::new(Shared::blank()));
+        let shared = place.get_or_insert_with(blank).get_mut();
+        shared.budget.restore(row);
+        if shared.is_blank() {
+            *place = None;
+        }
     }
 
     /// Sets the limits that the keys of a tenant share.
@@ -151,12 +169,13 @@ impl Tenants {
                 *place = Some(Box::new(Mutex::new(Shared { second, state, budget })));
             }
             Some(shared) => {
-                let Shared { second, state, budget } = shared.get_mut();
+                let shared = shared.get_mut();
+                let Shared { second, state, budget } = &mut *shared;
                 let policy = change.of_second();
                 *state = second.carry(*state, &limits.second, ask.now.mono_ns, policy);
                 *second = limits.second;
                 budget.change(terms.unwrap_or(&none), change, ask);
-                if budget.is_blank() && !second.limits() {
+                if shared.is_blank() {
                     *place = None;
                 }
             }

@@ -1,5 +1,6 @@
 mod access;
 mod bookkeeping;
+mod found;
 mod life;
 
 use std::sync::Arc;

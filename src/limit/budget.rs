@@ -183,8 +183,10 @@ impl Budget {
             if window.number <= void { Fresh::Void } else { Fresh::Leased }
         };
         let Ask { calendar, void, .. } = ask;
-        self.day.enter(calendar.day.number, fresh(calendar.day, void.day));
-        self.month.enter(calendar.month.number, fresh(calendar.month, void.month));
+        let mut charged = self.day.enter(calendar.day.number, fresh(calendar.day, void.day));
+        charged |= self.month.enter(calendar.month.number, fresh(calendar.month, void.month));
+        // By the cap of now: under another one, a start would charge otherwise.
+        self.flags.moved |= charged;
         self.lifetime.enter(1, Fresh::Empty);
         if let Some(extra) = &mut self.extra {
             extra.credits.iter_mut().for_each(|balance| balance.enter(ask.now.wall_us));

@@ -140,10 +140,10 @@ impl Quota {
     }
 
     /// Moves on to a later window; the lease dies with the one before. A clock that steps back
-    /// changes nothing: the later window stays.
-    pub fn enter(&mut self, window: u32, fresh: Fresh) {
+    /// changes nothing: the later window stays. Whether units were charged that a crash has cost.
+    pub fn enter(&mut self, window: u32, fresh: Fresh) -> bool {
         if window <= self.window {
-            return;
+            return false;
         }
         let leased = if fresh == Fresh::Empty { 0 } else { Self::initial(self.cap) };
         let stranded = if fresh == Fresh::Void { leased } else { 0 };
@@ -155,6 +155,7 @@ impl Quota {
             lease: narrow(leased),
             ..Self::new(self.cap)
         };
+        stranded > 0
     }
 
     /// Moves on to a window with more units and the same figures: what a balance does.
@@ -257,6 +258,11 @@ impl Quota {
         if policy != Spent::Keep && self.limits() && cap != UNLIMITED {
             self.spent = policy.apply(self.spent, self.cap, cap);
             self.stranded = policy.apply(self.stranded, self.cap, cap).min(self.spent);
+            self.give_back();
+        }
+        // A crash charges whom it finds without figures the initial lease of this cap, so that no
+        // larger one may be out of which the ledger does not know.
+        if cap != self.cap && self.leased > Self::initial(cap) {
             self.give_back();
         }
         self.cap = cap;

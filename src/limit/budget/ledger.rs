@@ -124,7 +124,8 @@ impl Budget {
     /// too.
     pub fn settle(&mut self, give_back: bool) -> AccountRow {
         self.version = self.version.wrapping_add(1);
-        self.flags.moved = false;
+        // What is not given back now is at a clean stop.
+        self.flags.moved = !give_back;
         if give_back {
             let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
             quotas.into_iter().for_each(Quota::give_back);
