@@ -51,7 +51,7 @@ fn a_clean_stop_gives_back_what_was_out_when_the_account_was_settled() {
     assert_eq!(bench.ask(&of(&token)).verdict.code, VerdictCode::Valid);
     let row = bench.engine.settle(&key, false).expect("a row");
     assert_eq!((row.day.spent, row.day.debited), (1, 100), "its initial lease is out");
-    assert_eq!(bench.engine.moved_accounts(), [key.clone()]);
+    assert_eq!(bench.engine.moved_accounts(), std::slice::from_ref(&key));
     let row = bench.engine.settle(&key, true).expect("a row");
     assert_eq!((row.day.spent, row.day.debited), (1, 1));
     assert!(bench.engine.moved_accounts().is_empty());
