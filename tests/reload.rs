@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use keygate::client::ValidateRequest;
 use keygate::client::blocking::Client;
 use keygate_protocol::admin::KeyDelete;
 use keygate_protocol::{ErrorCode, Opcode};
@@ -308,4 +309,63 @@ fn the_reply_on_the_wire_is_what_the_command_prints() {
     assert_eq!(home.json(["reload"])["settings_changed"], 0);
     let reply = home.admin_wire().ask(Opcode::Reload, &json!({"force": true}));
     assert_eq!(reply.error().0, ErrorCode::BadPayload);
+}
+
+/// A key whose tier is not there at a start is withheld, and the reload that brings the tier back must
+/// not make whole what was spent: neither of the tier's limits nor of the key's own.
+#[test]
+fn what_was_spent_stays_spent_over_a_start_without_the_tier() {
+    let gold = "[tiers.gold]\nmonthly_request_quota = 10\n\
+                [[tiers.gold.limits]]\nname = \"of-the-tier\"\ncount = 10\nperiod = \"day\"\n";
+    let home = Home::with(gold);
+    let daemon = home.start();
+    let mut admin = home.admin();
+    let many = "1000";
+    let own = json!([{ "name": "own", "count": "10", "period": "month" }]);
+    let cases = [
+        (json!({ "billing_tier": "gold" }), None),
+        (json!({ "billing_tier": "gold", "monthly_request_quota": many }), Some("of-the-tier")),
+        (
+            json!({ "billing_tier": "gold", "monthly_request_quota": many, "limits": own }),
+            Some("own"),
+        ),
+        (json!({ "billing_tier": "gold", "monthly_request_quota": many, "max_uses": "10" }), None),
+        (json!({ "billing_tier": "gold", "credits": { "balance": "8" } }), None),
+    ];
+    let keys = cases.map(|(mut record, limit)| {
+        record["name"] = "withheld".into();
+        let made = admin.create(record).expect("made");
+        (text(&made.key["id"]), made.token.expect("a token"), limit)
+    });
+    let admitted = |most: usize| {
+        let mut client = home.client();
+        keys.each_ref().map(|(_, token, limit)| {
+            let request = limit.iter().fold(ValidateRequest::new(token), |it, name| it.limit(name));
+            let valid = |_: &usize| client.validate(&request).expect("judged").code.is_valid();
+            (0..most).take_while(valid).count()
+        })
+    };
+    assert_eq!(admitted(4), [4; 5]);
+    daemon.stop();
+
+    home.configure("");
+    for round in 0..2 {
+        let daemon = home.start();
+        assert_eq!(admitted(4), [0; 5], "withheld");
+        // A change that does not look at the tier writes the key's figures anew.
+        for (id, ..) in &keys {
+            home.run(["key", "suspend", id]).expect(0);
+            home.run(["key", "resume", id]).expect(0);
+        }
+        if round == 0 {
+            daemon.stop();
+        } else {
+            daemon.kill();
+        }
+    }
+    let daemon = home.start();
+    home.configure(gold);
+    home.run(["reload"]).expect(0);
+    assert_eq!(admitted(100), [6, 6, 6, 6, 4]);
+    daemon.stop();
 }

@@ -1,6 +1,7 @@
 //! The limits of a key or a tenant beyond the second, with their state: judged together at one
 //! instant, and spent from all or none.
 
+mod kept;
 mod ledger;
 
 use arrayvec::ArrayVec;
@@ -16,6 +17,7 @@ use super::spent::Spent;
 use super::terms::{Change, SLOT_TTL_MS, Terms};
 use super::window::Window;
 use crate::clock::Now;
+use kept::Kept;
 
 pub use ledger::{Debit, FigureOf, Figures};
 
@@ -49,6 +51,7 @@ const _: () = assert!(size_of::<Budget>() <= 240);
 struct Extra {
     credits: Option<Balance>,
     named: Vec<Named>,
+    kept: Kept,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -110,6 +113,7 @@ impl Budget {
             self.extra = Some(Box::new(Extra {
                 credits: terms.credits.as_ref().map(Balance::new),
                 named: terms.named.iter().map(Named::new).collect(),
+                kept: Kept::default(),
             }));
         }
     }
@@ -130,18 +134,24 @@ impl Budget {
         self.flags.moved |= new.contains(&true) || change.spent != Spent::Keep;
         let old = self.extra.take().unwrap_or_default();
         let credits = terms.credits.as_ref().map(|terms| {
-            let mut balance = old.credits.unwrap_or_else(|| Balance::new(terms));
+            let mut balance = old.credits.unwrap_or_else(|| old.kept.balance(terms));
             balance.change(terms, ask.now.wall_us);
             balance
         });
         let policy = change.of(change.named);
         let named = terms.named.iter().map(|terms| {
             let before = old.named.iter().find(|named| named.name == terms.name);
-            before.map_or_else(|| Named::new(terms), |named| named.changed(terms, policy, ask))
+            match (before, policy) {
+                (Some(named), policy) => named.changed(terms, policy, ask),
+                (None, Spent::Keep) => old.kept.named(terms),
+                (None, _) => Named::new(terms),
+            }
         });
         let named: Vec<Named> = named.collect();
-        if credits.is_some() || !named.is_empty() {
-            self.extra = Some(Box::new(Extra { credits, named }));
+        // Figures whose limits do not come with the others have none any more.
+        let kept = if terms.limit() { Kept::default() } else { old.kept };
+        if credits.is_some() || !named.is_empty() || !kept.is_empty() {
+            self.extra = Some(Box::new(Extra { credits, named, kept }));
         }
         self.flags.moved |= self.extra.is_some();
     }

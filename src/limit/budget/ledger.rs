@@ -2,7 +2,7 @@
 
 use keygate_protocol::verdict::LimitName;
 
-use super::{Budget, Extra, Names};
+use super::{Budget, Extra, Kept, Names};
 use crate::limit::AccountRow;
 use crate::limit::judge::Ask;
 use crate::limit::named::NamedGrant;
@@ -150,32 +150,44 @@ impl Budget {
         let named = extra.map(|extra| extra.named.as_slice()).unwrap_or_default();
         let grants = debit.map(|debit| debit.named.as_slice()).unwrap_or_default();
         let balance = extra.and_then(|extra| extra.credits.as_ref());
+        let kept = extra.map(|extra| &extra.kept);
+        let credits = balance.map(|balance| balance.row(grant(|debit| debit.credits)));
+        let named = named.iter().enumerate();
+        let named = named.map(|(at, named)| named.row(grants.get(at).copied()));
         AccountRow {
             day: self.day.row(grant(|debit| debit.day)),
             month: self.month.row(grant(|debit| debit.month)),
             lifetime: self.lifetime.row(grant(|debit| debit.lifetime)),
-            credits: balance.map(|balance| balance.row(grant(|debit| debit.credits))),
-            named: named
-                .iter()
-                .enumerate()
-                .map(|(at, named)| named.row(grants.get(at).copied()))
-                .collect(),
+            credits: credits.or_else(|| kept?.credits),
+            named: named.chain(kept.into_iter().flat_map(|kept| kept.named.clone())).collect(),
         }
     }
 
-    /// Takes the figures that the ledger had at start: what was debited counts as spent.
+    /// Takes the figures that the ledger had at start: what was debited counts as spent. Without any
+    /// terms it keeps those of credits and named limits for when they come: the key's tier may be
+    /// missing.
     pub fn restore(&mut self, row: &AccountRow) {
         self.flags.written = true;
         self.day.restore(&row.day);
         self.month.restore(&row.month);
         self.lifetime.restore(&row.lifetime);
-        let Some(Extra { credits, named }) = self.extra.as_deref_mut() else { return };
+        let Some(Extra { credits, named, .. }) = self.extra.as_deref_mut() else {
+            return self.keep(row);
+        };
         if let (Some(balance), Some(row)) = (credits, &row.credits) {
             balance.restore(row);
         }
         for debits in &row.named {
             let mut of_name = named.iter_mut().filter(|named| *named.name == *debits.name);
             of_name.by_ref().for_each(|named| named.restore(&debits.figures));
+        }
+    }
+
+    fn keep(&mut self, row: &AccountRow) {
+        let kept = Kept { credits: row.credits, named: row.named.clone() };
+        let limits = [&self.day, &self.month, &self.lifetime].iter().any(|quota| quota.limits());
+        if !limits && self.slots_max == u32::MAX && !kept.is_empty() {
+            self.extra = Some(Box::new(Extra { kept, ..Extra::default() }));
         }
     }
 
