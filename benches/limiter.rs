@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use keygate::clock::Now;
 use keygate::limit::{
     Ask, Budget, Calendar, Judging, LedgerState, NamedPlaces, Names, PerSecond, RateState, Reports,
-    Terms, Void,
+    Terms, Windows,
 };
 use keygate_protocol::LimitName;
 use keygate_protocol::verdict::Limits;
@@ -22,7 +22,8 @@ const fn ask(calendar: &Calendar, mono_ns: u64) -> Ask<'_> {
         spends: true,
         now: Now { mono_ns, wall_us: 0 },
         calendar,
-        void: Void { day: 0, month: 0 },
+        void: Windows { day: 0, month: 0 },
+        said: Windows::LAST,
         ledger: LedgerState::Allows,
     }
 }

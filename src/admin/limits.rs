@@ -31,7 +31,8 @@ impl Admin {
     /// what a crash charges to an account without figures goes by its limits; and after a change
     /// that gives something back, because a crash must not take that.
     pub(super) async fn settle(&self, account: Account) -> Result<(), AdminError> {
-        let Some(ledger) = self.ledger.clone().filter(|_| self.engine.has_moved(&account)) else {
+        let moved = self.engine.has_moved(&account, self.clock.now());
+        let Some(ledger) = self.ledger.clone().filter(|_| moved) else {
             return Ok(());
         };
         let settled = blocking(move || ledger.settle(&account)).await;

@@ -121,7 +121,8 @@ impl Admin {
             let _lock = self.lock_of(id).blocking_lock();
             // Before its limits change: see `Admin::settle`.
             let account = Account::Key(id);
-            if let Some(ledger) = self.ledger.as_ref().filter(|_| self.engine.has_moved(&account))
+            let moved = self.engine.has_moved(&account, self.clock.now());
+            if let Some(ledger) = self.ledger.as_ref().filter(|_| moved)
                 && let Err(error) = ledger.settle(&account)
             {
                 tracing::error!(key = id, %error, "what was spent could not be settled");

@@ -8,7 +8,7 @@ use super::Engine;
 use super::catalog::Catalog;
 use super::usage::{Shards, shards, thread_number};
 use crate::clock::Now;
-use crate::limit::{AccountRow, Budget, Debit, Figures, LedgerState, Names, Void};
+use crate::limit::{AccountRow, Budget, Debit, Figures, LedgerState, Names, Windows};
 
 /// Whose durable limits a row of the ledger has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,9 +26,35 @@ pub(super) struct LedgerDesk {
     asking: Shards<Vec<Account>>,
     /// Whether there are any.
     asked: AtomicBool,
-    /// The windows of [`Void`]: the day in the high half, the month in the low one.
-    void: AtomicU64,
+    /// [`Ask::void`](crate::limit::Ask::void).
+    void: TwoWindows,
+    /// [`Ask::said`](crate::limit::Ask::said). Every window, until the ledger says otherwise: where
+    /// none is kept, nothing survives.
+    said: TwoWindows,
     state: AtomicU8,
+}
+
+/// A window of each kind, read and written as one: the day in the high half.
+#[derive(Debug)]
+struct TwoWindows(AtomicU64);
+
+impl TwoWindows {
+    fn new(windows: Windows) -> Self {
+        let new = Self(AtomicU64::new(0));
+        new.set(windows);
+        new
+    }
+
+    fn set(&self, windows: Windows) {
+        let both = u64::from(windows.day) << 32 | u64::from(windows.month);
+        self.0.store(both, Ordering::Relaxed);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+    fn get(&self) -> Windows {
+        let both = self.0.load(Ordering::Relaxed);
+        Windows { day: (both >> 32) as u32, month: both as u32 }
+    }
 }
 
 impl Default for LedgerDesk {
@@ -36,7 +62,8 @@ impl Default for LedgerDesk {
         Self {
             asking: shards(Vec::new),
             asked: AtomicBool::new(false),
-            void: AtomicU64::new(0),
+            void: TwoWindows::new(Windows { day: 0, month: 0 }),
+            said: TwoWindows::new(Windows::LAST),
             state: AtomicU8::new(0),
         }
     }
@@ -49,10 +76,12 @@ impl LedgerDesk {
         self.asked.store(true, Ordering::Release);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-    pub(super) fn void(&self) -> Void {
-        let both = self.void.load(Ordering::Relaxed);
-        Void { day: (both >> 32) as u32, month: both as u32 }
+    pub(super) fn void(&self) -> Windows {
+        self.void.get()
+    }
+
+    pub(super) fn said(&self) -> Windows {
+        self.said.get()
     }
 
     pub(super) fn state(&self) -> LedgerState {
@@ -93,8 +122,12 @@ impl Engine {
     /// What the ledger has to know of an account, as it stands; with `give_back` what is left of
     /// its leases goes back. Debits that are under way become void, so the row is written behind
     /// theirs.
-    pub fn settle(&self, account: &Account, give_back: bool) -> Option<AccountRow> {
-        self.with_budget(account, |budget| budget.settle(give_back))
+    pub fn settle(&self, account: &Account, give_back: bool, now: Now) -> Option<AccountRow> {
+        let moment = self.moment(now);
+        self.with_budget(account, |budget| {
+            budget.enter(&moment.ask(0, false));
+            budget.settle(give_back)
+        })
     }
 
     /// The row of [`Engine::settle`] could not be written.
@@ -102,10 +135,16 @@ impl Engine {
         self.with_budget(account, Budget::unsettle);
     }
 
-    /// Whether an account has figures that the ledger does not have.
+    /// Whether an account has figures at this instant that the ledger does not have: what was spent,
+    /// and what a crash has charged to it.
     #[must_use]
-    pub fn has_moved(&self, account: &Account) -> bool {
-        self.with_budget(account, |budget| budget.has_moved()).unwrap_or(false)
+    pub fn has_moved(&self, account: &Account, now: Now) -> bool {
+        let moment = self.moment(now);
+        let moved = self.with_budget(account, |budget| {
+            budget.enter(&moment.ask(0, false));
+            budget.has_moved()
+        });
+        moved.unwrap_or(false)
     }
 
     /// Accounts whose figures the ledger does not have: at a stop, all that have been used.
@@ -116,17 +155,22 @@ impl Engine {
 
     /// Takes the figures that the ledger had of an account at start: what was debited counts as
     /// spent.
-    pub fn restore_account(&self, account: &Account, row: &AccountRow) {
-        let mut catalog = self.write();
-        catalog.restore_account(account, row);
+    pub fn restore_account(&self, account: &Account, row: &AccountRow, now: Now) {
+        let moment = self.moment(now);
+        self.write().restore_account(account, row, &moment.ask(0, false));
     }
 
     /// Says in which windows a crash has voided the initial leases: an account without figures
     /// there starts with its initial lease spent. For keys that are made from here on it does not
     /// hold.
-    pub fn set_void(&self, void: Void) {
-        let both = u64::from(void.day) << 32 | u64::from(void.month);
-        self.ledger.void.store(both, Ordering::Relaxed);
+    pub fn set_void(&self, void: Windows) {
+        self.ledger.void.set(void);
+    }
+
+    /// Says up to which windows the ledger has said, durably, that initial leases are out. In later
+    /// ones there are none.
+    pub fn set_said(&self, said: Windows) {
+        self.ledger.said.set(said);
     }
 
     /// Says what becomes of a cost that is not leased.
@@ -152,7 +196,9 @@ impl Engine {
                 let cell = entry.cell.lock();
                 all.extend(entry.second.figures(cell.second, Names::KEY.second(), now.mono_ns));
                 if let Some(budget) = catalog.budget(entry) {
-                    all.extend(budget.lock().figures(&Names::KEY, &ask));
+                    let mut budget = budget.lock();
+                    self.enter(&mut budget, &ask);
+                    all.extend(budget.figures(&Names::KEY, &ask));
                 }
             }
             Account::Tenant(name) => {
@@ -160,6 +206,7 @@ impl Engine {
                 let mut shared = shared.lock();
                 let name = Names::TENANT.second();
                 all.extend(shared.second.figures(shared.state, name, now.mono_ns));
+                self.enter(&mut shared.budget, &ask);
                 all.extend(shared.budget.figures(&Names::TENANT, &ask));
             }
         }

@@ -17,7 +17,8 @@ use super::tenants::Shared;
 use super::{Answer, Engine};
 use crate::clock::Now;
 use crate::limit::{
-    Ask, Budget, Calendar, Judging, LedgerState, NamedPlaces, Names, Reports, Void, code_of,
+    Ask, Budget, Calendar, Judging, LedgerState, NamedPlaces, Names, Reports, SLOT_TTL_MS, Windows,
+    code_of,
 };
 
 /// An instant, with all that decisions derive from it: read and computed once for a batch.
@@ -25,7 +26,8 @@ use crate::limit::{
 pub(super) struct Moment {
     pub(super) now: Now,
     calendar: Calendar,
-    void: Void,
+    void: Windows,
+    said: Windows,
     ledger: LedgerState,
 }
 
@@ -45,8 +47,13 @@ impl AllSlots {
         Self { next: AtomicU64::new(Self::FIRST), held: AtomicUsize::new(0), max }
     }
 
-    /// A number that no slot had before, also none of an earlier run: they go on from the time of
-    /// the first, in microseconds, and no daemon takes more slots than that.
+    /// Has slots numbered from here on.
+    pub(super) fn begin(&self, first: u64) {
+        self.next.store(first.max(Self::FIRST + 1), Ordering::Relaxed);
+    }
+
+    /// A number that no slot had before. Where nobody has said from which on, they go on from the
+    /// time of the first, in microseconds.
     fn take(&self, now: Now) -> u64 {
         if self.next.load(Ordering::Relaxed) == Self::FIRST {
             self.next.fetch_max(now.wall_us.max(1).unsigned_abs(), Ordering::Relaxed);
@@ -82,8 +89,8 @@ impl AllSlots {
 impl Moment {
     /// What a cost is asked of limits at this instant.
     pub(super) const fn ask(&self, cost: u64, spends: bool) -> Ask<'_> {
-        let Self { now, calendar, void, ledger } = self;
-        Ask { cost, spends, now: *now, calendar, void: *void, ledger: *ledger }
+        let Self { now, calendar, void, said, ledger } = self;
+        Ask { cost, spends, now: *now, calendar, void: *void, said: *said, ledger: *ledger }
     }
 }
 
@@ -96,8 +103,9 @@ struct Budgets<'c> {
 
 impl Engine {
     pub(super) fn moment(&self, now: Now) -> Moment {
-        let (void, ledger) = (self.ledger.void(), self.ledger.state());
-        Moment { now, calendar: Calendar::at(now.wall_us), void, ledger }
+        let desk = &self.ledger;
+        let (void, said, ledger) = (desk.void(), desk.said(), desk.state());
+        Moment { now, calendar: Calendar::at(now.wall_us), void, said, ledger }
     }
 
     /// 9: limits, all or nothing; then the verdict is counted.
@@ -195,14 +203,14 @@ impl Budgets<'_> {
         if let Some(own) = &mut self.own {
             engine.enter(own, ask);
             own.judge(&Names::KEY, places, ask, judging);
-            limits_slots |= own.slot_terms().is_some();
+            limits_slots |= own.slots_max().is_some();
         }
         if let Some(shared) = &mut self.shared {
             let name = Names::TENANT.second();
             shared_second = shared.second.judge(shared.state, name, ask, judging);
             engine.enter(&mut shared.budget, ask);
             shared.budget.judge(&Names::TENANT, &NamedPlaces::new(), ask, judging);
-            limits_slots |= shared.budget.slot_terms().is_some();
+            limits_slots |= shared.budget.slots_max().is_some();
         }
         if limits_slots && ask.cost > 0 && engine.slots.are_all_taken() {
             judging.deny_for_room(LimitName::Slots);
@@ -236,20 +244,21 @@ impl Budgets<'_> {
         ask: &Ask<'_>,
         answer: &mut Answer,
     ) {
-        let own = self.own.as_mut().and_then(|own| Some((own.slot_terms()?, own)));
-        let shared = self.shared.as_mut();
-        let shared = shared.and_then(|it| Some((it.budget.slot_terms()?, &mut it.budget)));
-        let ttl_ns = match (&own, &shared) {
-            (Some(((_, ttl_ns), _)), _) | (None, Some(((_, ttl_ns), _))) => *ttl_ns,
-            (None, None) => return,
+        let mut own = self.own.as_deref_mut();
+        let mut shared = self.shared.as_deref_mut().map(|shared| &mut shared.budget);
+        let limited = |budget: &Option<&mut Budget>| {
+            budget.as_ref().is_some_and(|budget| budget.slots_max().is_some())
         };
+        if !limited(&own) && !limited(&shared) {
+            return;
+        }
+        let ttl_ns = slot_ttl_ns([own.as_deref(), shared.as_deref()]);
         let serial = engine.slots.take(ask.now);
         let expires_ns = ask.now.mono_ns.saturating_add(ttl_ns);
-        if let Some((_, budget)) = own {
-            engine.take_slot(budget, serial, expires_ns, entry.id);
-        }
-        if let Some((_, budget)) = shared {
-            engine.take_slot(budget, serial, expires_ns, entry.id);
+        for budget in [&mut own, &mut shared] {
+            if let Some(budget) = budget.as_deref_mut().filter(|it| it.slots_max().is_some()) {
+                engine.take_slot(budget, serial, expires_ns, entry.id);
+            }
         }
         answer.verdict.slot = Some(serial);
         answer.slot_stays = question.flags.has(ValidateFlags::KEEP_SLOT);
@@ -275,6 +284,12 @@ impl Budgets<'_> {
             answer.verdict.warnings = answer.verdict.warnings.with(Warnings::QUOTA_NEAR_END);
         }
     }
+}
+
+/// For how long a slot is held: as the key says, or else its tenant.
+pub(super) fn slot_ttl_ns(budgets: [Option<&Budget>; 2]) -> u64 {
+    let said = budgets.into_iter().flatten().find_map(Budget::slot_ttl_ns);
+    said.unwrap_or(u64::from(SLOT_TTL_MS) * 1_000_000)
 }
 
 /// The accounts whose debit a request waits for.

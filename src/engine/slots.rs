@@ -5,6 +5,7 @@ use keygate_protocol::{RenewOutcome, SlotRenew};
 use super::Engine;
 use super::catalog::Catalog;
 use super::entry::Entry;
+use super::limits::slot_ttl_ns;
 use super::tenants::Bound;
 use crate::clock::Now;
 use crate::limit::{Ask, Budget, Slot, Slots};
@@ -24,14 +25,14 @@ impl Engine {
         let Some(entry) = catalog.visible(renew.key_id, bound) else {
             return RenewOutcome::NotFound;
         };
-        let mut ttl_ns = None;
+        let ttl_ns = {
+            let own = catalog.budget(entry).map(|budget| budget.lock());
+            let shared = catalog.tenants.shared(entry.tenant).map(|shared| shared.lock());
+            slot_ttl_ns([own.as_deref(), shared.as_deref().map(|shared| &shared.budget)])
+        };
         let renewed = self.each_holder(&catalog, entry, now, |budget| {
-            if budget.slots().get(renew.slot).is_none_or(|it| it.peer != entry.id) {
-                return false;
-            }
-            // As long as it was taken for: by the key's terms, where both hold it.
-            let ttl_ns = *ttl_ns.get_or_insert(budget.slot_ttl_ns());
-            budget.slots().renew(renew.slot, now.mono_ns.saturating_add(ttl_ns))
+            let of_key = budget.slots().get(renew.slot).is_some_and(|it| it.peer == entry.id);
+            of_key && budget.slots().renew(renew.slot, now.mono_ns.saturating_add(ttl_ns))
         });
         if renewed { RenewOutcome::Renewed } else { RenewOutcome::Gone }
     }
@@ -138,6 +139,12 @@ impl Engine {
     #[must_use]
     pub fn holds_many_slots(&self) -> bool {
         self.slots.held() > self.limits.slots_max / 2
+    }
+
+    /// Has slots numbered from a number that no earlier run has come near: a late report must not
+    /// give back a slot of this one.
+    pub fn number_slots_from(&self, first: u64) {
+        self.slots.begin(first);
     }
 
     /// Slots that are held.

@@ -145,12 +145,12 @@ impl Tenants {
 
     /// Takes the ledger's figures of a tenant at start. One that has no limits now keeps them too: a
     /// limit that comes back finds what was spent.
-    pub(super) fn restore(&mut self, name: &str, row: &AccountRow) {
+    pub(super) fn restore(&mut self, name: &str, row: &AccountRow, ask: &Ask<'_>) {
         let Some(&number) = self.by_name.get(name) else { return };
         let place = &mut self.shared[number as usize];
         let blank = || Box::new(Mutex::new(Shared::blank()));
         let shared = place.get_or_insert_with(blank).get_mut();
-        shared.budget.restore(row);
+        shared.budget.restore(row, ask);
         if shared.is_blank() {
             *place = None;
         }
@@ -281,7 +281,7 @@ impl Engine {
     /// As [`Engine::put_tenant`]; what was spent of limits becomes what the change says.
     pub fn change_tenant(&self, record: &TenantRecord, change: &Change, now: Now) {
         let moment = self.moment(now);
-        let limits = Compiled::of(&record.allowance(), None);
+        let limits = Compiled::of(&record.allowance(), None, 0);
         let mut catalog = self.write();
         catalog.tenants.set(&record.id, record.state(), true);
         catalog.tenants.set_limits(&record.id, &limits, &moment.ask(0, false), change);

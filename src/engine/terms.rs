@@ -3,8 +3,8 @@
 use crate::key::limits::{LimitPeriod, NamedLimit, RefillEvery};
 use crate::key::{Allowance, Credits, Time};
 use crate::limit::{
-    Change, CreditTerms, NamedForm, NamedTerms, PerSecond, Rate, Refill, RefillTerms, SLOT_TTL_MS,
-    Spent, Terms, UNLIMITED,
+    Change, CreditTerms, NamedForm, NamedTerms, PerSecond, Rate, Refill, RefillTerms, Spent, Terms,
+    UNLIMITED,
 };
 
 /// All limits of a key or a tenant, compiled.
@@ -16,21 +16,23 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
-    pub(super) fn of(allowance: &Allowance, credits: Option<&Credits>) -> Self {
+    /// `uses` are those that an import has carried over: they are taken off what may be used in a
+    /// life.
+    pub(super) fn of(allowance: &Allowance, credits: Option<&Credits>, uses: u64) -> Self {
         let burst = |count| allowance.burst.unwrap_or_else(|| u64::from(count));
         let second = allowance.requests_per_second;
         let terms = Terms {
             day: allowance.requests_per_day.map_or(UNLIMITED, u64::from),
             month: allowance.monthly_request_quota.unwrap_or(UNLIMITED),
-            lifetime: allowance.max_uses.unwrap_or(UNLIMITED),
+            lifetime: allowance.max_uses.map_or(UNLIMITED, |max| max.saturating_sub(uses)),
             slots: allowance.concurrent_requests.unwrap_or(u32::MAX),
-            slot_ttl_ms: allowance.slot_ttl_seconds.map_or(SLOT_TTL_MS, |s| s.saturating_mul(1000)),
+            slot_ttl_ms: allowance.slot_ttl_seconds.map_or(0, |s| s.saturating_mul(1000)),
             credits: credits.map(credit_terms),
             named: allowance.limits.iter().map(named_terms).collect(),
         };
         Self {
             second: second.map_or_else(PerSecond::default, |it| PerSecond::new(it, burst(it))),
-            terms: terms.limit().then(|| Box::new(terms)),
+            terms: terms.say_anything().then(|| Box::new(terms)),
         }
     }
 }

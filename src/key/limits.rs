@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use keygate_protocol::LimitName;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
@@ -151,6 +152,12 @@ impl NamedLimit {
     /// # Errors
     /// One line that says what a name is.
     pub fn check_name(name: &str) -> Result<(), String> {
+        if LimitName::ALL.iter().any(|common| common.name() == name) {
+            return Err(format!(
+                "{name:?} is what verdicts call a limit without a name; take another, such as \
+                 \"exports\""
+            ));
+        }
         let sound = !name.chars().any(|char| char.is_control() || char == '=');
         if sound && (1..=LIMIT_NAME_BYTES_MAX).contains(&name.len()) {
             return Ok(());

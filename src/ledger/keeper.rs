@@ -12,7 +12,7 @@ use super::waiting::{Counts, Waiting};
 use super::{Answer, job, wait, write_of};
 use crate::clock::Clock;
 use crate::engine::{Account, Engine};
-use crate::limit::{AccountRow, Debit, LedgerState, Period, Void};
+use crate::limit::{AccountRow, Debit, LedgerState, Windows};
 use crate::store::envelope::EnvelopeError;
 use crate::store::rows::{LEDGER, LEDGER_FACT_SCHEMA, LedgerFact};
 use crate::store::{CommitError, Committer, OPS_MAX, StoreError, SubmitError, Write};
@@ -21,8 +21,6 @@ use crate::store::{CommitError, Committer, OPS_MAX, StoreError, SubmitError, Wri
 const GATHER: Duration = Duration::from_millis(10);
 /// Between two looks at the clock, when there is nothing else to do.
 const LOOK: Duration = Duration::from_secs(30);
-/// How long before a window begins the store is told that initial leases are out in it.
-const AHEAD_US: i64 = 60 * 1_000_000;
 /// Between two looks whether a store that has failed takes writes again.
 const PROBE: Duration = Duration::from_secs(1);
 /// Between two tries to hand a job to a busy store.
@@ -92,7 +90,7 @@ impl Keeper {
         committer: Arc<Committer>,
         clock: Arc<dyn Clock>,
         unavailable: LedgerState,
-        void: Void,
+        void: Windows,
     ) -> Self {
         Self {
             engine,
@@ -242,7 +240,7 @@ impl Keeper {
     /// Writes the exact figures of an account, durably.
     pub(super) fn settle(&self, account: &Account) -> Result<(), CommitError> {
         let order = self.order.lock();
-        let Some(row) = self.engine.settle(account, true) else { return Ok(()) };
+        let Some(row) = self.engine.settle(account, true, self.clock.now()) else { return Ok(()) };
         let answer = self.submit_rows(&order, || std::iter::once((account, &row)), true);
         drop(order);
         let settled = answer.map_err(CommitError::from).and_then(|answer| wait(&answer));
@@ -255,11 +253,11 @@ impl Keeper {
 
     /// Writes the exact figures of all accounts that have moved; durable with the next job that is.
     pub(super) fn settle_all(&self) -> Result<(), CommitError> {
-        let moved = self.engine.moved_accounts();
+        let (moved, now) = (self.engine.moved_accounts(), self.clock.now());
         for accounts in moved.chunks(OPS_MAX) {
             let order = self.order.lock();
             let settled = accounts.iter().filter_map(|account| {
-                let row = self.engine.settle(account, true)?;
+                let row = self.engine.settle(account, true, now)?;
                 Some((account, row))
             });
             let settled: Vec<(&Account, AccountRow)> = settled.collect();
@@ -275,18 +273,18 @@ impl Keeper {
     /// Says durably whether leases are out, and until which windows.
     pub(super) fn say(&self, open: bool) -> Result<(), CommitError> {
         let mut fact = self.fact.lock();
-        let (last_day, last_month) = if open { self.windows_ahead() } else { (0, 0) };
-        let next = LedgerFact { open, last_day, last_month, ..*fact };
+        let ahead = if open { self.windows_ahead() } else { Windows::default() };
+        let next = LedgerFact { open, last_day: ahead.day, last_month: ahead.month, ..*fact };
         let write = || Ok(vec![Write::fact(LEDGER, LEDGER_FACT_SCHEMA, &next)?]);
         wait(&self.submit(write, true)?)?;
         *fact = next;
+        self.engine.set_said(ahead);
         Ok(())
     }
 
     /// The latest windows in which an initial lease may be spent before the next look.
-    fn windows_ahead(&self) -> (u32, u32) {
-        let soon_us = self.clock.now().wall_us.saturating_add(AHEAD_US);
-        (Period::Day.window(soon_us).number, Period::Month.window(soon_us).number)
+    fn windows_ahead(&self) -> Windows {
+        Windows::at(self.clock.now().wall_us.saturating_add(Windows::AHEAD_US))
     }
 
     /// Looks at the clock, and at a store that has failed.
@@ -295,7 +293,7 @@ impl Keeper {
             return self.probe();
         }
         let LedgerFact { last_day, last_month, .. } = *self.fact.lock();
-        let (day, month) = self.windows_ahead();
+        let Windows { day, month } = self.windows_ahead();
         if day > last_day || month > last_month {
             match self.say(true) {
                 Ok(()) | Err(CommitError::Submit(SubmitError::Busy { .. })) => {}

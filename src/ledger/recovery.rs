@@ -2,7 +2,7 @@
 
 use crate::clock::Now;
 use crate::engine::{Account, Engine};
-use crate::limit::{AccountRow, Debits, Period, Void};
+use crate::limit::{AccountRow, Debits, Windows};
 use crate::store::rows::{LEDGER, LEDGER_FACT_SCHEMA, LedgerFact};
 use crate::store::{AccountOf, Keys, StoreError};
 
@@ -17,21 +17,16 @@ pub struct Recovered {
     /// Whether the last run ended without a clean stop.
     pub crashed: bool,
     /// Windows until which initial leases are void.
-    pub void: Void,
+    pub void: Windows,
 }
 
 /// Restores every account, and says which initial leases are void.
 pub(super) fn recover(engine: &Engine, keys: &Keys, now: Now) -> Result<Recovered, StoreError> {
     let (fact, crashed) = last_run(keys)?;
-    let mut void = Void { day: fact.void_day, month: fact.void_month };
-    let today = Void {
-        day: Period::Day.window(now.wall_us).number,
-        month: Period::Month.window(now.wall_us).number,
-    };
+    let mut void = Windows { day: fact.void_day, month: fact.void_month };
     if crashed {
-        void = later(void, today);
-        // The clock may have been set back since.
-        void = later(void, Void { day: fact.last_day, month: fact.last_month });
+        let said = Windows { day: fact.last_day, month: fact.last_month };
+        void = void.after_crash(now.wall_us, said, []);
     }
     let mut found = Recovered { crashed, ..Recovered::default() };
     keys.for_each_account(|account, row| {
@@ -46,14 +41,14 @@ pub(super) fn recover(engine: &Engine, keys: &Keys, now: Now) -> Result<Recovere
                 "figures of the ledger could not be read; the account's day, month and lifetime \
                  count as spent until they are reset (update --spent reset)"
             );
-            exhausted(today)
+            exhausted(Windows::at(now.wall_us))
         });
         found.accounts += 1;
         if crashed {
             // Where figures are, leases were.
-            void = later(void, Void { day: row.day.window, month: row.month.window });
+            void = void.later(Windows::of_row(&row));
         }
-        engine.restore_account(&account, &row);
+        engine.restore_account(&account, &row, now);
         Ok::<_, StoreError>(())
     })?;
     // Behind the keys that were there at the crash: those that come from here on are new.
@@ -78,15 +73,8 @@ fn last_run(keys: &Keys) -> Result<(LedgerFact, bool), StoreError> {
     }
 }
 
-const fn later(a: Void, b: Void) -> Void {
-    Void {
-        day: if a.day > b.day { a.day } else { b.day },
-        month: if a.month > b.month { a.month } else { b.month },
-    }
-}
-
 /// Figures of an account of which nothing is known but that it may have spent all.
-fn exhausted(today: Void) -> AccountRow {
+fn exhausted(today: Windows) -> AccountRow {
     let all = |window| Debits { window, debited: u64::MAX, spent: u64::MAX, stranded: u64::MAX };
     AccountRow {
         day: all(today.day),

@@ -14,7 +14,7 @@ use super::named::Named;
 use super::quota::{Fit, Fresh, Quota, UNLIMITED};
 use super::slots::Slots;
 use super::spent::Spent;
-use super::terms::{Change, SLOT_TTL_MS, Terms};
+use super::terms::{Change, Terms};
 use super::window::Window;
 use crate::clock::Now;
 use kept::Kept;
@@ -52,6 +52,12 @@ struct Extra {
     credits: Option<Balance>,
     named: Vec<Named>,
     kept: Kept,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        self.credits.is_none() && self.named.is_empty() && self.kept.is_empty()
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -97,7 +103,7 @@ impl Budget {
     /// void is new there: it gets its own row, so that no recovery charges it.
     #[must_use]
     pub fn new(terms: &Terms) -> Self {
-        let mut budget = Self { slots_max: u32::MAX, slot_ttl_ms: SLOT_TTL_MS, ..Self::default() };
+        let mut budget = Self { slots_max: u32::MAX, ..Self::default() };
         budget.set(terms);
         budget
     }
@@ -109,13 +115,12 @@ impl Budget {
         self.lifetime = Quota::new(terms.lifetime);
         self.slots_max = terms.slots;
         self.slot_ttl_ms = terms.slot_ttl_ms;
-        if terms.credits.is_some() || !terms.named.is_empty() {
-            self.extra = Some(Box::new(Extra {
-                credits: terms.credits.as_ref().map(Balance::new),
-                named: terms.named.iter().map(Named::new).collect(),
-                kept: Kept::default(),
-            }));
-        }
+        let extra = Extra {
+            credits: terms.credits.as_ref().map(Balance::new),
+            named: terms.named.iter().map(Named::new).collect(),
+            kept: Kept::default(),
+        };
+        self.extra = (!extra.is_empty()).then(|| Box::new(extra));
     }
 
     /// Other terms for an account that is there. Debits that are under way become void.
@@ -143,16 +148,14 @@ impl Budget {
             let before = old.named.iter().find(|named| named.name == terms.name);
             match (before, policy) {
                 (Some(named), policy) => named.changed(terms, policy, ask),
-                (None, Spent::Keep) => old.kept.named(terms),
-                (None, _) => Named::new(terms),
+                (None, Spent::Reset) => Named::new(terms),
+                (None, _) => old.kept.named(terms, ask),
             }
         });
         let named: Vec<Named> = named.collect();
-        // Figures whose limits do not come with the others have none any more.
-        let kept = if terms.limit() { Kept::default() } else { old.kept };
-        if credits.is_some() || !named.is_empty() || !kept.is_empty() {
-            self.extra = Some(Box::new(Extra { credits, named, kept }));
-        }
+        let kept = old.kept.without(&credits, &named).with(old.credits, old.named, &named);
+        let extra = Extra { credits, named, kept };
+        self.extra = (!extra.is_empty()).then(|| Box::new(extra));
         self.flags.moved |= self.extra.is_some();
     }
 
@@ -162,14 +165,15 @@ impl Budget {
         let quotas = [&self.day, &self.month, &self.lifetime];
         quotas.iter().all(|quota| !quota.limits() && quota.spent() == 0)
             && self.slots_max == u32::MAX
+            && self.slot_ttl_ms == 0
             && self.extra.is_none()
             && self.slots.held() == 0
             && !self.flags.written
     }
 
     /// Enters a new account into windows whose initial leases are void, as the new one that it is.
-    /// Whether it wants a row of its own, to be told from those that were there at the crash.
-    pub fn begin(&mut self, ask: &Ask<'_>) -> bool {
+    /// A clean stop writes a row of it, which tells it from those that were there at the crash.
+    pub fn begin(&mut self, ask: &Ask<'_>) {
         for (quota, window, void) in [
             (&mut self.day, ask.calendar.day, ask.void.day),
             (&mut self.month, ask.calendar.month, ask.void.month),
@@ -179,17 +183,19 @@ impl Budget {
                 self.flags.moved = true;
             }
         }
-        self.flags.moved
     }
 
-    /// Moves on to the windows of this instant, and lets go of slots whose time has ended.
+    /// Moves on to the windows of this instant.
     pub fn enter(&mut self, ask: &Ask<'_>) {
-        let fresh = |window: Window, void| {
-            if window.number <= void { Fresh::Void } else { Fresh::Leased }
+        let fresh = |window, void, said| match window {
+            window if window <= void => Fresh::Void,
+            window if window <= said => Fresh::Leased,
+            _ => Fresh::Empty,
         };
-        let Ask { calendar, void, .. } = ask;
-        let mut charged = self.day.enter(calendar.day.number, fresh(calendar.day, void.day));
-        charged |= self.month.enter(calendar.month.number, fresh(calendar.month, void.month));
+        let Ask { calendar, void, said, .. } = ask;
+        let (day, month) = (calendar.day.number, calendar.month.number);
+        let mut charged = self.day.enter(day, fresh(day, void.day, said.day));
+        charged |= self.month.enter(month, fresh(month, void.month, said.month));
         // By the cap of now: under another one, a start would charge otherwise.
         self.flags.moved |= charged;
         self.lifetime.enter(1, Fresh::Empty);
@@ -304,16 +310,16 @@ impl Budget {
         asks && !std::mem::replace(&mut self.flags.asking, true)
     }
 
-    /// How many slots there may be at a time, and for how long each is held, if they are limited.
+    /// How many slots there may be at a time, if they are limited.
     #[must_use]
-    pub fn slot_terms(&self) -> Option<(u32, u64)> {
-        (self.slots_max != u32::MAX).then_some((self.slots_max, self.slot_ttl_ns()))
+    pub fn slots_max(&self) -> Option<u32> {
+        (self.slots_max != u32::MAX).then_some(self.slots_max)
     }
 
-    /// For how long a slot is held, in nanoseconds.
+    /// For how long a slot is held, in nanoseconds, if these limits say so.
     #[must_use]
-    pub const fn slot_ttl_ns(&self) -> u64 {
-        self.slot_ttl_ms as u64 * 1_000_000
+    pub fn slot_ttl_ns(&self) -> Option<u64> {
+        (self.slot_ttl_ms != 0).then(|| u64::from(self.slot_ttl_ms) * 1_000_000)
     }
 
     /// The slots that are held.

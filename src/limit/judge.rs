@@ -20,17 +20,19 @@ pub enum LedgerState {
     Allows,
 }
 
-/// The last windows in which a crash has voided the initial leases; 0 for none. What was before
-/// them is void too: the clock may have been set back since.
+/// A window of each kind that has initial leases; 0 for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Void {
+pub struct Windows {
     /// Of the day.
     pub day: u32,
     /// Of the month.
     pub month: u32,
 }
 
-impl Void {
+impl Windows {
+    /// Windows behind all others.
+    pub const LAST: Self = Self { day: u32::MAX, month: u32::MAX };
+
     /// For how long before a window begins its initial leases may be out, as far as a crash can
     /// tell: the ledger says ahead, durably, in which windows they are.
     pub const AHEAD_US: i64 = 60 * 1_000_000;
@@ -61,9 +63,14 @@ impl Void {
         ahead: Self,
         rows: impl IntoIterator<Item = &'r AccountRow>,
     ) -> Self {
-        let of_row = |row: &AccountRow| Self { day: row.day.window, month: row.month.window };
         let marks = self.later(Self::at(found_us)).later(ahead);
-        rows.into_iter().map(of_row).fold(marks, Self::later)
+        rows.into_iter().map(Self::of_row).fold(marks, Self::later)
+    }
+
+    /// The windows of a row.
+    #[must_use]
+    pub const fn of_row(row: &AccountRow) -> Self {
+        Self { day: row.day.window, month: row.month.window }
     }
 }
 
@@ -78,8 +85,12 @@ pub struct Ask<'a> {
     pub now: Now,
     /// The windows of that instant.
     pub calendar: &'a Calendar,
-    /// Windows whose initial leases are void.
-    pub void: Void,
+    /// The last windows whose initial leases a crash has voided. What was before them is void too:
+    /// the clock may have been set back since.
+    pub void: Windows,
+    /// The last windows in which the ledger has said, durably, that initial leases are out. There
+    /// are none in later ones, because a crash would not void them.
+    pub said: Windows,
     /// What becomes of a cost that is not leased.
     pub ledger: LedgerState,
 }
@@ -241,15 +252,15 @@ mod tests {
 
     #[test]
     fn a_crash_voids_the_latest_windows_that_anybody_may_have_spent_in() {
-        let (eve, next) = (Void::at(EVE_US), Void::at(EVE_US + Void::AHEAD_US));
+        let (eve, next) = (Windows::at(EVE_US), Windows::at(EVE_US + Windows::AHEAD_US));
         assert_eq!((next.day, next.month), (eve.day + 1, eve.month + 1), "a minute later");
-        let void = Void::default();
-        assert_eq!(void.after_crash(EVE_US, Void::default(), []), eve);
+        let void = Windows::default();
+        assert_eq!(void.after_crash(EVE_US, Windows::default(), []), eve);
         assert_eq!(void.after_crash(EVE_US, next, []), next, "said ahead");
-        assert_eq!(next.after_crash(EVE_US, Void::default(), []), next, "of a crash before");
+        assert_eq!(next.after_crash(EVE_US, Windows::default(), []), next, "of a crash before");
         let of = |window| Debits { window, ..Debits::default() };
         let row = AccountRow { day: of(eve.day + 7), month: of(3), ..AccountRow::default() };
-        let set_back = Void { day: eve.day + 7, month: eve.month };
-        assert_eq!(void.after_crash(EVE_US, Void::default(), [&row]), set_back, "of a row");
+        let set_back = Windows { day: eve.day + 7, month: eve.month };
+        assert_eq!(void.after_crash(EVE_US, Windows::default(), [&row]), set_back, "of a row");
     }
 }

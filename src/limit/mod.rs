@@ -25,7 +25,7 @@ pub use account::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures};
 pub use budget::{Budget, Debit, FigureOf, Figures, NamedPlaces};
 pub use credits::{CreditTerms, RefillTerms};
 pub use gcra::{Rate, RateState};
-pub use judge::{Ask, Judging, LedgerState, Names, Reports, Void, code_of};
+pub use judge::{Ask, Judging, LedgerState, Names, Reports, Windows, code_of};
 pub use named::{NamedForm, NamedTerms};
 pub use quota::UNLIMITED;
 pub use second::PerSecond;

@@ -223,7 +223,7 @@ impl Named {
 
     /// Takes the ledger's figures, if they are of a limit of this form: what was debited counts as
     /// spent.
-    pub(super) fn restore(&mut self, figures: &NamedFigures) {
+    pub(super) fn restore(&mut self, figures: &NamedFigures, ask: &Ask<'_>) {
         match (&mut self.state, figures) {
             (State::Calendar { period, quota }, NamedFigures::Calendar { period: of, debits })
                 if period == of =>
@@ -231,7 +231,7 @@ impl Named {
                 quota.restore(debits);
             }
             (State::Rolling(rolling), NamedFigures::Rolling { count, period_ns, debited, .. }) => {
-                rolling.restore(*count, *period_ns, *debited);
+                rolling.restore(*count, *period_ns, *debited, ask.wall_ns());
             }
             _ => {}
         }
@@ -310,12 +310,13 @@ impl Rolling {
         self.leased = self.tat;
     }
 
-    fn restore(&mut self, count: u64, period_ns: u64, debited: u128) {
+    /// As by a change, where the figures are of another rate.
+    fn restore(&mut self, count: u64, period_ns: u64, debited: u128, wall_ns: u64) {
         let tat = RateState::from_tat(debited);
         self.tat = if (count, period_ns) == (self.rate.count(), self.rate.period_ns()) {
             tat
         } else {
-            self.rate.of_other_ticks(tat, count)
+            Rate::new(count, period_ns, count).carry(tat, &self.rate, wall_ns, Spent::Keep)
         };
         self.leased = self.tat;
         self.lease = 0;
@@ -326,7 +327,7 @@ impl Rolling {
 mod tests {
     use super::*;
     use crate::clock::Now;
-    use crate::limit::{Calendar, LedgerState, Void};
+    use crate::limit::{Calendar, LedgerState, Windows};
 
     const START_US: i64 = 1_800_000_000_000_000;
 
@@ -345,8 +346,9 @@ mod tests {
                 let cost = (random >> 40) % (count + 1);
                 let calendar = Calendar::at(wall_us);
                 let now = Now { mono_ns: 0, wall_us };
-                let (void, ledger) = (Void::default(), LedgerState::Open);
-                let ask = Ask { cost, spends: true, now, calendar: &calendar, void, ledger };
+                let (void, ledger) = (Windows::default(), LedgerState::Open);
+                let said = Windows::LAST;
+                let ask = Ask { cost, spends: true, now, calendar: &calendar, void, said, ledger };
                 if named.want(&ask) {
                     waited += 1;
                     let grant = named.debit(0, ask.wall_ns());

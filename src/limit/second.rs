@@ -101,7 +101,7 @@ impl PerSecond {
 mod tests {
     use super::*;
     use crate::clock::Now;
-    use crate::limit::judge::{LedgerState, Void};
+    use crate::limit::judge::{LedgerState, Windows};
     use crate::limit::window::Calendar;
 
     #[test]
@@ -115,7 +115,8 @@ mod tests {
                 spends: true,
                 now: Now { mono_ns, wall_us: 0 },
                 calendar: &calendar,
-                void: Void::default(),
+                void: Windows::default(),
+                said: Windows::LAST,
                 ledger: LedgerState::Open,
             };
             let mut judging = Judging::default();

@@ -7,6 +7,7 @@ use super::spent::Spent;
 
 /// How long a slot is held if nothing says otherwise.
 pub const SLOT_TTL_MS: u32 = 60_000;
+
 /// What the record says of these limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
@@ -18,7 +19,7 @@ pub struct Terms {
     pub lifetime: u64,
     /// Slots; `u32::MAX` for no limit.
     pub slots: u32,
-    /// How long a slot is held, in milliseconds.
+    /// How long a slot is held, in milliseconds; 0 where this does not say.
     pub slot_ttl_ms: u32,
     /// The balance, if there is one.
     pub credits: Option<CreditTerms>,
@@ -33,7 +34,7 @@ impl Default for Terms {
             month: UNLIMITED,
             lifetime: UNLIMITED,
             slots: u32::MAX,
-            slot_ttl_ms: SLOT_TTL_MS,
+            slot_ttl_ms: 0,
             credits: None,
             named: Vec::new(),
         }
@@ -41,12 +42,13 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// Whether anything is limited.
+    /// Whether anything is said.
     #[must_use]
-    pub fn limit(&self) -> bool {
-        let Self { day, month, lifetime, slots, .. } = self;
+    pub fn say_anything(&self) -> bool {
+        let Self { day, month, lifetime, slots, slot_ttl_ms, .. } = self;
         [day, month, lifetime].iter().any(|cap| **cap != UNLIMITED)
             || *slots != u32::MAX
+            || *slot_ttl_ms != 0
             || self.credits.is_some()
             || !self.named.is_empty()
     }

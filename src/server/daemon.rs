@@ -115,6 +115,7 @@ impl Daemon {
                 slots_max: limits.slots_max,
             },
         ));
+        engine.number_slots_from(getrandom::u64().map_err(io::Error::other)? >> 2);
         engine.set_rules(Arc::new(config.rules()));
         engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);
         let unreadable =

@@ -14,6 +14,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 /// Ids in one row: at most 17 bytes each.
 const IDS_IN_CHUNK: usize = 16 * 1024;
+/// Between two looks for expired slots, which see every key that has limits.
+const REAP_NS: u64 = 1_000_000_000;
 /// Keys whose figures are gathered at a time, and outdated chunks that are removed at a time.
 const KEYS_AT_A_TIME: usize = 400;
 
@@ -95,11 +97,15 @@ impl Flusher {
     pub(super) fn start(mut self, interval: Duration) -> io::Result<FlushThread> {
         let (stop, stopped): (_, Receiver<()>) = bounded(0);
         let run = move || {
+            let mut reaped = self.clock.now();
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let _ = self.flush();
                 // Where nobody asks for a key any more, nobody sees that its slots have expired.
-                if self.engine.holds_many_slots() {
-                    self.engine.reap_slots(self.clock.now());
+                let now = self.clock.now();
+                let since_ns = now.mono_ns.saturating_sub(reaped.mono_ns);
+                if since_ns >= REAP_NS && self.engine.holds_many_slots() {
+                    self.engine.reap_slots(now);
+                    reaped = now;
                 }
             }
             // A clean stop loses nothing: the connections have ended before.

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 
 use crate::clock::Now;
 use crate::engine::{Account, Engine};
-use crate::limit::{AccountRow, Void};
+use crate::limit::{AccountRow, Windows};
 
 /// The rows of all accounts, and what is said of the whole.
 #[derive(Default)]
 pub(super) struct Ledger {
     rows: HashMap<Account, AccountRow>,
-    void: Void,
+    void: Windows,
 }
 
 impl Ledger {
@@ -33,16 +33,16 @@ impl Ledger {
     }
 
     /// Takes the exact figures of an account, and its leases back.
-    pub(super) fn settle(&mut self, engine: &Engine, account: Account) {
-        if let Some(row) = engine.settle(&account, true) {
+    pub(super) fn settle(&mut self, engine: &Engine, account: Account, now: Now) {
+        if let Some(row) = engine.settle(&account, true, now) {
             self.rows.insert(account, row);
         }
     }
 
     /// A clean stop: the exact figures of every account that has moved.
-    pub(super) fn stop(&mut self, engine: &Engine) {
+    pub(super) fn stop(&mut self, engine: &Engine, now: Now) {
         for account in engine.moved_accounts() {
-            self.settle(engine, account);
+            self.settle(engine, account, now);
         }
     }
 
@@ -50,14 +50,14 @@ impl Ledger {
     /// has are void.
     pub(super) fn crash(&mut self, now: Now) {
         // The daemon's ledger looks at the clock in time to have said so.
-        let ahead = Void::at(now.wall_us.saturating_add(Void::AHEAD_US));
+        let ahead = Windows::at(now.wall_us.saturating_add(Windows::AHEAD_US));
         self.void = self.void.after_crash(now.wall_us, ahead, self.rows.values());
     }
 
     /// A start: an engine that has all its keys and tenants gets the rows.
-    pub(super) fn restore(&self, engine: &Engine) {
+    pub(super) fn restore(&self, engine: &Engine, now: Now) {
         for (account, row) in &self.rows {
-            engine.restore_account(account, row);
+            engine.restore_account(account, row, now);
         }
         // Behind the keys that were there at the crash: those that come from here on are new.
         engine.set_void(self.void);

@@ -112,7 +112,7 @@ impl World {
         for record in self.keys.iter() {
             engine.put(&with_token(record), now).map_err(|error| error.to_string())?;
         }
-        self.ledger.restore(&engine);
+        self.ledger.restore(&engine, now);
         self.ids.iter().for_each(|(_, id)| engine.restore_increment_id(*id, now));
         Ok(engine)
     }
@@ -209,8 +209,8 @@ impl World {
             Target::Key(id) => self.update_key(*id, update)?,
             Target::Tenant(id) => self.update_tenant(id, update)?,
         };
-        let Some(Started { engine, .. }) = &self.started else { return Ok(()) };
-        self.ledger.settle(engine, account);
+        let Some(Started { engine, now, .. }) = &self.started else { return Ok(()) };
+        self.ledger.settle(engine, account, *now);
         Ok(())
     }
 
@@ -262,7 +262,7 @@ impl World {
     /// Stops cleanly, and starts again at the same instant.
     pub(super) fn restart(&mut self) -> Result<(), String> {
         let Some(Started { engine, now, .. }) = &self.started else { return Ok(()) };
-        self.ledger.stop(engine);
+        self.ledger.stop(engine, *now);
         self.start_again(*now)
     }
 

@@ -54,7 +54,12 @@ impl Catalog {
 
     /// Takes the ledger's figures of an account at start. One that has no limits now keeps them
     /// too: a limit that comes back finds what was spent.
-    pub(in crate::engine) fn restore_account(&mut self, account: &Account, row: &AccountRow) {
+    pub(in crate::engine) fn restore_account(
+        &mut self,
+        account: &Account,
+        row: &AccountRow,
+        ask: &Ask<'_>,
+    ) {
         match account {
             Account::Key(id) => {
                 let Some(slot) = self.slot_of(*id) else { return };
@@ -68,12 +73,12 @@ impl Catalog {
                     place => place,
                 };
                 let budget = self.budgets.get_mut(place).budget.get_mut();
-                budget.restore(row);
+                budget.restore(row, ask);
                 if budget.is_blank() {
                     self.entries.get_mut(slot).budget = self.drop_budget(place);
                 }
             }
-            Account::Tenant(name) => self.tenants.restore(name, row),
+            Account::Tenant(name) => self.tenants.restore(name, row, ask),
         }
     }
 

@@ -79,7 +79,10 @@ impl Loaded {
         let previous = record.previous_key_hash.as_ref().map(open).transpose()?;
         let allowance = rules.allowance(record);
         let credits = record.credits.as_ref();
-        let limits = allowance.as_ref().map(|it| Compiled::of(it, credits)).unwrap_or_default();
+        let limits = allowance
+            .as_ref()
+            .map(|it| Compiled::of(it, credits, record.total_requests))
+            .unwrap_or_default();
         let ends_us = record.previous_key_ends_at.map_or(i64::MIN, Time::micros_up);
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);

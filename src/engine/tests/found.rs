@@ -3,7 +3,8 @@
 use super::*;
 use crate::engine::Account;
 use crate::key::TenantLimits;
-use crate::limit::{AccountRow, Change, Void};
+use crate::key::limits::{LimitPeriod, NamedLimit};
+use crate::limit::{AccountRow, Change, NamedDebits, NamedFigures, Windows};
 
 impl Bench {
     /// Sets what the keys of `acme` share.
@@ -30,11 +31,12 @@ fn a_tenant_whose_limits_were_taken_away_admits_its_keys_after_a_restart() {
         bench.share(limits, &Change::default());
         assert_eq!(bench.ask(&of(&token)).verdict.code, VerdictCode::Valid);
         bench.share(TenantLimits::default(), &Change::default());
-        let row = bench.engine.settle(&Bench::acme(), true).expect("it was used");
+        let row =
+            bench.engine.settle(&Bench::acme(), true, bench.clock.now()).expect("it was used");
         let bench = Bench::new();
         bench.put(&bench.record(7, &token));
         bench.share(TenantLimits::default(), &Change::default());
-        bench.engine.restore_account(&Bench::acme(), &row);
+        bench.engine.restore_account(&Bench::acme(), &row, bench.clock.now());
         let verdict = bench.ask(&of(&token)).verdict;
         assert_eq!(verdict.code, VerdictCode::Valid, "{limits:?}");
         assert_eq!(verdict.limits.iter().count(), 0, "{limits:?}");
@@ -49,12 +51,15 @@ fn a_clean_stop_gives_back_what_was_out_when_the_account_was_settled() {
     let key = Account::Key(7);
     bench.put(&KeyRecord { requests_per_day: Some(40_000), ..bench.record(7, &token) });
     assert_eq!(bench.ask(&of(&token)).verdict.code, VerdictCode::Valid);
-    let row = bench.engine.settle(&key, false).expect("a row");
+    let row = bench.engine.settle(&key, false, bench.clock.now()).expect("a row");
     assert_eq!((row.day.spent, row.day.debited), (1, 100), "its initial lease is out");
-    assert!(bench.engine.has_moved(&key));
-    let row = bench.engine.settle(&key, true).expect("a row");
+    assert!(bench.engine.has_moved(&key, bench.clock.now()));
+    let row = bench.engine.settle(&key, true, bench.clock.now()).expect("a row");
     assert_eq!((row.day.spent, row.day.debited), (1, 1));
-    assert!(!bench.engine.has_moved(&key) && bench.engine.moved_accounts().is_empty());
+    assert!(
+        !bench.engine.has_moved(&key, bench.clock.now())
+            && bench.engine.moved_accounts().is_empty()
+    );
 }
 
 /// What a crash charges to an account without figures goes by its cap. When that changes, and only
@@ -73,21 +78,21 @@ fn what_a_crash_has_charged_stays_charged_when_the_limit_changes_and_after_a_res
             let token = bench.token(1);
             let record = bench.record(7, &token);
             bench.put(&KeyRecord { monthly_request_quota: cap, ..record });
-            row.iter().for_each(|row| bench.engine.restore_account(&key, row));
+            row.iter().for_each(|row| bench.engine.restore_account(&key, row, bench.clock.now()));
             (bench, token)
         };
         let (bench, token) = start(Some(1000), None);
         let admitted = (0..10).filter(|_| bench.ask(&of(&token)).verdict.code.is_valid()).count();
         assert_eq!(admitted, 10, "of the initial lease, of which the ledger knows nothing");
-        let void = Void::at(START_US);
+        let void = Windows::at(START_US);
         let (bench, token) = start(Some(1000), None);
         bench.engine.set_void(void);
         let mut row = None;
         for cap in &caps {
             // As the daemon changes a record.
             let settled = |bench: &Bench| {
-                let moved = bench.engine.has_moved(&key);
-                moved.then(|| bench.engine.settle(&key, true)).flatten()
+                let moved = bench.engine.has_moved(&key, bench.clock.now());
+                moved.then(|| bench.engine.settle(&key, true, bench.clock.now())).flatten()
             };
             row = settled(&bench).or(row);
             bench.put(&KeyRecord { monthly_request_quota: *cap, ..bench.record(7, &token) });
@@ -149,10 +154,13 @@ fn a_limit_that_is_set_where_a_row_stands_begins_without_an_initial_lease() {
         if restarts {
             bench = Bench::new();
             uses(&bench, None, None);
-            bench.engine.restore_account(&key, &row);
+            bench.engine.restore_account(&key, &row, bench.clock.now());
         }
         uses(&bench, None, Some(10_000));
-        let settled = bench.engine.has_moved(&key).then(|| bench.engine.settle(&key, true));
+        let settled = bench
+            .engine
+            .has_moved(&key, bench.clock.now())
+            .then(|| bench.engine.settle(&key, true, bench.clock.now()));
         let row = settled.flatten().unwrap_or(row);
         let mut admitted = 0;
         while bench.ask(&of(&token)).verdict.code.is_valid() {
@@ -160,8 +168,8 @@ fn a_limit_that_is_set_where_a_row_stands_begins_without_an_initial_lease() {
         }
         let bench = Bench::new();
         uses(&bench, None, Some(10_000));
-        bench.engine.restore_account(&key, &row);
-        bench.engine.set_void(Void::at(START_US));
+        bench.engine.restore_account(&key, &row, bench.clock.now());
+        bench.engine.set_void(Windows::at(START_US));
         let month = bench.engine.limit_figures(&key, bench.clock.now()).remove(0);
         assert!(month.remaining + admitted <= 10_000, "{admitted} admitted, then {month:?}");
     }
@@ -177,4 +185,58 @@ fn slots_of_a_tenant_that_goes_are_not_counted_for_ever() {
     assert!(bench.ask(&of(&token)).verdict.slot.is_some());
     bench.engine.remove_tenant("acme");
     assert_eq!(bench.engine.slots_held(), 0);
+}
+
+/// The ledger's figures of a rate are units, not an instant, where a start finds another rate: the
+/// record was changed, and the daemon died before the ledger was told.
+#[test]
+fn a_rolling_limit_that_is_lowered_while_the_daemon_dies_has_spent_what_it_had_spent() {
+    let bench = Bench::new();
+    let now = bench.clock.now();
+    let period_ns = 3_600_000_000_000_u64;
+    let tat = u128::from(now.wall_us.unsigned_abs()) * 1000 * 100 + 60 * u128::from(period_ns);
+    let figures = NamedFigures::Rolling { count: 100, period_ns, debited: tat, spent: tat };
+    let name = "a".to_owned();
+    let row = AccountRow {
+        named: vec![NamedDebits { name: name.clone(), figures }],
+        ..AccountRow::default()
+    };
+    for (count, left) in [(100, 40), (10, 0), (1000, 940)] {
+        let bench = Bench::new();
+        let period = LimitPeriod::Rolling { seconds: 3600 };
+        let limits = vec![NamedLimit { name: name.clone(), count, period }];
+        bench.put(&KeyRecord { limits, ..bench.record(1, &bench.token(1)) });
+        bench.engine.restore_account(&Account::Key(1), &row, now);
+        let figures = bench.engine.limit_figures(&Account::Key(1), now);
+        assert_eq!(figures[0].remaining, left, "{count} an hour");
+    }
+}
+
+/// A change of limits after a crash goes by what the crash has charged, also of whom nobody asked.
+#[test]
+fn an_account_that_nobody_has_asked_for_has_moved_by_what_a_crash_has_charged() {
+    let bench = Bench::new();
+    let limits =
+        |cap| KeyRecord { monthly_request_quota: Some(cap), ..bench.record(1, &bench.token(1)) };
+    bench.put(&limits(1000));
+    bench.engine.set_void(Windows::at(bench.clock.now().wall_us));
+    let key = Account::Key(1);
+    assert!(bench.engine.has_moved(&key, bench.clock.now()));
+    let row = bench.engine.settle(&key, true, bench.clock.now()).expect("a row");
+    assert_eq!((row.month.debited, row.month.stranded), (10, 10), "by the cap that it had");
+}
+
+/// What an import carries over of a key's life is taken off what it may be used.
+#[test]
+fn uses_that_an_import_carries_over_count() {
+    for (carried, left) in [(0, 5), (3, 2), (5, 0), (7, 0)] {
+        let bench = Bench::new();
+        bench.put(&KeyRecord {
+            max_uses: Some(5),
+            total_requests: carried,
+            ..bench.record(1, &bench.token(1))
+        });
+        let figures = bench.engine.limit_figures(&Account::Key(1), bench.clock.now());
+        assert_eq!(figures[0].remaining, left, "{carried}");
+    }
 }

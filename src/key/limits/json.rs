@@ -203,6 +203,8 @@ mod tests {
             (json!([of("a=b")]), "1 to 64 bytes without control characters and '='"),
             (json!([of("a\nb")]), "not a name of a limit"),
             (json!([of(&"ü".repeat(33))]), "not a name of a limit"),
+            (json!([of("day")]), "entry 1: \"day\" is what verdicts call a limit without a name"),
+            (json!([of("tenant_slots")]), "take another"),
             (numbered(17), "it has 17 entries, at most 16"),
         ] {
             let refused = Named::read(&given, &pepper()).expect_err(&given.to_string());

@@ -2,7 +2,7 @@
 
 use keygate_protocol::verdict::LimitName;
 
-use super::{Budget, Extra, Kept, Names};
+use super::{Budget, Names};
 use crate::limit::AccountRow;
 use crate::limit::judge::Ask;
 use crate::limit::named::NamedGrant;
@@ -163,31 +163,26 @@ impl Budget {
         }
     }
 
-    /// Takes the figures that the ledger had at start: what was debited counts as spent. Without any
-    /// terms it keeps those of credits and named limits for when they come: the key's tier may be
-    /// missing.
-    pub fn restore(&mut self, row: &AccountRow) {
+    /// Takes the figures that the ledger had at start: what was debited counts as spent. It keeps
+    /// those of limits that are not there, for when they come: the key's tier may be missing.
+    pub fn restore(&mut self, row: &AccountRow, ask: &Ask<'_>) {
         self.flags.written = true;
         self.day.restore(&row.day);
         self.month.restore(&row.month);
         self.lifetime.restore(&row.lifetime);
-        let Some(Extra { credits, named, .. }) = self.extra.as_deref_mut() else {
-            return self.keep(row);
-        };
-        if let (Some(balance), Some(row)) = (credits, &row.credits) {
-            balance.restore(row);
+        let mut extra = self.extra.take().unwrap_or_default();
+        match &mut extra.credits {
+            Some(balance) => row.credits.iter().for_each(|row| balance.restore(row)),
+            None => extra.kept.credits = row.credits,
         }
         for debits in &row.named {
-            let mut of_name = named.iter_mut().filter(|named| *named.name == *debits.name);
-            of_name.by_ref().for_each(|named| named.restore(&debits.figures));
+            match extra.named.iter_mut().find(|named| *named.name == *debits.name) {
+                Some(named) => named.restore(&debits.figures, ask),
+                None => extra.kept.named.push(debits.clone()),
+            }
         }
-    }
-
-    fn keep(&mut self, row: &AccountRow) {
-        let kept = Kept { credits: row.credits, named: row.named.clone() };
-        let limits = [&self.day, &self.month, &self.lifetime].iter().any(|quota| quota.limits());
-        if !limits && self.slots_max == u32::MAX && !kept.is_empty() {
-            self.extra = Some(Box::new(Extra { kept, ..Extra::default() }));
+        if !extra.is_empty() {
+            self.extra = Some(extra);
         }
     }
 
@@ -207,9 +202,8 @@ impl Budget {
         Some(balance.quota.remaining())
     }
 
-    /// How every limit stands.
+    /// How every limit stands, in the windows that were entered last.
     pub fn figures(&mut self, names: &Names, ask: &Ask<'_>) -> Vec<Figures> {
-        self.enter(ask);
         let mut all = Vec::new();
         for (name, quota, ends_us) in [
             (names.day, &self.day, Some(ask.calendar.day.ends_us)),
@@ -220,7 +214,7 @@ impl Budget {
                 all.push(Figures::new(FigureOf::Common(name), quota.figures(), ends_us));
             }
         }
-        if let Some((max, _)) = self.slot_terms() {
+        if let Some(max) = self.slots_max() {
             let (max, used) = (u64::from(max), u64::from(self.slots.used(ask.now.mono_ns)));
             let figures = [max, used, max.saturating_sub(used), 0, 0];
             all.push(Figures::new(FigureOf::Common(names.slots), figures, None));

@@ -44,11 +44,4 @@ impl Rate {
     pub(in crate::limit) fn later(&self, from: RateState, units: u64, now_ns: u64) -> RateState {
         RateState::from_tat(self.not_before(from, now_ns).tat() + self.span(units))
     }
-
-    /// An arrival time in this rate's ticks that was counted in those of a rate of another count:
-    /// the same instant, rounded up to a nanosecond.
-    pub(in crate::limit) fn of_other_ticks(&self, tat: RateState, count: u64) -> RateState {
-        let ns = tat.tat().div_ceil(u128::from(count.max(1)));
-        RateState::from_tat(self.ticks(u64::try_from(ns).unwrap_or(u64::MAX)))
-    }
 }

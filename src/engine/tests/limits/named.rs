@@ -125,3 +125,33 @@ fn a_rolling_limit_earns_back_to_the_microsecond() {
     assert_eq!(ask(&desk, 1, &["a"]).code, VerdictCode::Valid);
     assert_eq!(report(&ask(&desk, 8, &["a"]), LimitName::Named1).retry_after_us, None);
 }
+
+/// A limit that comes back finds what was spent of it, unless it is reset; one of another form
+/// begins anew.
+#[test]
+fn a_named_limit_that_is_taken_away_and_set_again_stays_spent() {
+    for (before, after, spent, left) in [
+        (named("a", 10, "day"), named("a", 10, "day"), Spent::Keep, 4),
+        (named("a", 10, "day"), named("a", 20, "day"), Spent::Keep, 14),
+        (named("a", 10, "day"), named("a", 10, "day"), Spent::Proportional, 4),
+        (named("a", 10, "day"), named("a", 10, "day"), Spent::Reset, 10),
+        (named("a", 10, "day"), named("a", 10, "month"), Spent::Keep, 10),
+        (named("a", 10, "1d"), named("a", 10, "1d"), Spent::Keep, 4),
+        (named("a", 10, "1d"), named("a", 5, "1d"), Spent::Keep, 0),
+        (named("a", 10, "day"), named("b", 10, "day"), Spent::Keep, 10),
+    ] {
+        for elsewhere in [false, true] {
+            let desk = Desk::at(NOON);
+            let place = format!("{before:?} {after:?} {spent:?} {elsewhere}");
+            desk.put(1, |it| it.limits = vec![before.clone(), named("z", 1, "day")]);
+            assert_eq!(ask(&desk, 6, &["a"]).code, VerdictCode::Valid, "{place}");
+            desk.put(1, |it| {
+                it.limits = if elsewhere { vec![named("z", 2, "day")] } else { vec![] }
+            });
+            assert_eq!(ask(&desk, 1, &["a"]).code, VerdictCode::LimitUnknown, "{place}");
+            desk.set(1, spent, |it| it.limits = vec![after.clone()]);
+            let verdict = desk.ask_as((1, 1, ValidateFlags::PEEK), &[&after.name]);
+            assert_eq!(report(&verdict, LimitName::Named1).remaining, left, "{place}");
+        }
+    }
+}

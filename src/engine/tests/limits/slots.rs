@@ -105,6 +105,47 @@ fn fewer_slots_than_are_held_admit_when_enough_are_gone() {
     assert_eq!(desk.code(1, 1), VerdictCode::Valid);
 }
 
+/// Key, tenant, and for how long a slot is held.
+#[test]
+fn a_slot_is_held_as_the_key_says_or_else_its_tenant() {
+    for (own, shared, seconds) in
+        [(Some(2), Some(5), 2), (None, Some(5), 5), (Some(2), None, 2), (None, None, 60)]
+    {
+        for limited in [true, false] {
+            let desk = Desk::at(NOON);
+            desk.share(TenantLimits {
+                concurrent_requests: (!limited).then_some(1),
+                slot_ttl_seconds: shared,
+                ..TenantLimits::default()
+            });
+            desk.put(1, |it| {
+                it.slot_ttl_seconds = own;
+                it.concurrent_requests = limited.then_some(1);
+            });
+            let place = format!("{own:?} {shared:?}, the key limits them: {limited}");
+            assert_eq!(desk.code(1, 1), VerdictCode::Valid, "{place}");
+            desk.go_ns(seconds * 1_000_000_000 - 1);
+            assert_eq!(desk.code(1, 1), VerdictCode::ConcurrencyExceeded, "{place}");
+            desk.go_ns(1);
+            assert_eq!(desk.code(1, 1), VerdictCode::Valid, "{place}");
+        }
+    }
+}
+
+/// Whoever looks at a key reaps what has expired, and what is reaped is not held.
+#[test]
+fn a_look_at_a_key_counts_its_slots_as_they_are() {
+    let desk = Desk::at(NOON);
+    desk.put(1, |it| (it.concurrent_requests, it.slot_ttl_seconds) = (Some(3), Some(1)));
+    for _ in 0..3 {
+        assert_eq!(desk.code(1, 1), VerdictCode::Valid);
+    }
+    assert_eq!(desk.engine().slots_held(), 3);
+    desk.go_ns(1_000_000_000);
+    desk.engine().limit_figures(&Account::Key(1), desk.now());
+    assert_eq!(desk.engine().slots_held(), 0);
+}
+
 #[test]
 fn there_are_so_many_slots_in_all() {
     let mut bench = Bench::new();

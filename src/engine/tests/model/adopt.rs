@@ -10,7 +10,7 @@ use super::driver::Kept;
 use super::oracle::Account;
 use super::parts::{Balance, Bucket, Form, Units, initial};
 use crate::clock::Now;
-use crate::limit::{CreditDebits, Debits, FigureOf, Figures, NamedFigures, Void};
+use crate::limit::{CreditDebits, Debits, FigureOf, Figures, NamedFigures, Windows};
 
 type Wrong = Result<(), String>;
 
@@ -149,7 +149,7 @@ pub(super) fn account(
     account: &mut Account,
     kept: &Kept,
     leased: Option<&[Figures]>,
-    void: Void,
+    void: Windows,
     now: Now,
 ) -> Wrong {
     let bound = Bound { leased, before: kept.before.as_deref() };

@@ -15,7 +15,7 @@ use crate::clock::Now;
 use crate::engine::{Account, Answer, Answers, Engine, EngineLimits};
 use crate::key::token::{Prefixes, random_bytes_for_token};
 use crate::key::{KeyRecord, Pepper, TenantLimits, TenantRecord};
-use crate::limit::{AccountRow, Change, Debit, Figures, Spent, Void};
+use crate::limit::{AccountRow, Change, Debit, Figures, Spent, Windows};
 
 /// How often a request is judged anew behind its debits.
 const DEBITS_MAX: usize = 8;
@@ -37,8 +37,8 @@ pub(super) struct Run {
     pub(super) ledger: BTreeMap<Whose, Kept>,
     pub(super) terms: BTreeMap<Whose, Terms>,
     /// Windows that the ledger has said initial leases may be out in.
-    ahead: Void,
-    void: Void,
+    ahead: Windows,
+    void: Windows,
     tokens: Vec<String>,
 }
 
@@ -81,8 +81,8 @@ impl Run {
             now,
             ledger: all_accounts().map(|whose| (whose, Kept::default())).collect(),
             terms: all_accounts().map(|whose| (whose, Terms::default())).collect(),
-            ahead: Void::default(),
-            void: Void::default(),
+            ahead: Windows::default(),
+            void: Windows::default(),
             tokens,
         };
         run.put_all();
@@ -135,7 +135,7 @@ impl Run {
     /// One step; what is wrong after it.
     pub(super) fn step(&mut self, op: &Op) -> Result<(), String> {
         // The ledger looks at the clock in time.
-        self.ahead = self.ahead.later(Void::at(self.now.wall_us + Void::AHEAD_US));
+        self.ahead = self.ahead.later(Windows::at(self.now.wall_us + Windows::AHEAD_US));
         match op {
             Op::Validate { key, cost, peek, names } => self.validate((*key, *cost, *peek), names),
             Op::Increment { key, slot, refund } => self.increment(*key, *slot, *refund),
@@ -253,10 +253,19 @@ impl Run {
     }
 
     fn settle(&mut self, whose: Whose, give_back: bool) {
-        if let Some(row) = self.engine.settle(&account(whose), give_back) {
+        self.model.of(whose).enter(self.now, self.void);
+        if let Some(row) = self.engine.settle(&account(whose), give_back, self.now) {
             let kept = self.ledger.get_mut(&whose).expect("every account");
             (kept.row, kept.before) = (Some(row), None);
             self.model.of(whose).written = true;
+        }
+    }
+
+    fn settle_if_moved(&mut self, whose: Whose) {
+        // To look moves on to this instant.
+        self.model.of(whose).enter(self.now, self.void);
+        if self.engine.has_moved(&account(whose), self.now) {
+            self.settle(whose, true);
         }
     }
 
@@ -266,17 +275,13 @@ impl Run {
         self.engine.reap_slots(self.now);
         let now = self.now;
         self.model.accounts.values_mut().for_each(|account| account.reap(now));
-        if self.engine.has_moved(&account(whose)) {
-            self.settle(whose, true);
-        }
+        self.settle_if_moved(whose);
         let mut terms = terms.clone();
         self.model.date_credits(whose, &mut terms, now);
         self.put(whose, &terms, &Change::naming(spent, |_| true));
         self.model.of(whose).change(&terms, spent, now, self.void);
         self.model.of(whose).forget_if_blank();
-        if self.engine.has_moved(&account(whose)) {
-            self.settle(whose, true);
-        }
+        self.settle_if_moved(whose);
         self.terms.insert(whose, terms);
     }
 
@@ -357,12 +362,12 @@ impl Run {
         self.put_all();
         for (whose, kept) in &self.ledger {
             if let Some(row) = &kept.row {
-                self.engine.restore_account(&account(*whose), row);
+                self.engine.restore_account(&account(*whose), row, self.now);
             }
         }
         self.engine.set_void(self.void);
         self.model.ids.iter().for_each(|id| self.engine.restore_increment_id(*id, self.now));
-        self.ahead = Void::default();
+        self.ahead = Windows::default();
         self.model.void = self.void;
         self.model.forget_rates_and_slots();
         for whose in all_accounts() {

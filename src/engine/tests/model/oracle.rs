@@ -9,7 +9,7 @@ use super::ops::{KEYS, NAMES, TENANTS, Terms, Whose, all_accounts, tenant_of};
 use super::parts::{Balance, Bucket, Form, Named, Stand, Units, initial};
 use crate::clock::Now;
 use crate::key::Time;
-use crate::limit::{Period, Spent, Void};
+use crate::limit::{Period, Spent, Windows};
 
 /// A slot that is held.
 #[derive(Debug, Clone, Copy)]
@@ -32,15 +32,17 @@ pub(super) struct Account {
     pub(super) month: Units,
     pub(super) lifetime: Units,
     pub(super) slots_max: Option<u32>,
-    pub(super) slot_ttl_ns: u64,
+    pub(super) slot_ttl_ns: Option<u64>,
     pub(super) slots: Vec<Held>,
     pub(super) credits: Option<Balance>,
     pub(super) named: Vec<Named>,
+    /// Named limits that were taken away, with what was spent of them.
+    pub(super) gone: Vec<Named>,
 }
 
 impl Account {
     /// Moves on to this instant.
-    pub(super) fn enter(&mut self, now: Now, void: Void) {
+    pub(super) fn enter(&mut self, now: Now, void: Windows) {
         if !self.there {
             return;
         }
@@ -69,7 +71,7 @@ impl Account {
     }
 
     /// Other limits.
-    pub(super) fn change(&mut self, terms: &Terms, spent: Spent, now: Now, void: Void) {
+    pub(super) fn change(&mut self, terms: &Terms, spent: Spent, now: Now, void: Windows) {
         let second = terms.second.map(|count| {
             let count = u64::from(count);
             Bucket::new(count, 1_000_000_000, terms.burst.unwrap_or(count))
@@ -85,6 +87,7 @@ impl Account {
             || terms.slots.is_some()
             || terms.credits.is_some()
             || !terms.named.is_empty()
+            || terms.slot_ttl_s.is_some()
             || self.is_tenant && terms.second.is_some();
         if !new {
             self.enter(now, void);
@@ -93,28 +96,33 @@ impl Account {
         self.month.change(terms.month, spent);
         self.lifetime.change(terms.lifetime, spent);
         self.slots_max = terms.slots;
-        self.slot_ttl_ns = u64::from(terms.slot_ttl_s.unwrap_or(60)) * 1_000_000_000;
+        self.slot_ttl_ns = terms.slot_ttl_s.map(|ttl_s| u64::from(ttl_s) * 1_000_000_000);
         // The driver dates a balance that is set, and hands over the old one if none is.
         self.credits = match (self.credits.take(), terms.credits) {
             (Some(old), Some(credits)) if old.terms == credits => Some(old),
             (_, credits) => credits.map(Balance::new),
         };
-        let old = std::mem::take(&mut self.named);
-        self.named = terms
-            .named
-            .iter()
-            .map(|limit| match old.iter().find(|named| named.name == limit.name) {
-                Some(old) => old.changed(limit, spent, now.wall_us),
-                None => Named::new(limit),
+        let (old, gone) = (std::mem::take(&mut self.named), std::mem::take(&mut self.gone));
+        let of = |all: &[Named], name: &str| all.iter().find(|named| named.name == name).cloned();
+        let limits = terms.named.iter();
+        self.named = limits
+            .map(|limit| match (of(&old, &limit.name), of(&gone, &limit.name)) {
+                (Some(old), _) => old.changed(limit, spent, now.wall_us),
+                (None, Some(gone)) if spent != Spent::Reset => {
+                    gone.changed(limit, Spent::Keep, now.wall_us)
+                }
+                (None, _) => Named::new(limit),
             })
             .collect();
+        let there = |named: &Named| self.named.iter().any(|it| it.name == named.name);
+        self.gone = gone.into_iter().chain(old).filter(|named| !there(named)).collect();
         if new && self.there {
             self.begin(now, void);
         }
     }
 
     /// One that is new after a crash is not charged for it.
-    fn begin(&mut self, now: Now, void: Void) {
+    fn begin(&mut self, now: Now, void: Windows) {
         for (units, period, void) in
             [(&mut self.day, Period::Day, void.day), (&mut self.month, Period::Month, void.month)]
         {
@@ -128,7 +136,12 @@ impl Account {
     /// Whether there is nothing that a later limit had to know of; then it is forgotten.
     pub(super) fn is_blank(&self) -> bool {
         let spent = [&self.day, &self.month, &self.lifetime].iter().any(|it| it.spent > 0);
-        !self.limits_beyond_the_second() && !spent && self.slots.is_empty() && !self.written
+        !self.limits_beyond_the_second()
+            && self.slot_ttl_ns.is_none()
+            && self.gone.is_empty()
+            && !spent
+            && self.slots.is_empty()
+            && !self.written
     }
 
     pub(super) fn forget_if_blank(&mut self) {
@@ -215,7 +228,7 @@ pub(super) struct Said {
 pub(super) struct Model {
     pub(super) accounts: BTreeMap<Whose, Account>,
     pub(super) ids: BTreeSet<u128>,
-    pub(super) void: Void,
+    pub(super) void: Windows,
     /// Numbers of slots that were given out, in order, and how many of them by earlier runs.
     pub(super) serials: Vec<u64>,
     pub(super) serials_before: usize,
@@ -228,7 +241,7 @@ impl Model {
             (whose, Account { is_tenant, ..Account::default() })
         };
         let accounts = all_accounts().map(blank).collect();
-        let (ids, void, serials) = (BTreeSet::new(), Void::default(), Vec::new());
+        let (ids, void, serials) = (BTreeSet::new(), Windows::default(), Vec::new());
         Self { accounts, ids, void, serials, serials_before: 0 }
     }
 

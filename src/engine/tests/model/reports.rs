@@ -12,8 +12,7 @@ impl Model {
         let [own, shared] = self.both(key);
         self.serials.push(serial);
         let limits = |account: &Account| account.slots_max.is_some();
-        let ttl = if limits(self.of(own)) { own } else { shared };
-        let expires_ns = now.mono_ns + self.of(ttl).slot_ttl_ns;
+        let expires_ns = now.mono_ns + self.slot_ttl_ns(key);
         for whose in [own, shared] {
             if limits(self.of(whose)) {
                 self.of(whose).slots.push(Held { serial, key, expires_ns });
@@ -36,17 +35,24 @@ impl Model {
 
     /// Holds a slot for its whole time again.
     pub(super) fn renew(&mut self, key: usize, serial: u64, now: Now) -> bool {
-        let mut ttl_ns = None;
+        let ttl_ns = self.slot_ttl_ns(key);
+        let mut held = false;
         for whose in self.both(key) {
             let account = self.of(whose);
             account.reap(now);
-            let own = account.slot_ttl_ns;
             let of_key = |slot: &&mut Held| (slot.serial, slot.key) == (serial, key);
             if let Some(slot) = account.slots.iter_mut().find(of_key) {
-                slot.expires_ns = now.mono_ns + *ttl_ns.get_or_insert(own);
+                slot.expires_ns = now.mono_ns + ttl_ns;
+                held = true;
             }
         }
-        ttl_ns.is_some()
+        held
+    }
+
+    /// As the key says, or else its tenant, or 60 s.
+    fn slot_ttl_ns(&mut self, key: usize) -> u64 {
+        let said = self.both(key).map(|whose| self.of(whose).slot_ttl_ns);
+        said[0].or(said[1]).unwrap_or(60_000_000_000)
     }
 
     /// Counts a report; a refund is for [`Model::refund`] to give.
