@@ -2,7 +2,6 @@
 
 mod budgets;
 mod loaded;
-mod place;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,15 +12,15 @@ use parking_lot::Mutex;
 
 use super::entry::{Cell, Entry, Marks, NO_BUDGET};
 use super::index::Index;
+use super::place::Place;
 use super::policies::Policies;
 use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
 use super::uses::Uses;
 use crate::key::{Policy, TokenHash};
-use crate::limit::{Ask, Change};
+use crate::limit::{Ask, Budget, Change};
 use crate::usage::UsageRow;
 pub use loaded::{Loaded, Metadata};
-use place::Place;
 
 /// Why a key cannot be taken into the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +90,7 @@ pub(super) struct Catalog {
     entries: Slab<Entry>,
     /// Limits beyond the second, of the keys that have any. Each lock is taken behind that of the
     /// key's entry, and before that of its tenant.
-    budgets: Slab<Place>,
+    budgets: Slab<Place<Budget>>,
     policies: Policies,
     pub(super) tenants: Tenants,
     /// Rotated-out tokens: few, so that a plain map serves.
@@ -140,16 +139,16 @@ impl Catalog {
         }
     }
 
-    /// Third pass of a batch: the budget of the entry, if it has one.
-    pub(super) fn touch_budget(&self, token: &TokenHash) {
+    /// Third pass of a batch: the limits of the entry and of its tenant, if they have any.
+    pub(super) fn touch_limits(&self, token: &TokenHash) {
         if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token)) {
-            self.touch_budget_of(self.entries.get(slot));
+            self.touch_limits_of(self.entries.get(slot));
         }
     }
 
-    /// Whether any key has limits beyond the second.
-    pub(super) fn has_budgets(&self) -> bool {
-        self.budgets.len() > 0
+    /// Whether any key has limits beyond the second, or any tenant has limits.
+    pub(super) fn has_limits(&self) -> bool {
+        self.budgets.len() > 0 || self.tenants.share_limits()
     }
 
     /// The key of a token; with it, when the token was rotated out, what remains of its overlap.
@@ -250,7 +249,7 @@ impl Catalog {
         if place == NO_BUDGET {
             return 0;
         }
-        let held = self.budgets.get_mut(place).budget.get_mut().slots().held();
+        let held = self.budgets.get_mut(place).limits.get_mut().slots().held();
         self.drop_budget(place);
         held
     }

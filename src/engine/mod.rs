@@ -14,6 +14,7 @@ mod increment;
 mod index;
 mod ledger;
 mod limits;
+mod place;
 mod policies;
 mod rules;
 mod slab;

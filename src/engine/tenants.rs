@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::place::Place;
 use super::terms::Compiled;
 use super::{CatalogError, Engine};
 use crate::clock::Now;
@@ -36,7 +37,9 @@ pub(super) struct Tenants {
     /// How each stands, by number: all that most decisions read of this table.
     states: Vec<TenantState>,
     /// The limits that its keys share, by number, of those that have any.
-    shared: Vec<Option<Box<Mutex<Shared>>>>,
+    shared: Vec<Option<Box<Place<Shared>>>>,
+    /// Whether any has some, or had.
+    sharing: bool,
     items: Vec<Tenant>,
     free: Vec<u32>,
     by_name: HashMap<Arc<str>, u32>,
@@ -121,7 +124,19 @@ impl Tenants {
 
     /// The limits that the keys of a tenant share, if there are any.
     pub(super) fn shared(&self, number: u32) -> Option<&Mutex<Shared>> {
-        self.shared[number as usize].as_deref()
+        self.shared[number as usize].as_deref().map(|place| &place.limits)
+    }
+
+    /// Whether any tenant has limits, or had.
+    pub(super) const fn share_limits(&self) -> bool {
+        self.sharing
+    }
+
+    /// Has the processor fetch the limits of a tenant.
+    pub(super) fn touch(&self, number: u32) {
+        if let Some(place) = &self.shared[number as usize] {
+            place.touch();
+        }
     }
 
     /// The same, by the tenant's name.
@@ -131,14 +146,14 @@ impl Tenants {
 
     /// All of them.
     pub(super) fn all_shared(&self) -> impl Iterator<Item = &Mutex<Shared>> {
-        self.shared.iter().filter_map(|shared| shared.as_deref())
+        self.shared.iter().filter_map(|shared| Some(&shared.as_deref()?.limits))
     }
 
     /// Tenants whose figures the ledger does not have.
     pub(super) fn moved(&self) -> impl Iterator<Item = Arc<str>> {
         let each = self.shared.iter().zip(&self.items);
         each.filter(|(shared, _)| {
-            shared.as_ref().is_some_and(|shared| shared.lock().budget.has_moved())
+            shared.as_ref().is_some_and(|shared| shared.limits.lock().budget.has_moved())
         })
         .map(|(_, tenant)| Arc::clone(&tenant.name))
     }
@@ -148,8 +163,9 @@ impl Tenants {
     pub(super) fn restore(&mut self, name: &str, row: &AccountRow, ask: &Ask<'_>) {
         let Some(&number) = self.by_name.get(name) else { return };
         let place = &mut self.shared[number as usize];
-        let blank = || Box::new(Mutex::new(Shared::blank()));
-        let shared = place.get_or_insert_with(blank).get_mut();
+        self.sharing = true;
+        let blank = || Box::new(Place::new(Shared::blank()));
+        let shared = place.get_or_insert_with(blank).limits.get_mut();
         shared.budget.restore(row, ask);
         if shared.is_blank() {
             *place = None;
@@ -168,10 +184,11 @@ impl Tenants {
                 let mut budget = Budget::new(terms.unwrap_or(&none));
                 budget.begin(ask);
                 let (second, state) = (limits.second, RateState::default());
-                *place = Some(Box::new(Mutex::new(Shared { second, state, budget })));
+                *place = Some(Box::new(Place::new(Shared { second, state, budget })));
+                self.sharing = true;
             }
             Some(shared) => {
-                let shared = shared.get_mut();
+                let shared = shared.limits.get_mut();
                 let Shared { second, state, budget } = &mut *shared;
                 let policy = change.of_second();
                 *state = second.carry(*state, &limits.second, ask.now.mono_ns, policy);
@@ -192,7 +209,7 @@ impl Tenants {
 
     fn drop_shared(&mut self, number: u32) {
         if let Some(mut shared) = self.shared[number as usize].take() {
-            self.slots_lost += shared.get_mut().budget.slots().held();
+            self.slots_lost += shared.limits.get_mut().budget.slots().held();
         }
     }
 

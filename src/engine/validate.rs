@@ -77,7 +77,7 @@ impl Engine {
     /// those that were there.
     ///
     /// The catalog is walked in passes: hash all, touch all buckets, touch all entries, touch their
-    /// budgets, then decide each; so the cache misses of one batch overlap and are paid about once.
+    /// limits, then decide each; so the cache misses of one batch overlap and are paid about once.
     pub fn validate(&self, questions: &[Validate<'_>], now: Now, answers: &mut Answers) {
         self.validate_for(None, questions, now, answers);
     }
@@ -104,8 +104,8 @@ impl Engine {
         if questions.len() > 1 {
             tokens.iter().flatten().for_each(|token| catalog.touch_bucket(token));
             tokens.iter().flatten().for_each(|token| catalog.touch_entry(token));
-            if catalog.has_budgets() {
-                tokens.iter().flatten().for_each(|token| catalog.touch_budget(token));
+            if catalog.has_limits() {
+                tokens.iter().flatten().for_each(|token| catalog.touch_limits(token));
             }
         }
         let moment = self.moment(now);
@@ -148,7 +148,7 @@ impl Engine {
         let Some((entry, previous, tenant)) = found.filter(|(entry, ..)| own(entry.tenant)) else {
             return;
         };
-        catalog.touch_budget_of(entry);
+        catalog.touch_limits_of(entry);
         let policy = catalog.policy(entry);
         let now = moment.now;
         let denial = check_tenant(tenant)

@@ -4,22 +4,24 @@
 use parking_lot::Mutex;
 
 use super::Catalog;
-use super::place::Place;
 use crate::engine::entry::{Entry, NO_BUDGET};
 use crate::engine::ledger::Account;
+use crate::engine::place::Place;
 use crate::limit::{AccountRow, Ask, Budget, Change, Terms};
 
 impl Catalog {
     /// The limits of a key beyond the second, if it has any.
     pub(in crate::engine) fn budget(&self, entry: &Entry) -> Option<&Mutex<Budget>> {
-        (entry.budget != NO_BUDGET).then(|| &self.budgets.get(entry.budget).budget)
+        (entry.budget != NO_BUDGET).then(|| &self.budgets.get(entry.budget).limits)
     }
 
-    /// Has the processor fetch the budget of an entry, while it is busy with what comes first.
-    pub(in crate::engine) fn touch_budget_of(&self, entry: &Entry) {
+    /// Has the processor fetch the limits of an entry and of its tenant, while it is busy with what
+    /// comes first.
+    pub(in crate::engine) fn touch_limits_of(&self, entry: &Entry) {
         if entry.budget != NO_BUDGET {
             self.budgets.get(entry.budget).touch();
         }
+        self.tenants.touch(entry.tenant);
     }
 
     /// Makes, changes or keeps the budget of a key; its place. One that has nothing to say any more
@@ -38,7 +40,7 @@ impl Catalog {
             // There are no more budgets than entries, which have as many places.
             return self.budgets.insert(Place::new(budget)).unwrap_or(NO_BUDGET);
         }
-        let budget = self.budgets.get_mut(place).budget.get_mut();
+        let budget = self.budgets.get_mut(place).limits.get_mut();
         let none = Terms::default();
         budget.change(terms.unwrap_or(&none), change, ask);
         if budget.is_blank() { self.drop_budget(place) } else { place }
@@ -72,7 +74,7 @@ impl Catalog {
                     }
                     place => place,
                 };
-                let budget = self.budgets.get_mut(place).budget.get_mut();
+                let budget = self.budgets.get_mut(place).limits.get_mut();
                 budget.restore(row, ask);
                 if budget.is_blank() {
                     self.entries.get_mut(slot).budget = self.drop_budget(place);
@@ -89,7 +91,7 @@ impl Catalog {
         let keys = places.filter(|(slot, entry)| {
             entry.budget != NO_BUDGET
                 && self.slot_of(entry.id) == Some(*slot)
-                && self.budgets.get(entry.budget).budget.lock().has_moved()
+                && self.budgets.get(entry.budget).limits.lock().has_moved()
         });
         let mut moved: Vec<Account> = keys.map(|(_, entry)| Account::Key(entry.id)).collect();
         moved.extend(self.tenants.moved().map(Account::Tenant));
@@ -104,7 +106,7 @@ impl Catalog {
         mut reap: impl FnMut(&mut Budget),
     ) -> bool {
         let end = places.end.min(self.budgets.slots());
-        (places.start..end).for_each(|place| reap(&mut self.budgets.get(place).budget.lock()));
+        (places.start..end).for_each(|place| reap(&mut self.budgets.get(place).limits.lock()));
         end < self.budgets.slots()
     }
 }

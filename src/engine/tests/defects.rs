@@ -138,11 +138,11 @@ fn governor_171_a_key_without_limits_takes_no_memory_for_them() {
     }
     desk.put(51, |it| it.requests_per_second = Some(5));
     assert_eq!(desk.code(51, 1), VerdictCode::Valid);
-    assert!(!desk.engine().read().has_budgets(), "a rate lies in the entry");
+    assert!(!desk.engine().read().has_limits(), "a rate lies in the entry");
     desk.put(52, |it| it.requests_per_day = Some(5));
-    assert!(desk.engine().read().has_budgets());
+    assert!(desk.engine().read().has_limits());
     desk.put(52, |_| ());
-    assert!(!desk.engine().read().has_budgets(), "it goes with the limits, where nothing is spent");
+    assert!(!desk.engine().read().has_limits(), "it goes with the limits, where nothing is spent");
 }
 
 #[test]

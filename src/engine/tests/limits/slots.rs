@@ -142,7 +142,7 @@ fn a_look_at_a_key_counts_its_slots_as_they_are() {
     }
     assert_eq!(desk.engine().slots_held(), 3);
     desk.go_ns(1_000_000_000);
-    desk.engine().limit_figures(&Account::Key(1), desk.now());
+    assert_eq!(desk.figures(&Account::Key(1))[0].remaining, 3);
     assert_eq!(desk.engine().slots_held(), 0);
 }
 
