@@ -193,6 +193,37 @@ fn what_was_spent_stays_spent() {
     }
 }
 
+/// Caps that a reload moves, each before a kill: what was spent under the one counts under the next.
+#[test]
+fn a_cap_that_a_reload_moves_holds_across_a_kill() {
+    let capped = |cap: u64| format!("[tiers.gold]\nmax_uses = {cap}\n");
+    let home = home(&capped(1000));
+    let mut daemon = home.start();
+    let token = create(&home, "gold");
+    let id = text(&home.verdict(&token, &["--peek"])["key_id"]);
+    let spend = |cost: u64| home.verdict(&token, &["--cost", &cost.to_string()])["code"] == "VALID";
+    let mut admitted = 0;
+    for (cap, cost) in [(1000, 300), (400, 60), (2000, 500), (900, 10)] {
+        home.configure_just(&capped(cap));
+        reload(&home).expect(0);
+        assert!(spend(cost), "{admitted} of {cap} are spent");
+        admitted += cost;
+        daemon.kill();
+        daemon = home.start();
+        let limit = &home.json(["usage", &id])["limits"][0];
+        let figures = ["limit", "spent", "remaining", "stranded"].map(|figure| &limit[figure]);
+        let [limit, spent, remaining, stranded] = figures.map(|it| it.as_u64().expect("a number"));
+        assert_eq!((limit, spent + remaining), (cap, cap), "spent: {spent}");
+        // What was in leases may have been spent or not: all of it counts.
+        assert!((spent - stranded..=spent).contains(&admitted), "{admitted}: {figures:?}");
+        assert!(!spend(remaining + 1), "not one more than {remaining}");
+        admitted = spent;
+    }
+    assert!(spend(900 - admitted));
+    assert!(!spend(1));
+    daemon.stop();
+}
+
 #[test]
 fn keys_whose_tier_is_gone_are_left_out_at_the_start_and_taken_in_by_a_reload() {
     let both = tier("gold", 50) + &tier("free", 10);
