@@ -40,10 +40,15 @@ impl Engine {
     }
 
     /// Gives credits of a key back, never more than were taken since the balance was set or
-    /// replaced; the ids of the reports that ask for it are stored. The ledger is told in time.
+    /// replaced; how many. For reports whose ids are stored. The ledger is told, as one that a key
+    /// asks for its next lease.
     pub fn refund(&self, id: u64, credits: u64, now: Now) -> u64 {
-        let moment = self.moment(now);
+        let (moment, account) = (self.moment(now), Account::Key(id));
         let refund = |budget: &mut Budget| budget.refund(credits, &moment.ask(0, false));
-        self.with_budget(&Account::Key(id), refund).unwrap_or(0)
+        let (refunded, asks) = self.with_budget(&account, refund).unwrap_or_default();
+        if asks {
+            self.ledger.ask(account);
+        }
+        refunded
     }
 }

@@ -9,6 +9,7 @@ use keygate_protocol::limits::LIMITS_NAMED_MAX;
 use keygate_protocol::verdict::LimitName;
 
 use super::credits::Balance;
+use super::demand::Demand;
 use super::judge::{Ask, Judging, Names, Reports};
 use super::named::Named;
 use super::quota::{Fit, Fresh, Quota, UNLIMITED};
@@ -16,13 +17,9 @@ use super::slots::Slots;
 use super::spent::Spent;
 use super::terms::{Change, Terms};
 use super::window::Window;
-use crate::clock::Now;
 use kept::Kept;
 
 pub use ledger::{Debit, FigureOf, Figures};
-
-/// The least time over which demand is measured: what came at once is no demand of a second.
-const DEMAND_MS_MIN: u64 = 100;
 
 /// Limits and their state. Under a lock of its own, taken behind that of the key's entry.
 #[derive(Debug, Default)]
@@ -30,7 +27,6 @@ pub struct Budget {
     day: Quota,
     month: Quota,
     lifetime: Quota,
-    /// Units spent since the last lease was granted, and when that was: what demand is told by.
     demand: Demand,
     /// Units that requests wait for, of whichever of these quotas lacks them.
     wanted: u64,
@@ -70,29 +66,8 @@ struct Flags {
     /// no initial lease, so that a budget which began anew must not have one there. For ever: the
     /// clock may be set back to them.
     written: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Demand {
-    units: u32,
-    since_ms: u32,
-}
-
-impl Demand {
-    fn spend(&mut self, cost: u64) {
-        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-        self.units = self.units.saturating_add(cost);
-    }
-
-    /// Units of about a second, by what was spent since this was last asked.
-    #[expect(clippy::cast_possible_truncation, reason = "milliseconds that go round")]
-    fn take(&mut self, now: Now) -> u64 {
-        let now_ms = (now.mono_ns / 1_000_000) as u32;
-        let elapsed_ms = u64::from(now_ms.wrapping_sub(self.since_ms)).max(DEMAND_MS_MIN);
-        let units = u64::from(self.units);
-        *self = Self { units: 0, since_ms: now_ms };
-        units * 1000 / elapsed_ms
-    }
+    /// Whether credits came back that the ledger has as debited still.
+    refunded: bool,
 }
 
 /// The places, in a budget, of the limits that a request names; in the request's order.

@@ -11,6 +11,7 @@
 pub mod account;
 pub mod budget;
 mod credits;
+mod demand;
 pub mod gcra;
 pub mod judge;
 mod named;

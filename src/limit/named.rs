@@ -2,6 +2,7 @@
 
 use keygate_protocol::verdict::LimitName;
 
+use super::demand::Demand;
 use super::gcra::{Rate, RateState};
 use super::judge::{Ask, Judging, Reports};
 use super::quota::{Fit, Fresh, Grant, Quota, next_lease};
@@ -38,6 +39,9 @@ pub(super) struct Named {
     pub(super) name: Box<str>,
     /// Units that requests wait for.
     wanted: u64,
+    /// Whether it is short of units. Its key asks for leases for other limits' sake too.
+    asks: bool,
+    demand: Demand,
     state: State,
 }
 
@@ -81,7 +85,8 @@ impl Named {
             }
             NamedForm::Rolling(rate) => State::Rolling(Rolling::new(rate)),
         };
-        Self { name: terms.name.clone(), wanted: 0, state }
+        let (name, demand) = (terms.name.clone(), Demand::default());
+        Self { name, wanted: 0, asks: false, demand, state }
     }
 
     /// The limit under other terms. One of another form begins anew.
@@ -141,15 +146,19 @@ impl Named {
             return false;
         }
         self.wanted = self.wanted.saturating_add(ask.cost);
+        self.asks = true;
         true
     }
 
     /// Spends; whether the next lease is to be asked for.
     pub(super) fn spend(&mut self, ask: &Ask<'_>) -> bool {
-        match &mut self.state {
+        self.demand.spend(ask.cost);
+        let asks = match &mut self.state {
             State::Calendar { quota, .. } => quota.spend(ask.cost),
             State::Rolling(rolling) => rolling.spend(ask),
-        }
+        };
+        self.asks |= asks;
+        asks
     }
 
     pub(super) fn report(&self, name: LimitName, ask: &Ask<'_>, reports: &mut Reports<'_>) {
@@ -169,11 +178,15 @@ impl Named {
         reports.push(name, figures, retry_after_us, Some(reset_us));
     }
 
-    pub(super) fn debit(&mut self, demand: u64, wall_ns: u64) -> NamedGrant {
-        let wanted = std::mem::take(&mut self.wanted);
-        match &self.state {
+    /// The next lease, if it is short of one.
+    pub(super) fn debit(&mut self, ask: &Ask<'_>) -> NamedGrant {
+        if !std::mem::take(&mut self.asks) {
+            return NamedGrant::Calendar(Grant::default());
+        }
+        let (wanted, demand) = (std::mem::take(&mut self.wanted), self.demand.take(ask.now));
+        match &mut self.state {
             State::Calendar { quota, .. } => NamedGrant::Calendar(quota.debit(wanted, demand)),
-            State::Rolling(rolling) => rolling.debit(wanted, demand, wall_ns),
+            State::Rolling(rolling) => rolling.debit(wanted, demand, ask.wall_ns()),
         }
     }
 
@@ -282,16 +295,18 @@ impl Rolling {
     /// A lease goes on from where the last one ended, or from now if that is past, and never beyond
     /// what the rate would admit at this instant. Its end may lie between two units of those who
     /// wait, so it is what they need to the tick: what is rounded away would never be debited.
-    fn debit(&self, wanted: u64, demand: u64, wall_ns: u64) -> NamedGrant {
+    fn debit(&mut self, wanted: u64, demand: u64, wall_ns: u64) -> NamedGrant {
         let (rate, from) = (&self.rate, self.leased.max(self.tat));
         let base = rate.not_before(self.tat, wall_ns);
-        let need = wanted.saturating_sub(rate.units_between(base, self.leased));
-        let left = rate.remaining(from, wall_ns);
-        let units = next_lease(rate.burst(), left, need, demand);
+        let (held, left) = (rate.units_between(base, self.leased), rate.remaining(from, wall_ns));
+        let units = next_lease(rate.burst(), [held, left], wanted, demand);
         let most = rate.later(RateState::default(), rate.burst(), wall_ns);
         let needed = rate.later(base, wanted, wall_ns).min(most);
         let leased = rate.later(from, units, wall_ns).max(needed);
         let grows = units > 0 || wanted > 0 && leased.tat() > from.tat();
+        if !grows && self.lease == 0 {
+            self.lease = held;
+        }
         NamedGrant::Rolling { leased, units: units.max(u64::from(grows)) }
     }
 
@@ -351,7 +366,7 @@ mod tests {
                 let ask = Ask { cost, spends: true, now, calendar: &calendar, void, said, ledger };
                 if named.want(&ask) {
                     waited += 1;
-                    let grant = named.debit(0, ask.wall_ns());
+                    let grant = named.debit(&ask);
                     assert!(grant.is_some(), "{cost} of {count} in {period_s} s: no debit");
                     named.grant(grant);
                     assert_eq!(named.fit(&ask), Fit::Fits, "{cost} of {count} in {period_s} s");

@@ -187,32 +187,34 @@ impl Quota {
         self.leased = self.leased.max(self.spent);
         let asks = self.lease != 0
             && self.leased - self.spent <= u64::from(self.lease / 2)
-            && self.next(0, 0) > 0;
+            && usual_lease(self.cap, self.cap.saturating_sub(self.leased), 0) > 0;
         if asks {
             self.lease = 0;
         }
         asks
     }
 
-    /// Gives units back, never more than were spent and are known to have been; how many.
+    /// Gives units back, never more than were spent and are known to have been; how many. They are
+    /// as if they had never been leased, once the ledger's row says so.
     pub fn refund(&mut self, units: u64) -> u64 {
         let units = units.min(self.spent - self.stranded);
         self.spent -= units;
+        self.leased -= units;
         units
     }
 
-    /// Units of the next lease: what requests wait for, and beyond that about a second of the
-    /// demand, less and less towards the cap.
-    fn next(&self, wanted: u64, demand: u64) -> u64 {
-        let left = self.cap.saturating_sub(self.leased);
-        next_lease(self.cap, left, wanted.saturating_sub(self.outstanding()), demand)
-    }
-
     /// The next lease, to be debited, where requests wait for so many units. It may be spent once
-    /// it is granted.
-    #[must_use]
-    pub fn debit(&self, wanted: u64, demand: u64) -> Grant {
-        let units = if self.limits() { self.next(wanted, demand) } else { 0 };
+    /// it is granted. Where there is none because the lease in hand suffices, that is asked for
+    /// anew at half of what is left of it.
+    pub fn debit(&mut self, wanted: u64, demand: u64) -> Grant {
+        if !self.limits() {
+            return Grant { window: self.window, units: 0 };
+        }
+        let (held, left) = (self.outstanding(), self.cap.saturating_sub(self.leased));
+        let units = next_lease(self.cap, [held, left], wanted, demand);
+        if units == 0 && self.lease == 0 {
+            self.lease = narrow(held);
+        }
         Grant { window: self.window, units }
     }
 
@@ -269,12 +271,19 @@ impl Quota {
     }
 }
 
-/// Units of the next lease, of `left` that are not debited: what is needed, and otherwise about a
-/// second of the demand or as much as an initial lease, but never more than an eighth of what is
-/// left, so that near the cap single units are debited.
-pub(super) fn next_lease(cap: u64, left: u64, need: u64, demand: u64) -> u64 {
-    let usual = demand.max(Quota::initial(cap)).min(left / 8);
-    need.max(usual).min(left)
+/// Units of the next lease, of those `left` that are not debited: what requests wait for beyond
+/// what is `held`, and otherwise as many as usual. Whoever holds as many needs no more: a limit
+/// that was not short of units is debited with those that were, and must not pile them up.
+pub(super) fn next_lease(cap: u64, [held, left]: [u64; 2], wanted: u64, demand: u64) -> u64 {
+    let usual = usual_lease(cap, left, demand);
+    let usual = if held < usual { usual } else { 0 };
+    wanted.saturating_sub(held).max(usual).min(left)
+}
+
+/// About a second of the demand, or as much as an initial lease, but never more than an eighth of
+/// what is left, so that near the cap single units are debited.
+fn usual_lease(cap: u64, left: u64, demand: u64) -> u64 {
+    demand.max(Quota::initial(cap)).min(left / 8)
 }
 
 /// A lease's size as a quota keeps it: what is beyond 32 bits is asked for a little later.

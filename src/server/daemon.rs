@@ -196,7 +196,9 @@ impl Daemon {
         let starting = Arc::clone(&ledger);
         // Before anything is served: from here on what ends without a clean stop is a crash.
         tokio::task::spawn_blocking(move || starting.start()).await.map_err(io::Error::other)??;
-        let flush = flusher.start(Duration::from_millis(config.store.usage_flush_interval_ms))?;
+        let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
+        let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
+        let flush = flusher.start(interval, Arc::clone(&debits))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
         // Cancelled at the stop's deadline: whoever has not ended by then is dropped.
@@ -205,7 +207,7 @@ impl Daemon {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let desk = Desk::new(Arc::clone(&ledger) as Arc<dyn Debits>);
+        let desk = Desk::new(debits);
         let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),

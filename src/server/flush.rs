@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::deferred::Debits;
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{Account, Engine};
 use crate::store::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
 use crate::store::{CommitError, Committer, Keys, StoreError, Write, plan};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -31,6 +32,8 @@ pub(super) struct Flusher {
     ids_stored: usize,
     next_chunk: u64,
     failing: bool,
+    /// Told of credits that came back; from the start of the thread on.
+    debits: Option<Arc<dyn Debits>>,
 }
 
 /// For how long, and how many, ids of `Increment`s are remembered: whichever ends first.
@@ -85,6 +88,7 @@ impl Flusher {
             next_chunk: chunks.back().map_or(0, |chunk| chunk.seq + 1),
             ids_stored: chunks.iter().map(|chunk| chunk.ids).sum(),
             failing: false,
+            debits: None,
             engine,
             committer,
             clock,
@@ -94,7 +98,12 @@ impl Flusher {
     }
 
     /// Starts the thread that flushes every `interval`.
-    pub(super) fn start(mut self, interval: Duration) -> io::Result<FlushThread> {
+    pub(super) fn start(
+        mut self,
+        interval: Duration,
+        debits: Arc<dyn Debits>,
+    ) -> io::Result<FlushThread> {
+        self.debits = Some(debits);
         let (stop, stopped): (_, Receiver<()>) = bounded(0);
         let run = move || {
             let mut reaped = self.clock.now();
@@ -138,10 +147,21 @@ impl Flusher {
         outcome
     }
 
-    /// Gives credits back whose reports cannot be counted again any more.
+    /// Gives credits back whose reports cannot be counted again any more, and has the ledger write
+    /// that before the flush ends.
     fn give_back(&self, refunds: &[(u64, u64)]) {
-        for (id, credits) in refunds {
-            self.engine.refund(*id, *credits, self.clock.now());
+        let now = self.clock.now();
+        let given =
+            refunds.iter().filter(|(id, credits)| self.engine.refund(*id, *credits, now) > 0);
+        let accounts: Vec<_> = given.map(|(id, _)| Account::Key(*id)).collect();
+        if let Some(debits) = self.debits.as_ref().filter(|_| !accounts.is_empty()) {
+            let (written, is_written) = bounded(1);
+            let waiter = move || {
+                let _ = written.send(());
+            };
+            debits.want(accounts, Box::new(waiter));
+            // Whoever waits for the ledger is called, whatever happens.
+            let _ = is_written.recv();
         }
     }
 
@@ -235,6 +255,7 @@ impl FlushThread {
 mod tests {
     use std::io::ErrorKind;
 
+    use super::super::deferred::tests::ByHand;
     use super::super::dispatch::tests::engine;
     use super::*;
     use crate::clock::ManualClock;
@@ -352,7 +373,8 @@ mod tests {
         let bench = Bench::new(BOUNDS);
         bench.report(1);
         bench.store.fail_apply(1, ErrorKind::StorageFull);
-        let thread = bench.flusher.start(Duration::from_secs(3600)).expect("a thread");
+        let debits = Arc::new(ByHand::default());
+        let thread = bench.flusher.start(Duration::from_secs(3600), debits).expect("a thread");
         assert!(thread.stop().is_err());
     }
 }

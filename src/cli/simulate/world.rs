@@ -118,15 +118,13 @@ impl World {
     }
 
     fn started(&self) -> Result<&Started, String> {
-        self.started.as_ref().ok_or_else(|| "the simulation has not begun".to_owned())
+        self.started.as_ref().ok_or_else(not_begun)
     }
 
     /// Judges a request, when its debits are done.
     pub(super) fn validate(&mut self, asked: &Asked) -> Result<&Answer, String> {
         let Self { started, ledger, answers, buffer, config, .. } = self;
-        let Some(Started { engine, now, reaped_us, .. }) = started else {
-            return Err("the simulation has not begun".to_owned());
-        };
+        let Started { engine, now, reaped_us, .. } = started.as_mut().ok_or_else(not_begun)?;
         if engine.slots_held() >= config.limits.slots_max {
             reap(engine, *now, reaped_us);
         }
@@ -155,7 +153,8 @@ impl World {
 
     /// Counts a report: what became of it.
     pub(super) fn increment(&mut self, reported: &Reported) -> Result<&'static str, String> {
-        let Started { engine, now, .. } = self.started()?;
+        let Self { started, ledger, .. } = self;
+        let Started { engine, now, .. } = started.as_ref().ok_or_else(not_begun)?;
         let slot = reported.slot.map(|slot| slot_of(engine, reported.key_id, slot, *now));
         let report = reported.report(slot);
         let mut payload = BytesMut::new();
@@ -168,6 +167,7 @@ impl World {
         for (id, credits) in refunds {
             engine.refund(id, credits, *now);
         }
+        ledger.debit_asking(engine, *now);
         let at_us = now.wall_us;
         self.remember(at_us, fresh);
         Ok(match outcome {
@@ -280,6 +280,10 @@ pub(super) fn about(answer: &Answer) -> About<'_> {
     let scopes = answer.policy.as_ref().map(|policy| policy.scopes.iter().collect());
     let (tenant_id, scopes) = (answer.tenant.as_deref(), scopes.unwrap_or_default());
     About { tenant_id, scopes, metadata: None }
+}
+
+fn not_begun() -> String {
+    "the simulation has not begun".to_owned()
 }
 
 fn words(error: impl std::fmt::Display) -> String {

@@ -2,6 +2,7 @@
 
 mod change;
 mod credits;
+mod leases;
 mod named;
 mod shared;
 mod slots;

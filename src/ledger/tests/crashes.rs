@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::key::Credits;
 use crate::store::envelope;
 use crate::store::rows::{LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact};
 use crate::store::{Op, Store, layout};
@@ -50,6 +51,26 @@ fn a_crash_before_the_first_row_charges_initial_leases_once() {
     bench.clock.step_wall_us(31 * DAY_US);
     for id in [1, 2] {
         assert_eq!(bench.spend_up_to(id, u64::MAX), 1000, "a new month is a new month");
+    }
+}
+
+#[test]
+fn credits_that_came_back_are_there_after_a_crash() {
+    for restarts in [false, true] {
+        let credits = Credits { balance: 1000, refill: None, granted_at: None };
+        let bench = Bench::new(&[KeyRecord { credits: Some(credits), ..plain(1) }]);
+        assert_eq!(bench.spend(1, 300), VerdictCode::Valid);
+        let leased =
+            |bench: &Bench| bench.engine.limit_figures(&Account::Key(1), bench.now())[0].leased;
+        let before = leased(&bench);
+        assert_eq!(bench.engine.refund(1, 100, bench.now()), 100);
+        assert_eq!(leased(&bench), before, "what came back is no lease");
+        let written = bench.want(vec![Account::Key(1)]);
+        written.recv_timeout(DEADLINE).expect("called");
+        let leased = leased(&bench);
+        let bench = if restarts { bench.restart() } else { bench.crash() };
+        let lost = if restarts { 0 } else { leased };
+        assert_eq!(bench.engine.balance(1, bench.now()), Some(800 - lost));
     }
 }
 

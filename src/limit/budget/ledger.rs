@@ -65,25 +65,26 @@ impl Budget {
         self.flags.moved
     }
 
-    /// The next leases and the row that debits them; `None` when there is nothing to debit and
-    /// nothing that requests wait for. To be granted once the row is durable, or refused.
+    /// The next leases and the row that debits them; `None` when there is nothing to debit, nothing
+    /// that requests wait for and nothing that was refunded. To be granted once the row is durable,
+    /// or refused.
     pub fn debit(&mut self, ask: &Ask<'_>) -> Option<Debit> {
         self.enter(ask);
         self.flags.asking = false;
         let demand = self.demand.take(ask.now);
         let wanted = std::mem::take(&mut self.wanted);
-        let [day, month, lifetime] =
-            [&self.day, &self.month, &self.lifetime].map(|quota| quota.debit(wanted, demand));
+        let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
+        let [day, month, lifetime] = quotas.map(|quota| quota.debit(wanted, demand));
         let mut credits = Grant::default();
         let mut named = Vec::new();
         if let Some(extra) = &mut self.extra {
-            if let Some(balance) = &extra.credits {
+            if let Some(balance) = &mut extra.credits {
                 credits = balance.quota.debit(wanted, demand);
             }
-            named.extend(extra.named.iter_mut().map(|it| it.debit(demand, ask.wall_ns())));
+            named.extend(extra.named.iter_mut().map(|it| it.debit(ask)));
         }
         let units = [day, month, lifetime, credits].iter().any(|grant| grant.units() > 0);
-        if !units && !named.iter().any(NamedGrant::is_some) {
+        if !units && !named.iter().any(NamedGrant::is_some) && !self.flags.refunded {
             return None;
         }
         let mut debit = Debit {
@@ -114,6 +115,10 @@ impl Budget {
         let Some(extra) = &mut self.extra else { return };
         if let Some(balance) = &mut extra.credits {
             balance.quota.grant(debit.credits);
+            // What came back since the row was computed is not in it.
+            let debited = balance.row(Grant::default()).debits.debited;
+            self.flags.refunded &=
+                debit.row.credits.is_none_or(|row| row.debits.debited != debited);
         }
         for (named, grant) in extra.named.iter_mut().zip(&debit.named) {
             named.grant(*grant);
@@ -128,6 +133,7 @@ impl Budget {
         // What is not given back now is at a clean stop.
         self.flags.moved = !give_back;
         self.flags.written = true;
+        self.flags.refunded = false;
         if give_back {
             let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
             quotas.into_iter().for_each(Quota::give_back);
@@ -186,13 +192,15 @@ impl Budget {
         }
     }
 
-    /// Gives units of the balance back, never more than were taken from it; how many.
-    pub fn refund(&mut self, units: u64, ask: &Ask<'_>) -> u64 {
+    /// Gives units of the balance back, never more than were taken from it; how many, and whether
+    /// the ledger is to be told, which is said once.
+    pub fn refund(&mut self, units: u64, ask: &Ask<'_>) -> (u64, bool) {
         self.enter(ask);
         let balance = self.extra.as_deref_mut().and_then(|extra| extra.credits.as_mut());
         let refunded = balance.map_or(0, |balance| balance.quota.refund(units));
         self.flags.moved |= refunded > 0;
-        refunded
+        self.flags.refunded |= refunded > 0;
+        (refunded, refunded > 0 && !std::mem::replace(&mut self.flags.asking, true))
     }
 
     /// What is left of the balance, if there is one.

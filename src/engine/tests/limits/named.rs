@@ -7,7 +7,7 @@ use crate::limit::Period;
 
 const NOON: &str = "2027-06-15T12:00:00Z";
 
-fn named(name: &str, count: u64, period: &str) -> NamedLimit {
+pub(super) fn named(name: &str, count: u64, period: &str) -> NamedLimit {
     let period = LimitPeriod::parse(period).expect("a period");
     NamedLimit { name: name.to_owned(), count, period }
 }

@@ -200,10 +200,14 @@ impl Run {
             self.model.take_slot(key, serial, self.now);
             compare::slots(&answer.verdict, &mut self.model, key, self.now)?;
         }
+        self.debit_asking();
+        Ok(())
+    }
+
+    fn debit_asking(&mut self) {
         for asking in self.engine.take_asking() {
             self.debit(whose(&asking), Fate::Granted);
         }
-        Ok(())
     }
 
     /// The answer when all debits are done that the request waits for.
@@ -309,7 +313,7 @@ impl Run {
         if outcome != expected {
             return Err(format!("{outcome:?}, and the model says {expected:?}"));
         }
-        // Their ids are stored before credits are given back.
+        // Their ids are stored before credits are given back, and the ledger is told at once.
         for (id, credits) in self.engine.take_refunds() {
             let refunded = self.engine.refund(id, credits, self.now);
             let expected = self.model.refund(key, credits, self.now);
@@ -317,6 +321,7 @@ impl Run {
                 return Err(format!("{refunded} credits back, and the model says {expected}"));
             }
         }
+        self.debit_asking();
         self.engine.take_fresh_increment_ids();
         Ok(())
     }
