@@ -7,8 +7,8 @@ use tokio::sync::MutexGuard;
 use super::limits::change_of;
 use super::repeat::request_id;
 use super::room::Places;
-use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, random};
-use crate::engine::Account;
+use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, publish_change, random};
+use crate::engine::{Account, Engine};
 use crate::key::{KeyRecord, RecordInput, Rules, Time, id};
 use crate::limit::Change;
 use crate::store::{KeyWrite, Write};
@@ -129,12 +129,11 @@ impl Admin {
         }
         let expected = request.expected_revision;
         let change = change_of(request.spent, |field| input.names(field));
-        self.settle(Account::Key(id)).await?;
         let (moves_expiry, grants) = (input.names("expires_at"), input.names("credits"));
         let (mut renewed, mut put_right) = (false, Vec::new());
         let gate = self.gate().await;
         let record = self
-            .change_with_limits(caller, id, &change, |before, now| {
+            .change_limits(caller, id, change, |before, now| {
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(lost_update(before, expected)));
                 }
@@ -153,7 +152,6 @@ impl Admin {
                 Ok(after)
             })
             .await?;
-        self.settle(Account::Key(id)).await?;
         tracing::info!(key = id, revision = record.revision, "a key was updated");
         let mut changed = self.changed(&record);
         changed.notices.splice(0..0, put_right);
@@ -171,24 +169,41 @@ impl Admin {
         id: u64,
         change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
     ) -> Result<KeyRecord, AdminError> {
-        self.change_with_limits(caller, id, &Change::default(), change).await
+        let lock = self.lock(id).await;
+        let (before, after) = self.changing(caller, id, change).await?;
+        self.replace(caller, &before, after, &lock).await
     }
 
-    /// As [`Admin::change`]; what was spent of limits becomes what `limits` says.
-    async fn change_with_limits(
+    /// As [`Admin::change`], where limits may change; what was spent of them becomes what `limits`
+    /// says.
+    async fn change_limits(
         &self,
         caller: &Caller,
         id: u64,
-        limits: &Change,
+        limits: Change,
         change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
     ) -> Result<KeyRecord, AdminError> {
-        let lock = self.lock(id).await;
+        let _lock = self.lock(id).await;
+        let (before, after) = self.changing(caller, id, change).await?;
+        let after = self.next_revision(caller, &before, after)?;
+        let of = (Account::Key(id), self.engine.terms_of(&after));
+        let (write, published) = (replacement(&before, &after), after.clone());
+        let publish = move |engine: &Engine, now| publish_change(engine, &published, &limits, now);
+        self.commit_limits(of, limits, write, publish).await??;
+        Ok(after)
+    }
+
+    /// A record as it is, and as a change has it at this instant.
+    async fn changing(
+        &self,
+        caller: &Caller,
+        id: u64,
+        change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
+    ) -> Result<(KeyRecord, KeyRecord), AdminError> {
         let before = self.record(caller, id).await?;
         let now = self.time();
         let after = KeyRecord { updated_at: Some(now), ..change(&before, now)? };
-        let after = self.write(caller, &before, after, &lock).await?;
-        self.publish_change(&after, limits)?;
-        Ok(after)
+        Ok((before, after))
     }
 
     /// Writes and publishes the next revision of a record, whose lock is held.
@@ -197,27 +212,24 @@ impl Admin {
         caller: &Caller,
         before: &KeyRecord,
         after: KeyRecord,
-        lock: &MutexGuard<'_, ()>,
+        _lock: &MutexGuard<'_, ()>,
     ) -> Result<KeyRecord, AdminError> {
-        let after = self.write(caller, before, after, lock).await?;
+        let after = self.next_revision(caller, before, after)?;
+        self.commit(vec![replacement(before, &after)()]).await?;
         self.publish(&after)?;
         Ok(after)
     }
 
-    /// Writes the next revision of a record, whose lock is held.
-    async fn write(
+    /// The next revision of a record, if it can be written.
+    fn next_revision(
         &self,
         caller: &Caller,
         before: &KeyRecord,
         mut after: KeyRecord,
-        _lock: &MutexGuard<'_, ()>,
     ) -> Result<KeyRecord, AdminError> {
         after.revision = before.revision + 1;
         caller.check_owns(&after)?;
         check_size(&after, self)?;
-        let write =
-            KeyWrite::Replace { before_revision: before.revision, after: Box::new(after.clone()) };
-        self.commit(vec![Write::Key(write)]).await?;
         Ok(after)
     }
 
@@ -225,6 +237,15 @@ impl Admin {
         let mut notices = notices(record, &self.engine.rules());
         notices.extend(self.present_notices(record));
         wire::KeyChanged { key: self.json(record), notices }
+    }
+}
+
+/// What writes a record in the place of another, as often as it takes.
+fn replacement(before: &KeyRecord, after: &KeyRecord) -> impl Fn() -> Write + Send + 'static {
+    let (before_revision, after) = (before.revision, after.clone());
+    move || {
+        let after = Box::new(after.clone());
+        Write::Key(KeyWrite::Replace { before_revision, after })
     }
 }
 

@@ -1,11 +1,15 @@
 //! Limits as people see them, and changes of limits of which something was spent.
 
+use std::sync::Arc;
+
 use keygate_protocol::admin as wire;
 
 use super::{Admin, AdminError, Caller, blocking};
-use crate::engine::Account;
+use crate::clock::Now;
+use crate::engine::{Account, Engine};
 use crate::key::Time;
-use crate::limit::{Change, FigureOf, Figures, Spent};
+use crate::limit::{Change, FigureOf, Figures, Spent, Terms};
+use crate::store::Write;
 
 impl Admin {
     /// How the limits stand that the keys of a tenant share.
@@ -27,16 +31,24 @@ impl Admin {
         self.engine.limit_figures(account, self.clock.now()).into_iter().map(shown).collect()
     }
 
-    /// Has the ledger know exactly what was spent of an account. Before its limits change, because
-    /// what a crash charges to an account without figures goes by its limits; and after a change
-    /// that gives something back, because a crash must not take that.
-    pub(super) async fn settle(&self, account: Account) -> Result<(), AdminError> {
-        let moved = self.engine.has_moved(&account, self.clock.now());
-        let Some(ledger) = self.ledger.clone().filter(|_| moved) else {
-            return Ok(());
+    /// Writes a record whose limits change in one with what that makes of what was spent; then
+    /// `publish` has decisions obey it.
+    pub(super) async fn commit_limits<T: Send + 'static>(
+        &self,
+        (account, terms): (Account, Terms),
+        change: Change,
+        record: impl Fn() -> Write + Send + 'static,
+        publish: impl FnOnce(&Engine, Now) -> T + Send + 'static,
+    ) -> Result<T, AdminError> {
+        let engine = Arc::clone(&self.engine);
+        let Some(ledger) = self.ledger.clone() else {
+            self.commit(vec![record()]).await?;
+            return Ok(publish(&engine, self.clock.now()));
         };
-        let settled = blocking(move || ledger.settle(&account)).await;
-        Ok(settled.ok_or_else(AdminError::stopping)??)
+        let changed = blocking(move || {
+            ledger.change((&account, &terms), &change, record, |now| publish(&engine, now))
+        });
+        Ok(changed.await.ok_or_else(AdminError::stopping)??)
     }
 }
 

@@ -272,23 +272,28 @@ impl Admin {
     /// `INTERNAL`: no `CONFLICT`, which would say that nothing was done. Why is for the log: it may
     /// name another tenant's key.
     fn publish(&self, record: &KeyRecord) -> Result<(), AdminError> {
-        self.publish_change(record, &Change::default())
+        publish_change(&self.engine, record, &Change::default(), self.clock.now())
     }
+}
 
-    /// As [`Admin::publish`]; what was spent of limits becomes what the change says.
-    fn publish_change(&self, record: &KeyRecord, change: &Change) -> Result<(), AdminError> {
-        let id = record.id;
-        self.engine.change(record, change, self.clock.now()).map_err(|error| {
-            tracing::error!(key = id, %error, "a key is stored and could not be loaded");
-            AdminError::new(
-                ErrorCode::Internal,
-                format!(
-                    "key {id} is stored as it was asked for, and decisions could not be told; the \
-                     daemon's log says why"
-                ),
-            )
-        })
-    }
+/// As [`Admin::publish`]; what was spent of limits becomes what the change says.
+fn publish_change(
+    engine: &Engine,
+    record: &KeyRecord,
+    change: &Change,
+    now: Now,
+) -> Result<(), AdminError> {
+    let id = record.id;
+    engine.change(record, change, now).map_err(|error| {
+        tracing::error!(key = id, %error, "a key is stored and could not be loaded");
+        AdminError::new(
+            ErrorCode::Internal,
+            format!(
+                "key {id} is stored as it was asked for, and decisions could not be told; the \
+                 daemon's log says why"
+            ),
+        )
+    })
 }
 
 /// Which locks some keys fall to, ascending.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::limits::change_of;
 use super::{Admin, AdminError, Caller, blocking};
-use crate::engine::{Account, NamedTenant, TenantView};
+use crate::engine::{Account, Engine, NamedTenant, TenantView};
 use crate::key::json::canonical;
 use crate::key::tenant::{STATUS_REASON_BYTES_MAX, read_id};
 use crate::key::{FieldError, KeyRecord, TenantRecord, TenantState, TenantStatus};
@@ -39,9 +39,8 @@ impl Admin {
         let _lock = self.tenants.lock().await;
         let Some(stored) = self.stored_tenant(&id).await? else {
             self.engine.check_room_for_tenant(&id)?;
-            let record = self
-                .write_tenant(&TenantRecord::unrecorded(&id), asked, &Change::default())
-                .await?;
+            let record =
+                self.write_tenant(&TenantRecord::unrecorded(&id), asked, Change::default()).await?;
             tracing::info!(tenant = id, "a tenant was created");
             return Ok(self.tenant_changed(&record));
         };
@@ -174,10 +173,8 @@ impl Admin {
             .map(|(name, _)| canonical(name))
             .collect();
         let change = change_of(request.spent, |field| named.iter().any(|name| name == field));
-        let account = || Account::Tenant(id.as_str().into());
-        self.settle(account()).await?;
         let record = self
-            .change_tenant_and_limits(&id, &change, |before| {
+            .change_tenant_and_limits(&id, change, |before| {
                 check_not_deleted(before)?;
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(format!(
@@ -196,7 +193,6 @@ impl Admin {
                 Ok(Some(after))
             })
             .await?;
-        self.settle(account()).await?;
         tracing::info!(tenant = id, revision = record.revision, "a tenant was updated");
         Ok(self.tenant_changed(&record))
     }
@@ -285,14 +281,14 @@ impl Admin {
         id: &str,
         change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
     ) -> Result<TenantRecord, AdminError> {
-        self.change_tenant_and_limits(id, &Change::default(), change).await
+        self.change_tenant_and_limits(id, Change::default(), change).await
     }
 
     /// As [`Admin::change_tenant`]; what was spent of limits becomes what `limits` says.
     async fn change_tenant_and_limits(
         &self,
         id: &str,
-        limits: &Change,
+        limits: Change,
         change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
     ) -> Result<TenantRecord, AdminError> {
         let _lock = self.tenants.lock().await;
@@ -308,19 +304,24 @@ impl Admin {
         &self,
         before: &TenantRecord,
         mut after: TenantRecord,
-        limits: &Change,
+        limits: Change,
     ) -> Result<TenantRecord, AdminError> {
         let now = Some(self.time());
         after.revision = before.revision + 1;
         after.created_at = before.created_at.or(now);
         after.updated_at = now;
-        let boxed = Box::new(after.clone());
-        let write = match before.revision {
-            0 => TenantWrite::Insert(boxed),
-            before_revision => TenantWrite::Replace { before_revision, after: boxed },
+        let (before_revision, record) = (before.revision, after.clone());
+        let write = move || {
+            let after = Box::new(record.clone());
+            Write::Tenant(match before_revision {
+                0 => TenantWrite::Insert(after),
+                before_revision => TenantWrite::Replace { before_revision, after },
+            })
         };
-        self.commit(vec![Write::Tenant(write)]).await?;
-        self.engine.change_tenant(&after, limits, self.clock.now());
+        let of = (Account::Tenant(after.id.as_str().into()), Engine::terms_of_tenant(&after));
+        let published = after.clone();
+        let publish = move |engine: &Engine, now| engine.change_tenant(&published, &limits, now);
+        self.commit_limits(of, limits, write, publish).await?;
         Ok(after)
     }
 

@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::Engine;
 use super::catalog::Catalog;
+use super::terms::Compiled;
 use super::usage::{Shards, shards, thread_number};
 use crate::clock::Now;
-use crate::limit::{AccountRow, Budget, Debit, Figures, LedgerState, Names, Windows};
+use crate::key::{Allowance, KeyRecord, TenantRecord};
+use crate::limit::{
+    AccountRow, Budget, Change, Debit, Figures, LedgerState, Names, Terms, Windows,
+};
 
 /// Whose durable limits a row of the ledger has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,6 +132,40 @@ impl Engine {
             budget.enter(&moment.ask(0, false));
             budget.settle(give_back)
         })
+    }
+
+    /// The limits of a key beyond the second, as this record has them under the present rules.
+    #[must_use]
+    pub fn terms_of(&self, record: &KeyRecord) -> Terms {
+        let view = record.view();
+        let allowance = self.rules.read().allowance(&view);
+        let of =
+            |it: &Allowance| Compiled::of(it, view.credits.as_ref(), view.total_requests).terms;
+        allowance.as_ref().and_then(of).map(|terms| *terms).unwrap_or_default()
+    }
+
+    /// Those that the keys of a tenant share, as this record has them.
+    #[must_use]
+    pub fn terms_of_tenant(record: &TenantRecord) -> Terms {
+        let terms = Compiled::of(&record.allowance(), None, 0).terms;
+        terms.map(|terms| *terms).unwrap_or_default()
+    }
+
+    /// What the ledger has to know of an account once its limits have changed so, which is to be
+    /// done when that is durable; `None` where it knows. Until then the account has no lease.
+    pub fn settle_change(
+        &self,
+        account: &Account,
+        terms: &Terms,
+        change: &Change,
+        now: Now,
+    ) -> Option<AccountRow> {
+        let moment = self.moment(now);
+        let ask = moment.ask(0, false);
+        let settled = self.with_budget(account, |budget| {
+            Budget::settle_change(Some(budget), terms, change, &ask)
+        });
+        settled.unwrap_or_else(|| Budget::settle_change(None, terms, change, &ask))
     }
 
     /// The row of [`Engine::settle`] could not be written.

@@ -10,9 +10,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::waiting::{Counts, Waiting};
 use super::{Answer, job, wait, write_of};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::engine::{Account, Engine};
-use crate::limit::{AccountRow, Debit, LedgerState, Windows};
+use crate::limit::{AccountRow, Change, Debit, LedgerState, Terms, Windows};
 use crate::store::envelope::EnvelopeError;
 use crate::store::rows::{LEDGER, LEDGER_FACT_SCHEMA, LedgerFact};
 use crate::store::{CommitError, Committer, OPS_MAX, StoreError, SubmitError, Write};
@@ -249,6 +249,34 @@ impl Keeper {
             Err(_) => self.engine.unsettle(account),
         }
         settled
+    }
+
+    /// Writes a change of a record in one with what it makes of what was spent, durably; then
+    /// `publish` has decisions obey it. No other row comes in between.
+    pub(super) fn change<T>(
+        &self,
+        (account, terms): (&Account, &Terms),
+        change: &Change,
+        record: impl Fn() -> Write,
+        publish: impl FnOnce(Now) -> T,
+    ) -> Result<T, CommitError> {
+        let _order = self.order.lock();
+        let now = self.clock.now();
+        let row = self.engine.settle_change(account, terms, change, now);
+        let writes = || {
+            let row = row.as_ref().map(|row| write_of(account, row)).transpose()?;
+            Ok(std::iter::once(record()).chain(row).collect())
+        };
+        let answer = self.submit(writes, true);
+        let written = answer.map_err(CommitError::from).and_then(|answer| wait(&answer));
+        if let Err(error) = written {
+            self.engine.unsettle(account);
+            return Err(error);
+        }
+        if row.is_some() {
+            self.counts.wrote(1);
+        }
+        Ok(publish(now))
     }
 
     /// Writes the exact figures of all accounts that have moved; durable with the next job that is.

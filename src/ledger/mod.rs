@@ -12,7 +12,9 @@
 //! 3. The store says that leases are out, durably, before anything is served, and takes it back after
 //!    the exact figures of a clean stop. A start that finds it said follows a crash: what rows had
 //!    debited counts as spent, and the initial leases of the windows until now are void.
-//! 4. Who waits is called, whatever happens: after the debit, when it failed, when the ledger ends.
+//! 4. A change of limits is written in one with what it makes of the figures, and no row comes between
+//!    that and the moment from which decisions obey it.
+//! 5. Who waits is called, whatever happens: after the debit, when it failed, when the ledger ends.
 //!
 //! Dropped without [`Ledger::stop`], it leaves the store as a crash does.
 
@@ -28,9 +30,9 @@ use std::thread::{self, JoinHandle};
 use crossbeam::channel::{Receiver, RecvError, bounded};
 use parking_lot::Mutex;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::engine::{Account, Engine};
-use crate::limit::{AccountRow, LedgerState};
+use crate::limit::{AccountRow, Change, LedgerState, Terms};
 use crate::store::envelope::EnvelopeError;
 use crate::store::rows::LEDGER_SCHEMA;
 use crate::store::{CommitError, Committer, Job, Keys, StoreError, SubmitError, Write, WriteError};
@@ -117,6 +119,22 @@ impl Ledger {
     /// [`CommitError`]; the figures are then written at the next occasion.
     pub fn settle(&self, account: &Account) -> Result<(), CommitError> {
         self.keeper.settle(account)
+    }
+
+    /// Changes the limits of an account: has `record` written in one batch with what `change` makes
+    /// of what was spent, under these terms, and calls `publish` when that is durable. The account
+    /// has no lease meanwhile. Not for a thread that serves a connection.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing has changed then, as far as the store can tell.
+    pub fn change<T>(
+        &self,
+        of: (&Account, &Terms),
+        change: &Change,
+        record: impl Fn() -> Write,
+        publish: impl FnOnce(Now) -> T,
+    ) -> Result<T, CommitError> {
+        self.keeper.change(of, change, record, publish)
     }
 
     /// What becomes of a cost that is not leased while the store takes no writes, from here on.

@@ -22,7 +22,7 @@ use kept::Kept;
 pub use ledger::{Debit, FigureOf, Figures};
 
 /// Limits and their state. Under a lock of its own, taken behind that of the key's entry.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Budget {
     day: Quota,
     month: Quota,
@@ -43,7 +43,7 @@ pub struct Budget {
 const _: () = assert!(size_of::<Budget>() <= 240);
 
 /// What few keys have.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Extra {
     credits: Option<Balance>,
     named: Vec<Named>,

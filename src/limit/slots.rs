@@ -26,7 +26,7 @@ pub struct Slot {
 }
 
 /// The slots held of one key or one tenant. The caller bounds how many.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Slots {
     /// No slot expires before this; not always the exact instant, and `FREE_NS` if none is held.
     next_ns: u64,
@@ -37,7 +37,7 @@ pub struct Slots {
 // It lies inside every entry of the catalog that has such a limit.
 const _: () = assert!(size_of::<Slots>() <= 72);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Nodes {
     /// In no order.
     Few([Slot; FEW]),

@@ -12,7 +12,7 @@ const NAMED_MAX: usize = 32;
 
 /// Figures of limits that are not there now: they were taken away, or the key's tier is missing at a
 /// start. A limit that comes back finds what was spent of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
     pub(super) credits: Option<CreditDebits>,
     pub(super) named: Vec<NamedDebits>,

@@ -3,10 +3,10 @@
 use keygate_protocol::verdict::LimitName;
 
 use super::{Budget, Names};
-use crate::limit::AccountRow;
 use crate::limit::judge::Ask;
 use crate::limit::named::NamedGrant;
 use crate::limit::quota::{Grant, Quota};
+use crate::limit::{AccountRow, Change, Terms};
 
 /// Leases that are being debited, and the row that debits them.
 #[derive(Debug, Clone)]
@@ -143,6 +143,31 @@ impl Budget {
             }
         }
         self.row_with(None)
+    }
+
+    /// What the ledger has to know of an account once its terms have changed so; `None` where it has
+    /// all of it. The account itself stays as it is, but gives its leases back: what is spent until
+    /// the change happens would not be in the row.
+    pub fn settle_change(
+        before: Option<&mut Self>,
+        terms: &Terms,
+        change: &Change,
+        ask: &Ask<'_>,
+    ) -> Option<AccountRow> {
+        let Some(before) = before else {
+            let mut after = Self::new(terms);
+            after.begin(ask);
+            return after.flags.moved.then(|| after.row_with(None));
+        };
+        before.enter(ask);
+        let mut after = before.clone();
+        after.settle(true);
+        after.change(terms, change, ask);
+        if !before.flags.moved && !after.flags.moved {
+            return None;
+        }
+        before.settle(true);
+        Some(after.row_with(None))
     }
 
     /// The row could not be written: it is to be written at the next occasion.

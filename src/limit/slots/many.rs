@@ -15,7 +15,7 @@ pub(super) const CHUNK: usize = 128;
 /// So many nodes without a slot are not worth a walk.
 const SPARE: usize = 8;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Many {
     nodes: Vec<Slot>,
     /// Of each full chunk; the nodes behind the last full one are always looked at.
