@@ -1,7 +1,8 @@
 //! One key: create, get, update. What becomes of it later is in `life.rs`.
 
-use keygate_protocol::admin as wire;
+use std::sync::Arc;
 
+use keygate_protocol::admin as wire;
 use tokio::sync::MutexGuard;
 
 use super::limits::change_of;
@@ -185,12 +186,12 @@ impl Admin {
     ) -> Result<KeyRecord, AdminError> {
         let _lock = self.lock(id).await;
         let (before, after) = self.changing(caller, id, change).await?;
-        let after = self.next_revision(caller, &before, after)?;
+        let after = Arc::new(self.next_revision(caller, &before, after)?);
         let of = (Account::Key(id), self.engine.terms_of(&after));
-        let (write, published) = (replacement(&before, &after), after.clone());
+        let (write, published) = (replacement(&before, &after), Arc::clone(&after));
         let publish = move |engine: &Engine, now| publish_change(engine, &published, &limits, now);
         self.commit_limits(of, limits, write, publish).await??;
-        Ok(after)
+        Ok(Arc::unwrap_or_clone(after))
     }
 
     /// A record as it is, and as a change has it at this instant.
@@ -214,10 +215,10 @@ impl Admin {
         after: KeyRecord,
         _lock: &MutexGuard<'_, ()>,
     ) -> Result<KeyRecord, AdminError> {
-        let after = self.next_revision(caller, before, after)?;
+        let after = Arc::new(self.next_revision(caller, before, after)?);
         self.commit(vec![replacement(before, &after)()]).await?;
         self.publish(&after)?;
-        Ok(after)
+        Ok(Arc::unwrap_or_clone(after))
     }
 
     /// The next revision of a record, if it can be written.
@@ -241,10 +242,10 @@ impl Admin {
 }
 
 /// What writes a record in the place of another, as often as it takes.
-fn replacement(before: &KeyRecord, after: &KeyRecord) -> impl Fn() -> Write + Send + 'static {
-    let (before_revision, after) = (before.revision, after.clone());
+fn replacement(before: &KeyRecord, after: &Arc<KeyRecord>) -> impl Fn() -> Write + Send + use<> {
+    let (before_revision, after) = (before.revision, Arc::clone(after));
     move || {
-        let after = Box::new(after.clone());
+        let after = Box::new(KeyRecord::clone(&after));
         Write::Key(KeyWrite::Replace { before_revision, after })
     }
 }
