@@ -14,7 +14,7 @@ use crate::engine::{Account, Engine, NamedTenant, TenantView};
 use crate::key::json::canonical;
 use crate::key::tenant::{STATUS_REASON_BYTES_MAX, read_id};
 use crate::key::{FieldError, KeyRecord, TenantRecord, TenantState, TenantStatus};
-use crate::limit::Change;
+use crate::limit::{Change, Spent};
 use crate::store::{TenantWrite, Write};
 
 /// A page's default length.
@@ -187,7 +187,7 @@ impl Admin {
                 if after.organization_id != before.organization_id {
                     caller.check_unbound("a change of a tenant's organization_id")?;
                 }
-                if after.limits != before.limits {
+                if after.limits != before.limits || change.spent != Spent::Keep {
                     caller.check_unbound("a change of a tenant's limits")?;
                 }
                 Ok(Some(after))

@@ -3,6 +3,7 @@
 mod credits;
 mod deletion;
 mod life;
+mod limits;
 mod lists;
 mod model;
 mod moves;

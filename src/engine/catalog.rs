@@ -212,6 +212,9 @@ impl Catalog {
             let to = &key.limits.second;
             cell.second = entry.second.carry(cell.second, to, ask.now.mono_ns, policy);
             budget = entry.budget;
+            if !self.tenants.is(entry.tenant, &key.tenant) {
+                self.tenants.drop_slots_of(entry.tenant, key.id);
+            }
             self.unlink(slot);
         }
         let budget = self.put_budget(budget, key.limits.terms.as_deref(), ask, change);
@@ -244,7 +247,8 @@ impl Catalog {
     /// Takes a key out; how many slots were held of it, which nobody gives back any more.
     pub(super) fn remove(&mut self, id: u64) -> u32 {
         let Some(slot) = self.slot_of(id) else { return 0 };
-        let place = self.entries.get(slot).budget;
+        let Entry { budget: place, tenant, .. } = *self.entries.get(slot);
+        self.tenants.drop_slots_of(tenant, id);
         self.unlink(slot);
         if place == NO_BUDGET {
             return 0;

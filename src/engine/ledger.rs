@@ -195,7 +195,14 @@ impl Engine {
     /// spent.
     pub fn restore_account(&self, account: &Account, row: &AccountRow, now: Now) {
         let moment = self.moment(now);
-        self.write().restore_account(account, row, &moment.ask(0, false));
+        self.write().restore_account(account, |budget| budget.restore(row, &moment.ask(0, false)));
+    }
+
+    /// The figures that the ledger had of an account at start are lost: all that it may spend now
+    /// counts as spent.
+    pub fn exhaust_account(&self, account: &Account, now: Now) {
+        let moment = self.moment(now);
+        self.write().restore_account(account, |budget| budget.exhaust(&moment.ask(0, false)));
     }
 
     /// Says in which windows a crash has voided the initial leases: an account without figures

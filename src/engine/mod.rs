@@ -149,7 +149,10 @@ impl Engine {
         let rules = self.rules.read();
         let loaded = Loaded::compile(&record.view(), &self.pepper, &self.prefixes, &rules)?;
         let moment = self.moment(now);
-        self.write().put(loaded, &moment.ask(0, false), change)
+        let mut catalog = self.write();
+        let put = catalog.put(loaded, &moment.ask(0, false), change);
+        self.count_lost(&mut catalog);
+        put
     }
 
     /// Compiles a record for [`Engine::put_all`], on whatever thread has time for it.
@@ -171,14 +174,18 @@ impl Engine {
         let ask = moment.ask(0, false);
         let mut catalog = self.write();
         let put = keys.into_iter().map(|key| (key.id(), catalog.put(key, &ask, &change)));
-        put.filter_map(|(id, put)| put.err().map(|error| (id, error))).collect()
+        let refused = put.filter_map(|(id, put)| put.err().map(|error| (id, error))).collect();
+        self.count_lost(&mut catalog);
+        refused
     }
 
     /// Forgets a key and its figures. It counts as moved, so that whoever stores figures learns
     /// that these are to be removed, also when they were being written just now.
     pub fn remove(&self, id: u64) {
-        let held = self.write().remove(id);
-        self.slots.forget(held);
+        let mut catalog = self.write();
+        self.slots.forget(catalog.remove(id));
+        self.count_lost(&mut catalog);
+        drop(catalog);
         self.usage.forget(id);
         self.usage.mark(id);
     }

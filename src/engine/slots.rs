@@ -101,6 +101,11 @@ impl Engine {
         acted
     }
 
+    /// Slots that went with the limits of a tenant, or with a key that has left it.
+    pub(super) fn count_lost(&self, catalog: &mut Catalog) {
+        self.slots.forget(catalog.tenants.take_slots_lost());
+    }
+
     /// Takes a slot of one budget.
     pub(super) fn take_slot(&self, budget: &mut Budget, serial: u64, expires_ns: u64, key: u64) {
         let before = budget.slots().held();

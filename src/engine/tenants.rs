@@ -15,7 +15,7 @@ use super::terms::Compiled;
 use super::{CatalogError, Engine};
 use crate::clock::Now;
 use crate::key::{TenantRecord, TenantState};
-use crate::limit::{AccountRow, Ask, Budget, Change, PerSecond, RateState, Terms};
+use crate::limit::{Ask, Budget, Change, PerSecond, RateState, Terms};
 
 /// Tenants that one page of a list looks at, whether or not they are wanted.
 const EXAMINED_MAX: usize = 2_000;
@@ -158,15 +158,14 @@ impl Tenants {
         .map(|(_, tenant)| Arc::clone(&tenant.name))
     }
 
-    /// Takes the ledger's figures of a tenant at start. One that has no limits now keeps them too: a
-    /// limit that comes back finds what was spent.
-    pub(super) fn restore(&mut self, name: &str, row: &AccountRow, ask: &Ask<'_>) {
+    /// As [`super::catalog::Catalog::restore_account`], of a tenant.
+    pub(super) fn restore(&mut self, name: &str, restore: impl FnOnce(&mut Budget)) {
         let Some(&number) = self.by_name.get(name) else { return };
         let place = &mut self.shared[number as usize];
         self.sharing = true;
         let blank = || Box::new(Place::new(Shared::blank()));
         let shared = place.get_or_insert_with(blank).limits.get_mut();
-        shared.budget.restore(row, ask);
+        restore(&mut shared.budget);
         if shared.is_blank() {
             *place = None;
         }
@@ -211,6 +210,18 @@ impl Tenants {
         if let Some(mut shared) = self.shared[number as usize].take() {
             self.slots_lost += shared.limits.get_mut().budget.slots().held();
         }
+    }
+
+    /// A key leaves a tenant: nobody could give its slots back any more.
+    pub(super) fn drop_slots_of(&mut self, number: u32, key: u64) {
+        if let Some(shared) = &mut self.shared[number as usize] {
+            self.slots_lost += shared.limits.get_mut().budget.slots().release_all_of(key);
+        }
+    }
+
+    /// Whether a tenant of this number has this name.
+    pub(super) fn is(&self, number: u32, name: &str) -> bool {
+        self.by_name.get(name) == Some(&number)
     }
 
     /// Slots that are held by nobody since this was last asked.
@@ -302,6 +313,7 @@ impl Engine {
         let mut catalog = self.write();
         catalog.tenants.set(&record.id, record.state(), true);
         catalog.tenants.set_limits(&record.id, &limits, &moment.ask(0, false), change);
+        self.count_lost(&mut catalog);
     }
 
     /// Forgets a tenant's record: it is active, and there as long as keys name it.
@@ -309,7 +321,7 @@ impl Engine {
         let mut catalog = self.write();
         catalog.tenants.drop_limits(id);
         catalog.tenants.set(id, TenantState::Active, false);
-        self.slots.forget(catalog.tenants.take_slots_lost());
+        self.count_lost(&mut catalog);
     }
 
     /// A tenant that has a record or keys.

@@ -2,7 +2,7 @@
 
 use crate::clock::Now;
 use crate::engine::{Account, Engine};
-use crate::limit::{AccountRow, Debits, Windows};
+use crate::limit::{AccountRow, Windows};
 use crate::store::rows::{LEDGER, LEDGER_FACT_SCHEMA, LedgerFact};
 use crate::store::{AccountOf, Keys, StoreError};
 
@@ -11,8 +11,9 @@ use crate::store::{AccountOf, Keys, StoreError};
 pub struct Recovered {
     /// Accounts with figures.
     pub accounts: u64,
-    /// Of these, accounts whose figures could not be read. What they may spend in the present day
-    /// and month and in their life counts as spent until it is reset.
+    /// Of these, accounts whose figures could not be read. Whatever they may spend now counts as
+    /// spent: of a window until the next one, of a balance, a life and a rolling limit until it is
+    /// set or reset, or has come back.
     pub unreadable: u64,
     /// Whether the last run ended without a clean stop.
     pub crashed: bool,
@@ -34,21 +35,27 @@ pub(super) fn recover(engine: &Engine, keys: &Keys, now: Now) -> Result<Recovere
             AccountOf::Key(id) => Account::Key(id),
             AccountOf::Tenant(name) => Account::Tenant(name.into()),
         };
+        let mut unread = false;
         let row = row.unwrap_or_else(|error| {
             found.unreadable += 1;
             tracing::error!(
                 ?account, %error,
-                "figures of the ledger could not be read; the account's day, month and lifetime \
-                 count as spent until they are reset (update --spent reset)"
+                "figures of the ledger could not be read; all that the account may spend now \
+                 counts as spent (update --spent reset, or a new balance, sets it right)"
             );
-            exhausted(Windows::at(now.wall_us))
+            unread = true;
+            AccountRow::default()
         });
         found.accounts += 1;
         if crashed {
             // Where figures are, leases were.
             void = void.later(Windows::of_row(&row));
         }
-        engine.restore_account(&account, &row, now);
+        if unread {
+            engine.exhaust_account(&account, now);
+        } else {
+            engine.restore_account(&account, &row, now);
+        }
         Ok::<_, StoreError>(())
     })?;
     // Behind the keys that were there at the crash: those that come from here on are new.
@@ -70,16 +77,5 @@ fn last_run(keys: &Keys) -> Result<(LedgerFact, bool), StoreError> {
             Ok((LedgerFact::default(), true))
         }
         Err(error) => Err(error),
-    }
-}
-
-/// Figures of an account of which nothing is known but that it may have spent all.
-fn exhausted(today: Windows) -> AccountRow {
-    let all = |window| Debits { window, debited: u64::MAX, spent: u64::MAX, stranded: u64::MAX };
-    AccountRow {
-        day: all(today.day),
-        month: all(today.month),
-        lifetime: all(1),
-        ..AccountRow::default()
     }
 }

@@ -19,8 +19,8 @@ use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, Pepper, TenantLimits, TenantRecord};
 use crate::limit::{AccountRow, Change, LedgerState};
 use crate::store::{
-    AccountOf, Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, StoreError, TenantWrite,
-    Write,
+    AccountOf, CommitError, Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, StoreError,
+    TenantWrite, Write,
 };
 
 /// How long anything may take.
@@ -150,8 +150,14 @@ impl Bench {
 
     /// The verdict on a request of a key, without waiting for a debit.
     fn judge(&self, id: u64, cost: u64) -> (VerdictCode, Vec<Account>) {
+        self.judge_named(id, cost, &[])
+    }
+
+    fn judge_named(&self, id: u64, cost: u64, names: &[&str]) -> (VerdictCode, Vec<Account>) {
         let mut payload = bytes::BytesMut::new();
-        ValidateWriter::new(&mut payload, ValidateFlags::default(), cost, token(id).as_bytes());
+        let (flags, token) = (ValidateFlags::default(), token(id));
+        let mut writer = ValidateWriter::new(&mut payload, flags, cost, token.as_bytes());
+        names.iter().for_each(|name| writer.limit(name));
         let question = Validate::decode(&payload).expect("a question");
         let mut answers = Answers::default();
         self.engine.validate(&[question], self.now(), &mut answers);
@@ -161,8 +167,12 @@ impl Bench {
 
     /// The verdict on a request of a key, which waits for debits as a server does.
     fn spend(&self, id: u64, cost: u64) -> VerdictCode {
+        self.spend_named(id, cost, &[])
+    }
+
+    fn spend_named(&self, id: u64, cost: u64, names: &[&str]) -> VerdictCode {
         loop {
-            let (code, wait) = self.judge(id, cost);
+            let (code, wait) = self.judge_named(id, cost, names);
             if self.engine.asks() {
                 self.ledger.nudge();
             }
@@ -207,13 +217,14 @@ impl Bench {
     }
 
     /// Changes a key in store and engine.
-    fn replace(&self, after: &KeyRecord, change: &Change) {
-        let replace = KeyWrite::Replace {
-            before_revision: after.revision - 1,
-            after: Box::new(after.clone()),
+    fn replace(&self, after: &KeyRecord, change: &Change) -> Result<(), CommitError> {
+        let write = || {
+            let (before_revision, after) = (after.revision - 1, Box::new(after.clone()));
+            Write::Key(KeyWrite::Replace { before_revision, after })
         };
-        self.committer.commit(vec![Write::Key(replace)], true).expect("written");
-        self.engine.change(after, change, self.now()).expect("room");
+        let of = (&Account::Key(after.id), &self.engine.terms_of(after));
+        let publish = |now| self.engine.change(after, change, now).expect("room");
+        self.ledger.change(of, change, write, publish)
     }
 
     fn add(&self, record: &KeyRecord) {

@@ -250,6 +250,18 @@ impl Named {
         }
     }
 
+    /// Counts all that may be spent now as spent.
+    pub(super) fn exhaust(&mut self, ask: &Ask<'_>) {
+        match &mut self.state {
+            State::Calendar { quota, .. } => quota.exhaust(u64::MAX),
+            State::Rolling(rolling) => {
+                let rate = &rolling.rate;
+                rolling.tat = rate.later(RateState::default(), rate.burst(), ask.wall_ns());
+                rolling.give_back();
+            }
+        }
+    }
+
     /// Cap, spent, remaining, outstanding, stranded; and when the window ends.
     pub(super) fn figures(&self, ask: &Ask<'_>) -> ([u64; 5], Option<i64>) {
         match &self.state {

@@ -254,6 +254,11 @@ impl Quota {
         self.lease = 0;
     }
 
+    /// Counts so many units as spent and lost: what there may have been is not known.
+    pub(super) const fn exhaust(&mut self, spent: u64) {
+        (self.spent, self.leased, self.stranded, self.lease) = (spent, spent, spent, 0);
+    }
+
     /// Another cap. What becomes of what was spent is the policy's to say; unless it is kept, what
     /// was leased goes back, so that the ledger must be told.
     pub fn change(&mut self, cap: u64, policy: Spent) {

@@ -113,6 +113,22 @@ impl Slots {
         Some(slot)
     }
 
+    /// Gives all slots of a peer back; how many.
+    pub fn release_all_of(&mut self, peer: u64) -> u32 {
+        let nodes = match &mut self.nodes {
+            Nodes::Few(few) => few.as_mut_slice(),
+            Nodes::Many(many) => many.nodes_mut(),
+        };
+        let mut freed = 0;
+        for node in nodes.iter_mut().filter(|node| node.is_held() && node.peer == peer) {
+            *node = Slot { serial: node.serial, ..Slot::FREE };
+            freed += 1;
+        }
+        self.held -= freed;
+        self.settle();
+        freed
+    }
+
     /// Moves the expiry of a slot, to either side; whether it is held.
     pub fn renew(&mut self, serial: u64, expires_ns: u64) -> bool {
         let expires_ns = expires_ns.min(FREE_NS - 1);

@@ -7,7 +7,7 @@ use super::Catalog;
 use crate::engine::entry::{Entry, NO_BUDGET};
 use crate::engine::ledger::Account;
 use crate::engine::place::Place;
-use crate::limit::{AccountRow, Ask, Budget, Change, Terms};
+use crate::limit::{Ask, Budget, Change, Terms};
 
 impl Catalog {
     /// The limits of a key beyond the second, if it has any.
@@ -54,13 +54,12 @@ impl Catalog {
         NO_BUDGET
     }
 
-    /// Takes the ledger's figures of an account at start. One that has no limits now keeps them
-    /// too: a limit that comes back finds what was spent.
+    /// Gives an account what `restore` makes of the ledger's figures at start. One that has no
+    /// limits now keeps them too: a limit that comes back finds what was spent.
     pub(in crate::engine) fn restore_account(
         &mut self,
         account: &Account,
-        row: &AccountRow,
-        ask: &Ask<'_>,
+        restore: impl FnOnce(&mut Budget),
     ) {
         match account {
             Account::Key(id) => {
@@ -75,12 +74,12 @@ impl Catalog {
                     place => place,
                 };
                 let budget = self.budgets.get_mut(place).limits.get_mut();
-                budget.restore(row, ask);
+                restore(budget);
                 if budget.is_blank() {
                     self.entries.get_mut(slot).budget = self.drop_budget(place);
                 }
             }
-            Account::Tenant(name) => self.tenants.restore(name, row, ask),
+            Account::Tenant(name) => self.tenants.restore(name, restore),
         }
     }
 

@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use std::io::ErrorKind;
+
 use crate::key::Credits;
+use crate::key::limits::{LimitPeriod, NamedLimit};
+use crate::limit::Spent;
 use crate::store::envelope;
 use crate::store::rows::{LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact};
 use crate::store::{Op, Store, layout};
@@ -186,32 +190,74 @@ fn rows_do_not_overtake_each_other() {
     }
 }
 
+/// Whatever a crash keeps, it is both or neither: the caps of before with what was spent of them, or
+/// those of after with what the change has made of that.
 #[test]
-fn a_reset_is_not_undone_by_a_crash() {
-    let bench = Bench::new(&[monthly(1, 100)]);
-    assert_eq!(bench.spend_up_to(1, u64::MAX), 100);
-    let change = Change { spent: crate::limit::Spent::Reset, month: true, ..Change::default() };
-    bench.replace(&KeyRecord { revision: 2, ..monthly(1, 100) }, &change);
-    bench.ledger.settle(&Account::Key(1)).expect("settled");
-    let bench = bench.crash();
-    assert_eq!(bench.spend_up_to(1, u64::MAX), 100);
+fn a_change_and_what_it_makes_of_what_was_spent_are_there_together() {
+    let changes = [
+        (Spent::Keep, 60, 0..=0),
+        (Spent::Proportional, 60, 24..=24),
+        (Spent::Reset, 60, 60..=60),
+        (Spent::Reset, 100, 100..=100),
+        (Spent::Keep, 200, 140..=140),
+    ];
+    for (spent, cap, left) in changes {
+        for fails in [false, true] {
+            let bench = Bench::new(&[monthly(1, 100)]);
+            assert_eq!(bench.spend_up_to(1, 60), 60);
+            if fails {
+                bench.store.fail_sync(1, ErrorKind::StorageFull);
+            }
+            let change = Change { spent, month: true, ..Change::default() };
+            let after = KeyRecord { revision: 2, ..monthly(1, cap) };
+            assert_eq!(bench.replace(&after, &change).is_err(), fails);
+            let bench = bench.crash();
+            let record = bench.keys.get(1).expect("readable").expect("there");
+            let expected = if fails { (1, 100) } else { (2, cap) };
+            assert_eq!(
+                (record.revision, record.monthly_request_quota),
+                (expected.0, Some(expected.1))
+            );
+            let then = bench.spend_up_to(1, u64::MAX);
+            let left = if fails { 40 - lost_max(100)..=40 } else { left.clone() };
+            assert!(left.contains(&then), "{spent:?} to {cap}: {then} of {left:?}");
+        }
+    }
 }
 
 #[test]
 fn figures_that_cannot_be_read_count_as_spent_and_hide_no_others() {
-    let bench = Bench::new(&[monthly(1, 50), monthly(2, 50), plain(3)]);
-    for id in [1, 2] {
-        assert_eq!(bench.spend_up_to(id, 10), 10);
+    let credits = Some(Credits { balance: 50, refill: None, granted_at: None });
+    let named = |period| {
+        let period = LimitPeriod::parse(period).expect("a period");
+        vec![NamedLimit { name: "exports".to_owned(), count: 50, period }]
+    };
+    for (record, names) in [
+        (monthly(1, 50), &[][..]),
+        (KeyRecord { requests_per_day: Some(50), ..plain(1) }, &[]),
+        (KeyRecord { max_uses: Some(50), ..plain(1) }, &[]),
+        (KeyRecord { credits, ..plain(1) }, &[]),
+        (KeyRecord { limits: named("year"), ..plain(1) }, &["exports"]),
+        (KeyRecord { limits: named("30d"), ..plain(1) }, &["exports"]),
+    ] {
+        let bench = Bench::new(&[record, monthly(2, 50), plain(3)]);
+        let spend = |bench: &Bench, id, names| bench.spend_named(id, 10, names);
+        for (id, names) in [(1, names), (2, &[])] {
+            assert_eq!(spend(&bench, id, names), VerdictCode::Valid);
+        }
+        bench.ledger.stop().expect("stopped");
+        let damaged = Op::Put { key: layout::account_of_key(1), value: b"no envelope".to_vec() };
+        bench.store.apply(&[damaged]).expect("applied");
+        bench.store.sync().expect("synced");
+        let bench = bench.crash();
+        assert_eq!((bench.found.accounts, bench.found.unreadable), (2, 1));
+        let denied = bench.spend_named(1, 1, names);
+        let expected =
+            [VerdictCode::QuotaExceeded, VerdictCode::UsesExhausted, VerdictCode::CreditsExhausted];
+        assert!(expected.contains(&denied), "{denied:?}");
+        assert_eq!(bench.spend_up_to(2, u64::MAX), 40);
+        assert_eq!(bench.spend(3, 1), VerdictCode::Valid);
     }
-    bench.ledger.stop().expect("stopped");
-    let damaged = Op::Put { key: layout::account_of_key(1), value: b"no envelope".to_vec() };
-    bench.store.apply(&[damaged]).expect("applied");
-    bench.store.sync().expect("synced");
-    let bench = bench.crash();
-    assert_eq!((bench.found.accounts, bench.found.unreadable), (2, 1));
-    assert_eq!(bench.spend(1, 1), VerdictCode::QuotaExceeded);
-    assert_eq!(bench.spend_up_to(2, u64::MAX), 40);
-    assert_eq!(bench.spend(3, 1), VerdictCode::Valid);
 }
 
 #[test]

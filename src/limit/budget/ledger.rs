@@ -217,6 +217,18 @@ impl Budget {
         }
     }
 
+    /// The figures that the ledger had at start are lost: all that may be spent now counts as spent.
+    pub fn exhaust(&mut self, ask: &Ask<'_>) {
+        self.flags.written = true;
+        self.enter(ask);
+        let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
+        quotas.into_iter().for_each(|quota| quota.exhaust(u64::MAX));
+        if let Some(extra) = &mut self.extra {
+            extra.credits.iter_mut().for_each(|it| it.quota.exhaust(it.quota.cap()));
+            extra.named.iter_mut().for_each(|named| named.exhaust(ask));
+        }
+    }
+
     /// Gives units of the balance back, never more than were taken from it; how many, and whether
     /// the ledger is to be told, which is said once.
     pub fn refund(&mut self, units: u64, ask: &Ask<'_>) -> (u64, bool) {

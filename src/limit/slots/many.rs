@@ -69,6 +69,11 @@ impl Many {
         &self.nodes
     }
 
+    /// For freeing them, as in [`Many::find_mut`].
+    pub(super) fn nodes_mut(&mut self) -> &mut [Slot] {
+        &mut self.nodes
+    }
+
     /// For freeing it: the bounds of its chunk stay right, if not exact.
     pub(super) fn find_mut(&mut self, serial: u64) -> Option<&mut Slot> {
         self.place(serial).map(|at| &mut self.nodes[at])

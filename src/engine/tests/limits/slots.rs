@@ -203,3 +203,27 @@ fn a_key_or_tenant_that_goes_while_it_holds_slots_holds_none_after() {
         }
     }
 }
+
+/// Neither its report nor its connection can find that slot any more.
+#[test]
+fn a_key_that_leaves_its_tenant_leaves_no_slot_behind() {
+    for (leaves, slots) in [(true, 1), (false, 1), (true, 40), (false, 40)] {
+        let desk = Desk::at(NOON);
+        desk.put(1, |_| ());
+        desk.put(2, |_| ());
+        let (concurrent_requests, slot_ttl_seconds) = (Some(slots), Some(86_400));
+        desk.share(TenantLimits { concurrent_requests, slot_ttl_seconds, ..Default::default() });
+        for _ in 0..slots {
+            assert!(desk.ask(1, 1).slot.is_some());
+        }
+        assert_eq!(desk.code(2, 1), VerdictCode::ConcurrencyExceeded);
+        if leaves {
+            desk.put(1, |it| it.tenant_id = "other".to_owned());
+        } else {
+            desk.engine().remove(1);
+        }
+        assert_eq!(desk.engine().slots_held(), 0);
+        assert!(desk.ask(2, 1).slot.is_some(), "they are free again");
+        assert_eq!(desk.engine().slots_held(), 1);
+    }
+}
