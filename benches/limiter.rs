@@ -72,7 +72,7 @@ fn limiter(c: &mut Criterion) {
             let ask = ask(&calendar, black_box(1_000_000_000));
             let (mut budget, mut judging) = (budget.lock(), Judging::default());
             budget.enter(&ask);
-            budget.judge(&Names::KEY, &places, &ask, &mut judging);
+            budget.judge(&Names::KEY, &ask, &mut judging);
             budget.spend(&places, &ask);
             limits.clear();
             let mut reports = Reports::new(&mut limits, judging.denied_by().is_some());

@@ -46,7 +46,8 @@ impl Admin {
             return Ok(publish(&engine, self.clock.now()));
         };
         let changed = blocking(move || {
-            ledger.change((&account, &terms), &change, record, |now| publish(&engine, now))
+            let records = || vec![record()];
+            ledger.change(&[(account, terms)], &change, records, |now| publish(&engine, now))
         });
         Ok(changed.await.ok_or_else(AdminError::stopping)??)
     }

@@ -1,6 +1,7 @@
 //! The change of what the configuration says of keys, while keys are written and judged.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use keygate_protocol::ErrorCode;
@@ -8,9 +9,10 @@ use tokio::sync::RwLockReadGuard;
 
 use super::{Admin, AdminError, LifeRules, blocking};
 use crate::engine::{Account, Count};
-use crate::key::Rules;
 use crate::key::rules::{TomlKey, list};
-use crate::limit::LedgerState;
+use crate::key::{KeyRecord, Rules};
+use crate::ledger::Ledger;
+use crate::limit::{Change, LedgerState};
 
 /// Unknown tiers that health names; the rest is a number.
 const TIERS_NAMED: usize = 10;
@@ -37,6 +39,13 @@ pub struct Applied {
     pub keys: u64,
     /// Keys that could not be and keep the limits that they had.
     pub failed: u64,
+}
+
+impl Applied {
+    fn fail(&mut self, keys: &[u64], error: &dyn Display) {
+        self.failed += keys.len() as u64;
+        tracing::error!(?keys, %error, "keys keep the limits that they had");
+    }
 }
 
 /// What a writer holds who checks a record against the rules, from the check until the record
@@ -117,32 +126,42 @@ impl Admin {
     /// change that is made meanwhile is not undone.
     fn compile_again_blocking(&self, tiers: &BTreeSet<String>) -> Applied {
         let mut applied = Applied::default();
-        for id in self.engine.keys_of_tiers(tiers) {
-            let _lock = self.lock_of(id).blocking_lock();
-            // Before its limits change: see `Admin::settle`.
-            let account = Account::Key(id);
-            let moved = self.engine.has_moved(&account, self.clock.now());
-            if let Some(ledger) = self.ledger.as_ref().filter(|_| moved)
-                && let Err(error) = ledger.settle(&account)
-            {
-                tracing::error!(key = id, %error, "what was spent could not be settled");
-            }
-            let put = match self.keys.get(id) {
-                Ok(Some(record)) if !tiers.contains(&record.billing_tier) => continue,
-                Ok(Some(record)) => self.publish(&record),
-                Ok(None) => continue,
-                Err(error) => Err(error.into()),
-            };
-            match put {
-                Ok(()) => applied.keys += 1,
-                // The others have their new limits all the same.
-                Err(error) => {
-                    applied.failed += 1;
-                    tracing::error!(key = id, %error, "a key keeps the limits that it had");
+        for ids in self.engine.keys_of_tiers(tiers).chunks(Ledger::CHANGES_MAX) {
+            let _locks = self.lock_all_blocking(ids);
+            let mut records = Vec::new();
+            for id in ids {
+                match self.keys.get(*id) {
+                    Ok(Some(record)) if tiers.contains(&record.billing_tier) => {
+                        records.push(record);
+                    }
+                    Ok(_) => {}
+                    Err(error) => applied.fail(&[*id], &error),
                 }
             }
+            self.put_again(&records, &mut applied);
         }
         applied
+    }
+
+    /// Puts keys under other rules, when the ledger knows what that makes of what was spent.
+    fn put_again(&self, records: &[KeyRecord], applied: &mut Applied) {
+        let mut publish = || {
+            for record in records {
+                match self.publish(record) {
+                    Ok(()) => applied.keys += 1,
+                    // The others have their new limits all the same.
+                    Err(error) => applied.fail(&[record.id], &error),
+                }
+            }
+        };
+        let Some(ledger) = &self.ledger else { return publish() };
+        let of = |record: &KeyRecord| (Account::Key(record.id), self.engine.terms_of(record));
+        let accounts: Vec<_> = records.iter().map(of).collect();
+        let changed = ledger.change(&accounts, &Change::default(), Vec::new, |_| publish());
+        if let Err(error) = changed {
+            let ids: Vec<u64> = records.iter().map(|record| record.id).collect();
+            applied.fail(&ids, &error);
+        }
     }
 
     /// A line of health for each tier that keys name and that is not there.

@@ -202,15 +202,18 @@ impl Budgets<'_> {
         let mut limits_slots = false;
         if let Some(own) = &mut self.own {
             engine.enter(own, ask);
-            own.judge(&Names::KEY, places, ask, judging);
+            own.judge(&Names::KEY, ask, judging);
             limits_slots |= own.slots_max().is_some();
         }
         if let Some(shared) = &mut self.shared {
             let name = Names::TENANT.second();
             shared_second = shared.second.judge(shared.state, name, ask, judging);
             engine.enter(&mut shared.budget, ask);
-            shared.budget.judge(&Names::TENANT, &NamedPlaces::new(), ask, judging);
+            shared.budget.judge(&Names::TENANT, ask, judging);
             limits_slots |= shared.budget.slots_max().is_some();
+        }
+        if let Some(own) = &self.own {
+            own.judge_named(places, ask, judging);
         }
         if limits_slots && ask.cost > 0 && engine.slots.are_all_taken() {
             judging.deny_for_room(LimitName::Slots);

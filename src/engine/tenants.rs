@@ -180,8 +180,7 @@ impl Tenants {
         match place {
             None if terms.is_none() && !limits.second.limits() => {}
             None => {
-                let mut budget = Budget::new(terms.unwrap_or(&none));
-                budget.begin(ask);
+                let budget = Budget::at(terms.unwrap_or(&none), ask);
                 let (second, state) = (limits.second, RateState::default());
                 *place = Some(Box::new(Place::new(Shared { second, state, budget })));
                 self.sharing = true;

@@ -237,46 +237,44 @@ impl Keeper {
         debits.into_iter().for_each(|(claim, _)| drop(claim.waiting));
     }
 
-    /// Writes the exact figures of an account, durably.
-    pub(super) fn settle(&self, account: &Account) -> Result<(), CommitError> {
-        let order = self.order.lock();
-        let Some(row) = self.engine.settle(account, true, self.clock.now()) else { return Ok(()) };
-        let answer = self.submit_rows(&order, || std::iter::once((account, &row)), true);
-        drop(order);
-        let settled = answer.map_err(CommitError::from).and_then(|answer| wait(&answer));
-        match &settled {
-            Ok(()) => self.counts.wrote(1),
-            Err(_) => self.engine.unsettle(account),
-        }
-        settled
-    }
-
-    /// Writes a change of a record in one with what it makes of what was spent, durably; then
-    /// `publish` has decisions obey it. No other row comes in between.
+    /// Writes changes of limits, with what they make of what was spent, in one and durably; then
+    /// `publish` has decisions obey them. No other row comes in between.
     pub(super) fn change<T>(
         &self,
-        (account, terms): (&Account, &Terms),
+        accounts: &[(Account, Terms)],
         change: &Change,
-        record: impl Fn() -> Write,
+        records: impl Fn() -> Vec<Write>,
         publish: impl FnOnce(Now) -> T,
     ) -> Result<T, CommitError> {
         let _order = self.order.lock();
         let now = self.clock.now();
-        let row = self.engine.settle_change(account, terms, change, now);
-        let writes = || {
-            let row = row.as_ref().map(|row| write_of(account, row)).transpose()?;
-            Ok(std::iter::once(record()).chain(row).collect())
-        };
-        let answer = self.submit(writes, true);
-        let written = answer.map_err(CommitError::from).and_then(|answer| wait(&answer));
-        if let Err(error) = written {
-            self.engine.unsettle(account);
-            return Err(error);
+        let settled = accounts.iter().filter_map(|(account, terms)| {
+            Some((account, self.engine.settle_change(account, terms, change, now)?))
+        });
+        let settled: Vec<(&Account, AccountRow)> = settled.collect();
+        let written = self.write(records, &settled);
+        if written.is_err() {
+            settled.iter().for_each(|(account, _)| self.engine.unsettle(account));
         }
-        if row.is_some() {
-            self.counts.wrote(1);
+        written.map(|()| publish(now))
+    }
+
+    /// Writes records and rows in one, durably, if there are any.
+    fn write(
+        &self,
+        records: impl Fn() -> Vec<Write>,
+        rows: &[(&Account, AccountRow)],
+    ) -> Result<(), CommitError> {
+        let of_rows = || rows.iter().map(|(account, row)| write_of(account, row));
+        let writes = || records().into_iter().map(Ok).chain(of_rows()).collect();
+        if rows.is_empty() && records().is_empty() {
+            return Ok(());
         }
-        Ok(publish(now))
+        wait(&self.submit(writes, true)?)?;
+        if !rows.is_empty() {
+            self.counts.wrote(rows.len());
+        }
+        Ok(())
     }
 
     /// Writes the exact figures of all accounts that have moved; durable with the next job that is.

@@ -68,6 +68,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Accounts that change at a time.
+    pub const CHANGES_MAX: usize = 256;
+
     /// Reads the store's figures back into an engine that has all its keys and tenants. Nothing is
     /// written yet. `unavailable` is what becomes of a cost that is not leased while the store takes
     /// no writes: [`LedgerState::Denies`] or [`LedgerState::Allows`].
@@ -112,29 +115,21 @@ impl Ledger {
         self.keeper.nudge();
     }
 
-    /// Writes the exact figures of an account, and takes back what is left of its leases. Returns
-    /// when that is durable. Not for a thread that serves a connection.
-    ///
-    /// # Errors
-    /// [`CommitError`]; the figures are then written at the next occasion.
-    pub fn settle(&self, account: &Account) -> Result<(), CommitError> {
-        self.keeper.settle(account)
-    }
-
-    /// Changes the limits of an account: has `record` written in one batch with what `change` makes
-    /// of what was spent, under these terms, and calls `publish` when that is durable. The account
-    /// has no lease meanwhile. Not for a thread that serves a connection.
+    /// Changes the limits of accounts to these terms: has `records` written in one batch with what
+    /// `change` makes of what was spent, and calls `publish` when that is durable. The accounts have
+    /// no lease meanwhile, and nothing is debited. At most [`Ledger::CHANGES_MAX`] at a time, and not
+    /// by a thread that serves a connection.
     ///
     /// # Errors
     /// [`CommitError`]; nothing has changed then, as far as the store can tell.
     pub fn change<T>(
         &self,
-        of: (&Account, &Terms),
+        accounts: &[(Account, Terms)],
         change: &Change,
-        record: impl Fn() -> Write,
+        records: impl Fn() -> Vec<Write>,
         publish: impl FnOnce(Now) -> T,
     ) -> Result<T, CommitError> {
-        self.keeper.change(of, change, record, publish)
+        self.keeper.change(accounts, change, records, publish)
     }
 
     /// What becomes of a cost that is not leased while the store takes no writes, from here on.

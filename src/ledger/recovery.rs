@@ -27,7 +27,7 @@ pub(super) fn recover(engine: &Engine, keys: &Keys, now: Now) -> Result<Recovere
     let mut void = Windows { day: fact.void_day, month: fact.void_month };
     if crashed {
         let said = Windows { day: fact.last_day, month: fact.last_month };
-        void = void.after_crash(now.wall_us, said, []);
+        void = void.after_crash(Windows::at(now.wall_us), said);
     }
     let mut found = Recovered { crashed, ..Recovered::default() };
     keys.for_each_account(|account, row| {
@@ -47,10 +47,6 @@ pub(super) fn recover(engine: &Engine, keys: &Keys, now: Now) -> Result<Recovere
             AccountRow::default()
         });
         found.accounts += 1;
-        if crashed {
-            // Where figures are, leases were.
-            void = void.later(Windows::of_row(&row));
-        }
         if unread {
             engine.exhaust_account(&account, now);
         } else {

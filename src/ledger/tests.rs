@@ -220,11 +220,17 @@ impl Bench {
     fn replace(&self, after: &KeyRecord, change: &Change) -> Result<(), CommitError> {
         let write = || {
             let (before_revision, after) = (after.revision - 1, Box::new(after.clone()));
-            Write::Key(KeyWrite::Replace { before_revision, after })
+            vec![Write::Key(KeyWrite::Replace { before_revision, after })]
         };
-        let of = (&Account::Key(after.id), &self.engine.terms_of(after));
+        let of = [(Account::Key(after.id), self.engine.terms_of(after))];
         let publish = |now| self.engine.change(after, change, now).expect("room");
-        self.ledger.change(of, change, write, publish)
+        self.ledger.change(&of, change, write, publish)
+    }
+
+    /// Has the store know what was spent of a key, which goes on as it is.
+    fn settle(&self, record: &KeyRecord) -> Result<(), CommitError> {
+        let of = [(Account::Key(record.id), self.engine.terms_of(record))];
+        self.ledger.change(&of, &Change::default(), Vec::new, |_| ())
     }
 
     fn add(&self, record: &KeyRecord) {

@@ -16,7 +16,8 @@ use super::quota::{Fit, Fresh, Quota, UNLIMITED};
 use super::slots::Slots;
 use super::spent::Spent;
 use super::terms::{Change, Terms};
-use super::window::Window;
+use super::window::{Calendar, Window};
+use crate::clock::Now;
 use kept::Kept;
 
 pub use ledger::{Debit, FigureOf, Figures};
@@ -106,9 +107,10 @@ impl Budget {
             begins(self.day, terms.day, ask.calendar.day, ask.void.day),
             begins(self.month, terms.month, ask.calendar.month, ask.void.month),
         ];
-        self.day.change(terms.day, change.of(change.day));
-        self.month.change(terms.month, change.of(change.month));
-        self.lifetime.change(terms.lifetime, change.of(change.lifetime));
+        let Calendar { day, month } = ask.calendar;
+        self.day.change(terms.day, change.of(change.day), day.number);
+        self.month.change(terms.month, change.of(change.month), month.number);
+        self.lifetime.change(terms.lifetime, change.of(change.lifetime), 1);
         self.slots_max = terms.slots;
         self.slot_ttl_ms = terms.slot_ttl_ms;
         self.flags.moved |= new.contains(&true) || change.spent != Spent::Keep;
@@ -146,9 +148,17 @@ impl Budget {
             && !self.flags.written
     }
 
+    /// A new account under these terms, at an instant: a debit of one that had its id before is void.
+    #[must_use]
+    pub fn at(terms: &Terms, ask: &Ask<'_>) -> Self {
+        let mut budget = Self { version: version_of(ask.now), ..Self::new(terms) };
+        budget.begin(ask);
+        budget
+    }
+
     /// Enters a new account into windows whose initial leases are void, as the new one that it is.
     /// A clean stop writes a row of it, which tells it from those that were there at the crash.
-    pub fn begin(&mut self, ask: &Ask<'_>) {
+    fn begin(&mut self, ask: &Ask<'_>) {
         for (quota, window, void) in [
             (&mut self.day, ask.calendar.day, ask.void.day),
             (&mut self.month, ask.calendar.month, ask.void.month),
@@ -193,8 +203,8 @@ impl Budget {
         Some(places)
     }
 
-    /// Judges every limit; changes nothing.
-    pub fn judge(&mut self, names: &Names, places: &NamedPlaces, ask: &Ask<'_>, it: &mut Judging) {
+    /// Judges every limit without a name; changes nothing.
+    pub fn judge(&mut self, names: &Names, ask: &Ask<'_>, it: &mut Judging) {
         for (name, quota, wait_us) in self.windows(names, ask) {
             match quota.judge(ask.cost) {
                 Fit::Fits => {}
@@ -210,10 +220,15 @@ impl Budget {
         {
             it.deny(names.slots, self.slot_wait_us(ask));
         }
-        let Some(extra) = &self.extra else { return };
-        if let Some(balance) = &extra.credits {
+        if let Some(balance) = self.extra.as_ref().and_then(|extra| extra.credits.as_ref()) {
             balance.judge(ask, it);
         }
+    }
+
+    /// Judges the limits that the request has named; changes nothing. Behind those of the tenant,
+    /// as verdicts have them.
+    pub fn judge_named(&self, places: &NamedPlaces, ask: &Ask<'_>, it: &mut Judging) {
+        let Some(extra) = &self.extra else { return };
         for (named, name) in spent_by_name(&extra.named, places) {
             named.judge(name, ask, it);
         }
@@ -340,6 +355,12 @@ impl Budget {
         let figures = [u64::from(self.slots_max), u64::from(left)];
         reports.push(name, figures, retry_after_us, Some(reset_after_us));
     }
+}
+
+/// Where the versions of an account begin: two of one id are at least a commit apart.
+#[expect(clippy::cast_possible_truncation, reason = "half of what tells instants apart")]
+const fn version_of(now: Now) -> u32 {
+    (now.mono_ns >> 10) as u32
 }
 
 /// A quota that begins to limit where it did not, in a window whose initial leases are void: it is

@@ -4,14 +4,11 @@ use keygate_protocol::verdict::LimitName;
 
 use super::judge::{Ask, Judging, Reports};
 use super::quota::{Fit, Grant, Quota};
-use super::window::{Refill, refill_window};
+use super::window::{Refill, refill_window, refilled_at};
 use super::{CreditDebits, Debits};
 
 /// Most units of a balance: what an int64 holds.
 const BALANCE_MAX: u64 = i64::MAX.unsigned_abs();
-/// Refills that are looked ahead to say how long a request has to wait.
-const REFILLS_AHEAD_MAX: u64 = 1200;
-
 /// What a record says of a balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CreditTerms {
@@ -89,7 +86,7 @@ impl Balance {
         }
     }
 
-    /// Until a refill covers the cost; `None` where none will within a century.
+    /// Until a refill covers the cost; `None` where none will.
     fn wait_us(&self, ask: &Ask<'_>) -> Option<u64> {
         let refill = self.refill.filter(|refill| refill.amount > 0)?;
         let short = ask.cost - self.quota.remaining().min(ask.cost);
@@ -98,11 +95,7 @@ impl Balance {
             false if ask.cost <= refill.amount => 1,
             false => return None,
         };
-        let mut at_us = ask.now.wall_us;
-        for _ in 0..Some(times).filter(|times| *times <= REFILLS_AHEAD_MAX)? {
-            at_us = refill_window(refill.every, at_us).ends_us;
-        }
-        Some(ask.until(at_us))
+        Some(ask.until(refilled_at(refill.every, ask.now.wall_us, times)))
     }
 
     pub(super) fn report(&self, ask: &Ask<'_>, reports: &mut Reports<'_>) {

@@ -3,7 +3,6 @@
 use keygate_protocol::VerdictCode;
 use keygate_protocol::verdict::{LimitName, LimitReport, Limits};
 
-use super::AccountRow;
 use super::window::Calendar;
 use crate::clock::Now;
 
@@ -54,23 +53,10 @@ impl Windows {
     }
 
     /// What a crash makes of these marks: it voids the windows of the instant at which it is found,
-    /// those that were said to be `ahead`, and those of every row. Where figures are, leases were,
-    /// also where the clock has been set back since.
+    /// and those that were said to be `ahead`, in which alone initial leases were out.
     #[must_use]
-    pub fn after_crash<'r>(
-        self,
-        found_us: i64,
-        ahead: Self,
-        rows: impl IntoIterator<Item = &'r AccountRow>,
-    ) -> Self {
-        let marks = self.later(Self::at(found_us)).later(ahead);
-        rows.into_iter().map(Self::of_row).fold(marks, Self::later)
-    }
-
-    /// The windows of a row.
-    #[must_use]
-    pub const fn of_row(row: &AccountRow) -> Self {
-        Self { day: row.day.window, month: row.month.window }
+    pub const fn after_crash(self, found: Self, ahead: Self) -> Self {
+        self.later(found).later(ahead)
     }
 }
 
@@ -245,7 +231,6 @@ impl<'v> Reports<'v> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::Debits;
 
     /// 2026-01-31T23:59:30Z.
     const EVE_US: i64 = 1_769_903_970_000_000;
@@ -254,13 +239,12 @@ mod tests {
     fn a_crash_voids_the_latest_windows_that_anybody_may_have_spent_in() {
         let (eve, next) = (Windows::at(EVE_US), Windows::at(EVE_US + Windows::AHEAD_US));
         assert_eq!((next.day, next.month), (eve.day + 1, eve.month + 1), "a minute later");
-        let void = Windows::default();
-        assert_eq!(void.after_crash(EVE_US, Windows::default(), []), eve);
-        assert_eq!(void.after_crash(EVE_US, next, []), next, "said ahead");
-        assert_eq!(next.after_crash(EVE_US, Windows::default(), []), next, "of a crash before");
-        let of = |window| Debits { window, ..Debits::default() };
-        let row = AccountRow { day: of(eve.day + 7), month: of(3), ..AccountRow::default() };
-        let set_back = Windows { day: eve.day + 7, month: eve.month };
-        assert_eq!(void.after_crash(EVE_US, Windows::default(), [&row]), set_back, "of a row");
+        let none = Windows::default();
+        assert_eq!(none.after_crash(eve, none), eve);
+        assert_eq!(none.after_crash(eve, next), next, "said ahead");
+        assert_eq!(next.after_crash(eve, none), next, "of a crash before");
+        let set_back = Windows { day: eve.day + 7, month: 3 };
+        let both = Windows { day: eve.day + 7, month: eve.month };
+        assert_eq!(none.after_crash(eve, set_back), both, "each by itself");
     }
 }

@@ -98,7 +98,7 @@ impl Named {
             {
                 let cap = new.cap();
                 *new = *quota;
-                new.change(cap, policy);
+                new.change(cap, policy, period.window(ask.now.wall_us).number);
             }
             (State::Rolling(old), State::Rolling(new)) => new.carry(old, policy, ask.wall_ns()),
             _ => {}

@@ -159,9 +159,10 @@ impl Quota {
     }
 
     /// Moves on to a window with more units and the same figures: what a balance does.
-    pub(super) const fn refill(&mut self, window: u32, units: u64) {
+    pub(super) fn refill(&mut self, window: u32, units: u64) {
         self.window = window;
-        self.cap = self.cap.saturating_add(units);
+        // One that has no end stays a balance: the largest cap is none.
+        self.cap = self.cap.saturating_add(units).min(UNLIMITED - 1);
     }
 
     /// How a cost stands to it; changes nothing.
@@ -260,12 +261,16 @@ impl Quota {
     }
 
     /// Another cap. What becomes of what was spent is the policy's to say; unless it is kept, what
-    /// was leased goes back, so that the ledger must be told.
-    pub fn change(&mut self, cap: u64, policy: Spent) {
+    /// was leased goes back, so that the ledger must be told. A reset begins anew in the window of
+    /// now, also where a clock that was wrong had taken the quota to one that is years ahead.
+    pub fn change(&mut self, cap: u64, policy: Spent, window: u32) {
         if policy != Spent::Keep && self.limits() && cap != UNLIMITED {
             self.spent = policy.apply(self.spent, self.cap, cap);
             self.stranded = policy.apply(self.stranded, self.cap, cap).min(self.spent);
             self.give_back();
+            if policy == Spent::Reset {
+                self.window = window;
+            }
         }
         // A crash charges whom it finds without figures the initial lease of this cap, so that no
         // larger one may be out of which the ledger does not know.

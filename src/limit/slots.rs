@@ -11,6 +11,9 @@ use many::{Bounds, Many};
 /// So many stand in the structure itself; most keys never have more under way.
 const FEW: usize = 2;
 
+/// Of more slots than these it is not told when so many of them will have expired.
+const EXPIRIES_SORTED_MAX: u32 = 256;
+
 /// The expiry of a node that holds no slot: it is never the next one, and never comes.
 const FREE_NS: u64 = u64::MAX;
 
@@ -191,9 +194,10 @@ impl Slots {
         (self.held > 0).then_some(self.next_ns)
     }
 
-    /// When, after so many that expire before it, the next of the held slots does.
+    /// When, after so many that expire before it, the next of the held slots does. Where very many
+    /// are held, when the first does: a denial must not cost a walk over all of them.
     pub fn expires_after(&mut self, others: u32) -> Option<u64> {
-        if others == 0 {
+        if others == 0 || self.held > EXPIRIES_SORTED_MAX {
             return self.earliest_ns();
         }
         let nodes = match &self.nodes {

@@ -122,14 +122,30 @@ pub fn refill_window(every: Refill, wall_us: i64) -> Window {
         Refill::Daily => Window { number: number(days + 2), ends_us: midnight(days + 1) },
         Refill::Monthly { day } => {
             let date = Date::of(days);
-            let in_month =
-                |month: Date| Date { day: i64::from(day).clamp(1, month.len()), ..month };
-            let this = in_month(date);
-            let (refilled, next) =
-                if date.day < this.day { (0, this) } else { (1, in_month(date.next_month())) };
+            let refilled = i64::from(date.day >= Date::in_month(date.months(), day).day);
+            let next = Date::in_month(date.months() + refilled, day);
             Window { number: number(date.months() + 1 + refilled), ends_us: midnight(next.days()) }
         }
     }
+}
+
+/// When so many refills from an instant on will have come, the first of them being the next;
+/// `i64::MAX` if that is out of reach.
+#[must_use]
+pub fn refilled_at(every: Refill, wall_us: i64, times: u64) -> i64 {
+    /// Far beyond what an instant can hold, and far below where dates overflow.
+    const TIMES_MAX: u64 = 1 << 40;
+    // At least one, and below 2^41.
+    let later = times.clamp(1, TIMES_MAX).cast_signed() - 1;
+    let days = days(wall_us);
+    midnight(match every {
+        Refill::Daily => days + 1 + later,
+        Refill::Monthly { day } => {
+            let date = Date::of(days);
+            let refilled = i64::from(date.day >= Date::in_month(date.months(), day).day);
+            Date::in_month(date.months() + refilled + later, day).days()
+        }
+    })
 }
 
 fn day_window(days: i64) -> Window {
@@ -195,6 +211,12 @@ impl Date {
         era * 146_097 + day_of_era - 719_468
     }
 
+    /// A day of a month, counted from January 1970; the last one of a month that is shorter.
+    fn in_month(months: i64, day: u8) -> Self {
+        let month = Self { year: 1970 + months / 12, month: months % 12 + 1, day: 1 };
+        Self { day: i64::from(day).clamp(1, month.len()), ..month }
+    }
+
     /// Months since January 1970.
     const fn months(self) -> i64 {
         (self.year - 1970) * 12 + self.month - 1
@@ -207,15 +229,6 @@ impl Date {
             2 => 28 + leap as i64,
             4 | 6 | 9 | 11 => 30,
             _ => 31,
-        }
-    }
-
-    /// The first of the next month.
-    const fn next_month(self) -> Self {
-        if self.month == 12 {
-            Self { year: self.year + 1, month: 1, day: 1 }
-        } else {
-            Self { month: self.month + 1, day: 1, ..self }
         }
     }
 }

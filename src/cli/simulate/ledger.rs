@@ -51,7 +51,7 @@ impl Ledger {
     pub(super) fn crash(&mut self, now: Now) {
         // The daemon's ledger looks at the clock in time to have said so.
         let ahead = Windows::at(now.wall_us.saturating_add(Windows::AHEAD_US));
-        self.void = self.void.after_crash(now.wall_us, ahead, self.rows.values());
+        self.void = self.void.after_crash(Windows::at(now.wall_us), ahead);
     }
 
     /// A start: an engine that has all its keys and tenants gets the rows.

@@ -35,8 +35,7 @@ impl Catalog {
     ) -> u32 {
         if place == NO_BUDGET {
             let Some(terms) = terms else { return NO_BUDGET };
-            let mut budget = Budget::new(terms);
-            budget.begin(ask);
+            let budget = Budget::at(terms, ask);
             // There are no more budgets than entries, which have as many places.
             return self.budgets.insert(Place::new(budget)).unwrap_or(NO_BUDGET);
         }

@@ -179,7 +179,7 @@ fn rows_do_not_overtake_each_other() {
                 });
             }
             for _ in 0..20 {
-                bench.ledger.settle(&Account::Key(1)).expect("settled");
+                bench.settle(&monthly(1, cap)).expect("settled");
             }
         });
         let bench = bench.crash_keeping(round);
@@ -222,6 +222,21 @@ fn a_change_and_what_it_makes_of_what_was_spent_are_there_together() {
             let left = if fails { 40 - lost_max(100)..=40 } else { left.clone() };
             assert!(left.contains(&then), "{spent:?} to {cap}: {then} of {left:?}");
         }
+    }
+}
+
+/// What is charged to an account without a row goes by the cap of the start.
+#[test]
+fn a_lower_cap_and_a_crash_admit_no_more_than_it() {
+    for cap in [10_000, 60_000] {
+        let bench = Bench::new(&[monthly(1, cap)]);
+        assert_eq!(bench.spend_up_to(1, 45), 45);
+        assert!(bench.row(1).is_none(), "of its initial lease");
+        let after = KeyRecord { revision: 2, ..monthly(1, 500) };
+        bench.replace(&after, &Change::default()).expect("written");
+        let bench = bench.crash();
+        let more = bench.spend_up_to(1, u64::MAX);
+        assert_eq!(more, 500 - 45, "and no unit fewer");
     }
 }
 

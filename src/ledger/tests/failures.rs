@@ -40,7 +40,7 @@ fn what_is_held_may_be_spent_when_the_store_has_failed() {
     let bench = Bench::new(&[monthly(1, 1000), monthly(2, 1000)]);
     assert_eq!(bench.spend_up_to(1, 1), 1);
     bench.store.fail_sync(1, ErrorKind::Other);
-    assert!(bench.ledger.settle(&Account::Key(2)).is_err());
+    assert!(bench.committer.commit(Vec::new(), true).is_err());
     assert_eq!(bench.spend_up_to(1, u64::MAX), 9, "the rest of its initial lease");
     assert_eq!(bench.spend(1, 1), VerdictCode::LedgerUnavailable);
     assert_eq!(bench.ledger.stats().waiting, 0);

@@ -73,8 +73,8 @@ fn a_tenants_limits_are_debited_beside_those_of_its_keys() {
 fn settled_figures_are_exact_and_durable() {
     let bench = Bench::new(&[monthly(1, 1000)]);
     assert_eq!(bench.spend_up_to(1, 333), 333);
-    bench.ledger.settle(&Account::Key(1)).expect("settled");
-    bench.ledger.settle(&Account::Key(2)).expect("there is nothing to settle");
+    bench.settle(&monthly(1, 1000)).expect("settled");
+    bench.settle(&plain(2)).expect("there is nothing to settle");
     let row = bench.row(1).expect("a row").month;
     assert_eq!((row.spent, row.debited), (333, 333));
     let bench = bench.crash();

@@ -155,15 +155,16 @@ impl Budget {
         ask: &Ask<'_>,
     ) -> Option<AccountRow> {
         let Some(before) = before else {
-            let mut after = Self::new(terms);
-            after.begin(ask);
+            let after = Self::at(terms, ask);
             return after.flags.moved.then(|| after.row_with(None));
         };
         before.enter(ask);
         let mut after = before.clone();
         after.settle(true);
         after.change(terms, change, ask);
-        if !before.flags.moved && !after.flags.moved {
+        // Without a row, a crash would charge an initial lease by the new cap.
+        let same = (before.day.cap(), before.month.cap()) == (terms.day, terms.month);
+        if same && !before.flags.moved && !after.flags.moved {
             return None;
         }
         before.settle(true);

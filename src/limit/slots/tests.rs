@@ -242,3 +242,16 @@ fn the_oldest_and_the_latest_slot_of_a_peer_are_found_however_many_there_are() {
         assert_eq!(serials(&slots), [None, None], "{others}");
     }
 }
+
+/// Who lowers a limit must not make every denial a walk over all slots that are held.
+#[test]
+fn when_enough_of_very_many_have_expired_is_not_told() {
+    for (held, exact) in [(2_u64, true), (256, true), (257, false), (10_000, false)] {
+        let mut slots = Slots::default();
+        for serial in 0..held {
+            slots.take(serial + 1, 1000 + (serial * 7919) % held, 0);
+        }
+        assert_eq!(slots.expires_after(0), Some(1000));
+        assert_eq!(slots.expires_after(1), Some(if exact { 1001 } else { 1000 }), "{held}");
+    }
+}

@@ -112,3 +112,48 @@ fn a_balance_that_is_set_anew_owes_nothing_and_others_stay() {
     let refund = Increment { id: Some(1), refund: Some(30), ..Increment::new(1) };
     assert_eq!((balance(&desk), desk.report(&refund).1), (50, 0));
 }
+
+#[test]
+fn a_request_is_told_of_the_refill_that_covers_it_however_far() {
+    let from = "2027-06-15T12:00:00Z";
+    for (refill, cost, at) in [
+        (Refill { amount: 1, every: RefillEvery::Day, adds: true }, 2000, "2032-12-05T00:00:00Z"),
+        (Refill { amount: 5, every: RefillEvery::Day, adds: true }, 2000, "2028-07-19T00:00:00Z"),
+        (monthly(31, 1, true).expect("one"), 1201, "2127-06-30T00:00:00Z"),
+        (monthly(15, 1, true).expect("one"), 6, "2027-12-15T00:00:00Z"),
+    ] {
+        let desk = desk(from, 0, Some(refill));
+        let wait_us = report(&desk.ask(1, cost), LimitName::Credits).retry_after_us;
+        let expected = u64::try_from(us(at) - us(from)).expect("later");
+        assert_eq!(wait_us, Some(expected), "{refill:?}");
+        desk.go_ns((expected - 1) * 1000);
+        assert_eq!(desk.code(1, cost), VerdictCode::CreditsExhausted);
+        desk.go_ns(1000);
+        assert_eq!(desk.code(1, cost), VerdictCode::Valid, "{refill:?}");
+    }
+}
+
+/// The largest number would be no limit.
+#[test]
+fn a_balance_that_was_refilled_for_ever_is_still_a_balance() {
+    let most = i64::MAX.unsigned_abs();
+    let refill = Refill { amount: most, every: RefillEvery::Day, adds: true };
+    let desk = desk("2027-06-15T12:00:00Z", most, Some(refill));
+    for day in 16..=19 {
+        let key = Account::Key(1);
+        let mut row = desk.engine().settle(&key, true, desk.now()).expect("a row");
+        let credits = row.credits.as_mut().expect("credits");
+        credits.debits.spent = credits.base;
+        credits.debits.debited = credits.base;
+        desk.engine().restore_account(&key, &row, desk.now());
+        assert_eq!(desk.code(1, 1), VerdictCode::CreditsExhausted, "all of it is spent");
+        desk.go_to(&format!("2027-06-{day}T12:00:00Z"));
+    }
+    let before = balance(&desk);
+    assert!(before <= most, "{before}");
+    assert_eq!(
+        desk.code(1, 1),
+        if before == 0 { VerdictCode::CreditsExhausted } else { VerdictCode::Valid }
+    );
+    assert_eq!(balance(&desk), before.saturating_sub(1));
+}

@@ -86,3 +86,45 @@ fn a_demand_that_falls_never_waits_for_the_ledger() {
     let leased = leased(&desk, &FigureOf::Common(LimitName::Month));
     assert!(leased < 200, "it goes by the demand of now: {leased}");
 }
+
+/// Its row went with that key.
+#[test]
+fn a_debit_of_a_purged_key_leases_nothing_to_the_next_of_its_id() {
+    let desk = Desk::at(NOON);
+    desk.put(1, |it| it.max_uses = Some(1000));
+    let debit = desk.engine().debit(&Account::Key(1), desk.now()).expect("a first lease");
+    desk.engine().remove(1);
+    // As long as a purge takes, at the least.
+    desk.go_ns(10_000);
+    desk.put(1, |it| it.max_uses = Some(1000));
+    desk.engine().grant(&Account::Key(1), &debit);
+    assert_eq!(leased(&desk, &FigureOf::Common(LimitName::Lifetime)), 0);
+}
+
+/// The figures of a window that is years ahead would else stand until then.
+#[test]
+fn a_reset_brings_back_what_a_wrong_clock_has_taken_ahead() {
+    for spent in [Spent::Keep, Spent::Reset] {
+        let desk = Desk::at(NOON);
+        let put = |spent| {
+            desk.set(1, spent, |it| {
+                (it.requests_per_day, it.monthly_request_quota) = (Some(5), Some(50));
+                it.limits = vec![named("a", 5, "day")];
+            });
+        };
+        put(Spent::Keep);
+        desk.step_to("2037-06-15T12:00:00Z");
+        ask(&desk, (5, 0), &["a"]);
+        desk.step_to(NOON);
+        put(spent);
+        for (at, expected) in [(NOON, 5), ("2027-06-16T12:00:00Z", 5)] {
+            desk.go_to(at);
+            let left = if spent == Spent::Reset { expected } else { 0 };
+            let valid = (0..6).filter(|_| {
+                let verdict = desk.ask_as((1, 1, ValidateFlags::default()), &["a"]);
+                verdict.code == VerdictCode::Valid
+            });
+            assert_eq!(valid.count(), left, "{spent:?} at {at}");
+        }
+    }
+}

@@ -155,3 +155,29 @@ fn a_named_limit_that_is_taken_away_and_set_again_stays_spent() {
         }
     }
 }
+
+#[test]
+fn of_limits_that_deny_for_as_long_the_first_of_the_table_is_named() {
+    let forever = |it: &mut KeyRecord| it.limits = vec![named("a", 5, "day")];
+    for (limits, cost, expected) in [
+        (
+            TenantLimits { max_uses: Some(5), ..TenantLimits::default() },
+            6,
+            LimitName::TenantLifetime,
+        ),
+        (
+            TenantLimits { requests_per_day: Some(5), ..TenantLimits::default() },
+            5,
+            LimitName::TenantDay,
+        ),
+        (TenantLimits::default(), 6, LimitName::Named1),
+    ] {
+        let desk = Desk::at(NOON);
+        desk.put(1, forever);
+        desk.share(limits);
+        if cost <= 5 {
+            assert_eq!(ask(&desk, 1, &["a"]).code, VerdictCode::Valid);
+        }
+        assert_eq!(ask(&desk, cost, &["a"]).denied_by, Some(expected));
+    }
+}

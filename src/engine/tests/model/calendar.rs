@@ -76,6 +76,28 @@ pub(super) fn next_refill_us(every: RefillEvery, wall_us: i64) -> i64 {
     }
 }
 
+/// The midnight of the refill that is so many behind the next one. The calendar comes again every
+/// 400 years.
+pub(super) fn refill_us(every: RefillEvery, wall_us: i64, later: u64) -> i64 {
+    const CYCLE_DAYS: i128 = 146_097;
+    let next_us = next_refill_us(every, wall_us);
+    let (in_cycle, cycles) = match every {
+        RefillEvery::Day => (i128::from(next_us) + i128::from(later) * i128::from(DAY_US), 0),
+        RefillEvery::Month { day } => {
+            let next = at(next_us).date();
+            let months = i32::try_from(later % 4800).expect("below 4800")
+                + next.year() * 12
+                + i32::from(u8::from(next.month()) - 1);
+            let month = Month::December.nth_next(u8::try_from(months % 12 + 1).expect("a month"));
+            let last = month.length(months / 12);
+            let date = Date::from_calendar_date(months / 12, month, day.min(last));
+            (i128::from(midnight_us(date.expect("a date"))), i128::from(later / 4800))
+        }
+    };
+    let us = in_cycle + cycles * CYCLE_DAYS * i128::from(DAY_US);
+    i64::try_from(us).unwrap_or(i64::MAX)
+}
+
 /// Refills since the beginning of 1970, and one: as rows number them.
 pub(super) fn refill_number(every: RefillEvery, wall_us: i64) -> u32 {
     let date = at(wall_us).date();

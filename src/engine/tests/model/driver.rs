@@ -357,8 +357,7 @@ impl Run {
             self.model.of(whose).enter(now, self.void);
             leased.insert(whose, self.engine.limit_figures(&account(whose), now));
         }
-        let rows = self.ledger.values().filter_map(|kept| kept.row.as_ref());
-        self.void = self.void.after_crash(now.wall_us, self.ahead, rows);
+        self.void = self.void.after_crash(Windows::at(now.wall_us), self.ahead);
         self.start(Some(&leased))
     }
 

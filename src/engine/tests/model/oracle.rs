@@ -92,9 +92,10 @@ impl Account {
         if !new {
             self.enter(now, void);
         }
-        self.day.change(terms.day.map(u64::from), spent);
-        self.month.change(terms.month, spent);
-        self.lifetime.change(terms.lifetime, spent);
+        let number = |period| calendar::number(period, now.wall_us);
+        self.day.change(terms.day.map(u64::from), spent, number(Period::Day));
+        self.month.change(terms.month, spent, number(Period::Month));
+        self.lifetime.change(terms.lifetime, spent, 1);
         self.slots_max = terms.slots;
         self.slot_ttl_ns = terms.slot_ttl_s.map(|ttl_s| u64::from(ttl_s) * 1_000_000_000);
         // The driver dates a balance that is set, and hands over the old one if none is.

@@ -63,7 +63,7 @@ impl Units {
         }
     }
 
-    pub(super) fn change(&mut self, cap: Option<u64>, policy: Spent) {
+    pub(super) fn change(&mut self, cap: Option<u64>, policy: Spent, window: u32) {
         if let (Some(old), Some(new)) = (self.cap, cap) {
             let share = |spent: u64| match policy {
                 Spent::Keep => spent,
@@ -82,6 +82,9 @@ impl Units {
             };
             self.spent = share(self.spent);
             self.stranded = share(self.stranded).min(self.spent);
+            if policy == Spent::Reset {
+                self.window = window;
+            }
         }
         self.cap = cap;
     }
@@ -233,7 +236,7 @@ impl Named {
             (Form::Calendar(old, units), Form::Calendar(period, to)) if old == period => {
                 let cap = to.cap;
                 *to = units.clone();
-                to.change(cap, policy);
+                to.change(cap, policy, calendar::number(*period, now_us));
             }
             (Form::Rolling(old), Form::Rolling(to)) => {
                 *to = old.changed(*to, policy, wall_ns(now_us));
@@ -325,17 +328,12 @@ impl Balance {
 
     fn retry_us(&self, cost: u64, now_us: i64) -> Option<u64> {
         let refill = self.terms.refill.filter(|it| it.amount > 0)?;
-        let (mut at_us, mut there) = (now_us, self.units.remaining());
-        for _ in 0..1_200 {
-            at_us = calendar::next_refill_us(refill.every, at_us);
-            there = if refill.adds { there + refill.amount } else { refill.amount };
-            if there >= cost {
-                return Some(until(at_us, now_us));
-            }
-            if !refill.adds {
-                return None;
-            }
-        }
-        None
+        let short = cost.saturating_sub(self.units.remaining());
+        let times = match refill.adds {
+            true => short.div_ceil(refill.amount),
+            false => u64::from(short > 0 && cost <= refill.amount),
+        };
+        let later = times.checked_sub(1)?;
+        Some(until(calendar::refill_us(refill.every, now_us, later), now_us))
     }
 }
