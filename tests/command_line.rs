@@ -618,3 +618,15 @@ fn the_demonstration_ends_with_its_terminal() {
     let left: Vec<_> = std::fs::read_dir(home.path("scratch")).expect("listed").collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_mistyped_flag_is_answered_with_the_one_that_was_meant() {
+    let home = Home::new();
+    for (args, meant) in [
+        (["key", "create", "--name=x", "--requests-per-secnd=5"], "--requests-per-second"),
+        (["key", "update", "7", "--monthly-request-quot=5"], "--monthly-request-quota"),
+        (["tenant", "create", "acme", "--requests-per-secnd=5"], "--requests-per-second"),
+    ] {
+        home.run(args).expect(2).says(&[&format!("a similar argument exists: '{meant}'")]);
+    }
+}

@@ -69,7 +69,7 @@ pub(super) struct Create {
     #[command(flatten)]
     fields: Fields,
     /// A test key: its token begins with kg_test_
-    #[arg(long)]
+    #[arg(long, alias = "is-test-key")]
     test: bool,
     /// Take the fields of a record in the source system's JSON; `-` is standard input
     #[arg(long, value_name = "FILE")]

@@ -48,7 +48,7 @@ pub(super) struct Id {
     id: String,
 }
 
-/// Fields that creating and updating share.
+/// Fields that creating and updating share. A flag has the name of its field, too.
 #[derive(Debug, clap::Args)]
 struct Fields {
     /// A name for people
@@ -58,10 +58,10 @@ struct Fields {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// The organization that it belongs to
-    #[arg(long, value_name = "ID")]
+    #[arg(long, alias = "organization-id", value_name = "ID")]
     organization: Option<String>,
     /// Requests a second of all its keys together; unlimited if not given
-    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(long, alias = "requests-per-second", value_name = "N", help_heading = LIMITS)]
     rps: Option<u64>,
     /// Requests at once; as many as --rps if not given
     #[arg(long, value_name = "N", help_heading = LIMITS)]
@@ -70,16 +70,16 @@ struct Fields {
     #[arg(long, value_name = "N", help_heading = LIMITS)]
     requests_per_day: Option<u64>,
     /// Requests a month
-    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(long, alias = "monthly-request-quota", value_name = "N", help_heading = LIMITS)]
     monthly_quota: Option<u64>,
     /// Requests in all
     #[arg(long, value_name = "N", help_heading = LIMITS)]
     max_uses: Option<u64>,
     /// Requests under way at a time
-    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(long, alias = "concurrent-requests", value_name = "N", help_heading = LIMITS)]
     concurrent: Option<u64>,
     /// How long a place among them is held that nobody gives back, where neither key nor tier says
-    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    #[arg(long, alias = "slot-ttl-seconds", value_name = "SECONDS", help_heading = LIMITS)]
     slot_ttl: Option<u64>,
 }
 
@@ -311,6 +311,27 @@ impl Fields {
             if let Some(value) = value {
                 record.insert(field.to_owned(), value.into());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+    use crate::key::TenantRecord;
+    use crate::key::tenant::TenantLimits;
+
+    #[test]
+    fn every_field_of_a_tenant_is_set_by_a_flag_of_its_name() {
+        for field in TenantRecord::FIELDS_SET.iter().chain(&TenantLimits::FIELDS) {
+            let args = [format!("--{}", field.replace('_', "-")), "1".to_owned()];
+            let command = Fields::augment_args(clap::Command::new("tenant").no_binary_name(true));
+            let matches = command.try_get_matches_from(args).expect(field);
+            let mut set = Map::new();
+            Fields::from_arg_matches(&matches).expect(field).put(&mut set);
+            assert_eq!(set.keys().collect::<Vec<_>>(), [field]);
         }
     }
 }
