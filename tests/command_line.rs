@@ -630,3 +630,35 @@ fn a_mistyped_flag_is_answered_with_the_one_that_was_meant() {
         home.run(args).expect(2).says(&[&format!("a similar argument exists: '{meant}'")]);
     }
 }
+
+#[test]
+fn a_number_that_is_none_is_refused_with_what_it_must_be() {
+    let home = Home::new();
+    let create = ["key", "create", "--name=x"];
+    let cases: &[(&[&str], &str)] = &[
+        (&["--slot-ttl", "1h"], "it is a whole number of seconds"),
+        (&["--rps", "1.5"], "it is a whole number"),
+        (&["--rps", "-1"], "it is a whole number"),
+        (&["--credits", "-5"], "it is a whole number"),
+        (&["--credits", "99999999999999999999"], "at most 18446744073709551615"),
+        (&["--quota-threshold", "half"], "it is a number"),
+        (&["--limit", "exports=1e3/h"], "COUNT is a whole number, 0 to 2^63 - 1, not '1e3'"),
+        (&["--limit", "exports=1,000/h"], "COUNT is a whole number, 0 to 2^63 - 1, not '1,000'"),
+        (&["--limit", "exports=-1/h"], "COUNT is a whole number, 0 to 2^63 - 1, not '-1'"),
+        (&["--limit", "exports=/h"], "COUNT is a whole number, 0 to 2^63 - 1, not ''"),
+    ];
+    let others: &[(&[&str], &str)] = &[
+        (&["key", "update", "7", "--expected-revision", "-1"], "it is a whole number"),
+        (&["tenant", "create", "acme", "--rps", "-1"], "it is a whole number"),
+        (&["tenant", "create", "acme", "--slot-ttl", "1h"], "it is a whole number of seconds"),
+        (&["validate", "token", "--cost", "-1"], "it is a whole number"),
+        (&["increment", "7", "--slot", "seven"], "it is a whole number"),
+        (&["renew", "7", "seven"], "it is a whole number"),
+    ];
+    let cases = cases.iter().map(|(args, words)| ([&create, *args].concat(), words));
+    for (args, words) in cases.chain(others.iter().map(|(args, words)| (args.to_vec(), words))) {
+        let ran = home.run(&args);
+        ran.expect(2).says(&[words]);
+        assert!(!ran.stderr.contains("invalid digit"), "{args:?}: {ran:#?}");
+    }
+}

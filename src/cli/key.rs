@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::error::CliError;
 use super::output::{print, print_json, print_notices, record_text};
 use super::spent::Spent;
+use super::whole::whole;
 use super::{Exit, Global, records};
 use crate::key::{Status, id};
 use fields::Fields;
@@ -101,7 +102,7 @@ pub(super) struct Update {
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     mask: Option<Vec<String>>,
     /// Refuse unless the record still has this revision
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
     expected_revision: Option<u64>,
     #[command(flatten)]
     spent: Spent,

@@ -44,6 +44,7 @@ mod validate;
 mod verdict;
 mod verify;
 mod when;
+mod whole;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::error::CliError;
 use super::output::{limits_table, print, print_json, print_notices, record_text, table};
 use super::spent::Spent;
+use super::whole::{seconds, whole};
 use super::{Exit, Global};
 
 /// How long a purge is waited for; it goes on in the daemon also without anybody who waits.
@@ -62,24 +63,31 @@ struct Fields {
     organization: Option<String>,
     /// Requests a second of all its keys together; unlimited if not given
     #[arg(long, alias = "requests-per-second", value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     rps: Option<u64>,
     /// Requests at once; as many as --rps if not given
     #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     burst: Option<u64>,
     /// Requests a day
     #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     requests_per_day: Option<u64>,
     /// Requests a month
     #[arg(long, alias = "monthly-request-quota", value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     monthly_quota: Option<u64>,
     /// Requests in all
     #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     max_uses: Option<u64>,
     /// Requests under way at a time
     #[arg(long, alias = "concurrent-requests", value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     concurrent: Option<u64>,
     /// How long a place among them is held that nobody gives back, where neither key nor tier says
     #[arg(long, alias = "slot-ttl-seconds", value_name = "SECONDS", help_heading = LIMITS)]
+    #[arg(value_parser = seconds, allow_negative_numbers = true)]
     slot_ttl: Option<u64>,
 }
 
@@ -118,7 +126,7 @@ pub(super) struct Update {
     #[arg(long = "clear", value_name = "FIELD")]
     clear: Vec<String>,
     /// Refuse unless the record still has this revision; 0: unless there is no record yet
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
     expected_revision: Option<u64>,
     #[command(flatten)]
     spent: Spent,

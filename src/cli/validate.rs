@@ -7,6 +7,7 @@ use keygate_protocol::VerdictCode;
 use super::error::CliError;
 use super::output::{print, print_json, verdict_text};
 use super::verdict::VerdictJson;
+use super::whole::whole;
 use super::{Exit, Global, secret};
 use crate::client::ValidateRequest;
 
@@ -22,6 +23,7 @@ pub(super) struct Args {
     any_scopes: Vec<String>,
     /// Units to spend, 0 to 2^32; 0 judges without spending
     #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     cost: u64,
     /// A named limit of the key to spend from, too; from all of them, if there are more (at most 4)
     #[arg(long = "limit", value_name = "NAME")]

@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
+use crate::cli::whole::{seconds, whole};
 use crate::cli::{limits, when};
 use crate::key::Time;
 
@@ -41,6 +42,7 @@ enum Kind {
     /// `--flag`, or `--flag=false` to take it back.
     Switch,
     Number,
+    Seconds,
     Decimal,
     /// A JSON text, kept as bytes.
     Json,
@@ -109,7 +111,7 @@ const LIMITS: &[Flag] = &[
     flag(["monthly-quota", "monthly_request_quota", "N", "Requests a month"], Kind::Number),
     flag(["max-uses", "max_uses", "N", "Requests in all"], Kind::Number),
     flag(["concurrent", "concurrent_requests", "N", "Requests under way at a time"], Kind::Number),
-    flag(["slot-ttl", "slot_ttl_seconds", "SECONDS", "How long a place among --concurrent is held that nobody gives back; 60 if nothing says otherwise"], Kind::Number),
+    flag(["slot-ttl", "slot_ttl_seconds", "SECONDS", "How long a place among --concurrent is held that nobody gives back; 60 if nothing says otherwise"], Kind::Seconds),
     flag(["limit", "limits", "NAME=COUNT/PERIOD", "A limit that requests spend by its name, such as exports=10/h (a list)"], Kind::Limits),
     flag(["credits", "credits", "N", "A balance that requests spend; without --credits-refill nothing comes to it"], Kind::Balance),
     flag(["credits-refill", REFILL, "REFILL", "What comes to it: AMOUNT/day or AMOUNT/month@DAY, then add or replace"], Kind::Refill),
@@ -176,15 +178,21 @@ impl Flag {
                 .value_parser(value_parser!(bool)),
             Kind::List | Kind::Commas => arg.value_name(self.value).action(ArgAction::Append),
             Kind::Text => arg.value_name(self.value),
+            // What begins with a dash is refused as a number then, and not as a flag.
             Kind::Number | Kind::Balance => {
-                arg.value_name(self.value).value_parser(value_parser!(u64))
+                arg.value_name(self.value).value_parser(whole).allow_negative_numbers(true)
+            }
+            Kind::Seconds => {
+                arg.value_name(self.value).value_parser(seconds).allow_negative_numbers(true)
             }
             Kind::Limits => arg
                 .value_name(self.value)
                 .value_parser(limits::named_limit)
                 .action(ArgAction::Append),
             Kind::Refill => arg.value_name(self.value).value_parser(limits::refill),
-            Kind::Decimal => arg.value_name(self.value).value_parser(decimal),
+            Kind::Decimal => {
+                arg.value_name(self.value).value_parser(decimal).allow_negative_numbers(true)
+            }
             Kind::Json => arg.value_name(self.value).value_parser(json),
             Kind::Expiry => arg.value_name(self.value).value_parser(when::from_now),
         }
@@ -209,7 +217,7 @@ impl Flag {
             Kind::Commas => list().map(|names| names.join(",").into()),
             Kind::Text | Kind::Json => matches.get_one::<String>(field).cloned().map(Value::from),
             Kind::Switch => matches.get_one::<bool>(field).copied().map(Value::from),
-            Kind::Number => matches.get_one::<u64>(field).copied().map(Value::from),
+            Kind::Number | Kind::Seconds => matches.get_one::<u64>(field).copied().map(Value::from),
             Kind::Decimal => matches.get_one::<f64>(field).copied().map(Value::from),
             Kind::Expiry => matches.get_one::<Time>(field).map(|time| time.to_string().into()),
             Kind::Limits => {
@@ -261,7 +269,7 @@ impl clap::FromArgMatches for Fields {
 
 /// A number that JSON has: without a word, what it has not would clear the field.
 fn decimal(text: &str) -> Result<f64, String> {
-    let number = text.parse().map_err(|error| format!("{error}"))?;
+    let number = text.parse().map_err(|_| "it is a number, such as 0.5".to_owned())?;
     if f64::is_finite(number) {
         Ok(number)
     } else {
