@@ -662,3 +662,33 @@ fn a_number_that_is_none_is_refused_with_what_it_must_be() {
         assert!(!ran.stderr.contains("invalid digit"), "{args:?}: {ran:#?}");
     }
 }
+
+#[test]
+fn a_limit_a_minute_or_a_month_is_said_in_full() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, _) = home.create(&["--name", "x", "--limit", "exports=10/h"]);
+    let update = ["key", "update", &id];
+    let both = "could be a minute or a month: write ";
+    let flag = [&update[..], &["--limit", "reports=100/m"]].concat();
+    home.run(flag).expect(2).says(&[both, "100/1m or 100/month"]);
+    let field = r#"limits=[{"name":"reports","count":100,"period":"m"}]"#;
+    home.run([&update[..], &["--set", field]].concat()).expect(1).says(&[both, "1m or month"]);
+    for (said, kept) in
+        [("reports=100/1m", "1m"), ("reports=100/60s", "1m"), ("a=1/month", "month")]
+    {
+        home.run([&update[..], &["--limit", said]].concat()).expect(0);
+        let kept_as = &home.json(["key", "get", &id])["limits"][0]["period"];
+        assert_eq!(kept_as, kept, "{said}");
+    }
+    let tier = "[tiers.x]\nlimits = [{ name = \"reports\", count = 100, period = \"m\" }]\n";
+    let tier = home.file("tier.toml", tier);
+    let tier = tier.to_str().expect("UTF-8");
+    let checked = home.run(["config", "check", tier]);
+    assert!(checked.expect(1).stdout.contains("write 1m or month"), "{checked:#?}");
+    let help = home.run(["key", "create", "--help"]);
+    let help = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for period in ["hour, day, week, month or year", "90s, 15m, 1h, 30d or 2w"] {
+        assert!(help.contains(period), "{period}: {help}");
+    }
+}

@@ -21,6 +21,9 @@ pub(super) fn named_limit(text: &str) -> Result<Value, String> {
              exports=10/h or reports=100/month"
         )
     })?;
+    if period == "m" {
+        return Err(format!("'m' could be a minute or a month: write {count}/1m or {count}/month"));
+    }
     Ok(json!({ "name": name, "count": count, "period": period }))
 }
 
@@ -107,6 +110,9 @@ mod tests {
         let token = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
         let refused = named_limit(&format!("exports={token}/h")).expect_err("no number");
         assert!(refused.contains("not '…'"), "{refused}");
+        let ambiguous = named_limit("reports=100/m").expect_err("a minute or a month");
+        assert!(ambiguous.ends_with("write 100/1m or 100/month"), "{ambiguous}");
+        assert!(named_limit("reports=100/1m").is_ok());
         let two = json!([{"name": "a", "count": "1", "period": "day"},
             {"name": "b", "count": "2", "period": "1h"}]);
         assert_eq!(shown("limits", &two).as_deref(), Some("a=1/day, b=2/1h"));

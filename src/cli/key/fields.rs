@@ -112,7 +112,7 @@ const LIMITS: &[Flag] = &[
     flag(["max-uses", "max_uses", "N", "Requests in all"], Kind::Number),
     flag(["concurrent", "concurrent_requests", "N", "Requests under way at a time"], Kind::Number),
     flag(["slot-ttl", "slot_ttl_seconds", "SECONDS", "How long a place among --concurrent is held that nobody gives back; 60 if nothing says otherwise"], Kind::Seconds),
-    flag(["limit", "limits", "NAME=COUNT/PERIOD", "A limit that requests spend by its name, such as exports=10/h (a list)"], Kind::Limits),
+    flag(["limit", "limits", "NAME=COUNT/PERIOD", "A limit that requests spend by its name, such as exports=10/h (a list); PERIOD is hour, day, week, month or year of the calendar, or a rolling time such as 90s, 15m, 1h, 30d or 2w"], Kind::Limits),
     flag(["credits", "credits", "N", "A balance that requests spend; without --credits-refill nothing comes to it"], Kind::Balance),
     flag(["credits-refill", REFILL, "REFILL", "What comes to it: AMOUNT/day or AMOUNT/month@DAY, then add or replace"], Kind::Refill),
     flag(["billing-tier", "billing_tier", "NAME", "The tier whose limits it has where it has none"], Kind::Text),
