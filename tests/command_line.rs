@@ -692,3 +692,19 @@ fn a_limit_a_minute_or_a_month_is_said_in_full() {
         assert!(help.contains(period), "{period}: {help}");
     }
 }
+
+#[test]
+fn the_usage_of_a_command_does_not_repeat_the_environment() {
+    let home = Home::new();
+    for args in [&["renew"][..], &["key", "creat"], &["key", "create", "--nam=x"], &["ping", "--x"]]
+    {
+        let ran = home.run(args);
+        ran.expect(2).says(&["Usage: keygate"]);
+        assert!(!ran.stderr.contains("socket"), "{args:?}: {ran:#?}");
+    }
+    let help = home.run(["ping", "--help"]).stdout;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for variable in ["[env: KEYGATE_SOCKET]", "[env: KEYGATE_ADMIN_SOCKET]"] {
+        assert!(help.contains(variable), "{variable}: {help}");
+    }
+}
