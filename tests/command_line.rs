@@ -708,3 +708,24 @@ fn the_usage_of_a_command_does_not_repeat_the_environment() {
         assert!(help.contains(variable), "{variable}: {help}");
     }
 }
+
+#[test]
+fn a_directory_in_use_is_named_once_and_the_doctor_says_what_it_did_not_look_at() {
+    let home = Home::new();
+    {
+        let _daemon = home.start();
+        let data = home.data();
+        let data = data.to_str().expect("UTF-8");
+        for args in [&["compact", "--data-dir", data][..], &["verify", data]] {
+            let ran = home.run(args);
+            ran.expect(1).says(&["keygate: the data directory", "in use by process"]);
+            assert_eq!(ran.stderr.matches(data).count(), 1, "{ran:#?}");
+        }
+    }
+    let ran = home.run(["doctor"]);
+    if !std::path::Path::new("/var/lib/keygate").is_dir() {
+        let words = "no data was looked at";
+        assert!(ran.expect(1).stdout.contains(words), "{ran:#?}");
+        assert!(ran.stdout.contains("--data-dir DIR"), "{ran:#?}");
+    }
+}
