@@ -729,3 +729,14 @@ fn a_directory_in_use_is_named_once_and_the_doctor_says_what_it_did_not_look_at(
         assert!(ran.stdout.contains("--data-dir DIR"), "{ran:#?}");
     }
 }
+
+#[test]
+fn a_verdict_that_a_caller_can_mend_says_how() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (_, token) = home.create(&["--name", "x", "--limit", "exports=10/h"]);
+    let ran = home.run(["validate", &token, "--limit", "exprts", "--limit", "exports"]);
+    ran.expect(3).says(&["no limit of a name asked for: exprts, exports"]);
+    let json = home.run(["validate", &token, "--limit", "exprts", "--json"]);
+    assert!(!json.expect(3).stderr.contains("no limit"), "programs have the code: {json:#?}");
+}
