@@ -740,3 +740,31 @@ fn a_verdict_that_a_caller_can_mend_says_how() {
     let json = home.run(["validate", &token, "--limit", "exprts", "--json"]);
     assert!(!json.expect(3).stderr.contains("no limit"), "programs have the code: {json:#?}");
 }
+
+#[test]
+fn what_an_update_does_not_do_is_said() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, _) = home.create(&["--name", "x", "--rps", "5"]);
+    home.run(["tenant", "create", "acme"]).expect(0);
+    let nothing = "notice: --spent does nothing";
+    let of_key = ["key", "update", &id, "--spent", "reset"];
+    let of_tenant = ["tenant", "update", "acme", "--spent", "reset"];
+    for (args, does_nothing) in [
+        ([&of_key[..], &["--name", "y"]].concat(), true),
+        ([&of_key[..], &["--credits", "5"]].concat(), true),
+        ([&of_key[..], &["--rps", "5", "--mask", "name", "--name", "z"]].concat(), true),
+        ([&of_tenant[..], &["--name", "y"]].concat(), true),
+        ([&of_tenant[..], &["--concurrent", "5"]].concat(), true),
+        ([&of_key[..], &["--rps", "5"]].concat(), false),
+        ([&of_key[..], &["--set", "maxUses=5"]].concat(), false),
+        ([&of_key[..], &["--limit", "a=1/h"]].concat(), false),
+        ([&of_key[..], &["--clear", "requests_per_day"]].concat(), false),
+        ([&of_tenant[..], &["--burst", "5"]].concat(), false),
+        (vec!["key", "update", &id, "--name", "z"], false),
+    ] {
+        let ran = home.run(&args);
+        let told = ran.expect(0).stderr.contains(nothing);
+        assert_eq!(told, does_nothing, "{args:?}: {ran:#?}");
+    }
+}

@@ -184,6 +184,10 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
                 .to_owned(),
         ));
     }
+    let notice = match &args.mask {
+        Some(mask) => args.spent.notice(mask),
+        None => args.spent.notice(set.keys()),
+    };
     let request = KeyUpdate {
         id: args.id.id.to_string(),
         set: Value::Object(set),
@@ -192,6 +196,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         spent: args.spent.policy(),
     };
     let changed = global.with_admin(async |client| Ok(client.update(&request).await?))?;
+    print_notices(notice.as_slice());
     print_changed(&changed, global)
 }
 

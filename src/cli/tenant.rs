@@ -227,6 +227,8 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
                 .to_owned(),
         ));
     }
+    // A tenant has no limit with a name.
+    let notice = args.spent.notice(set.keys());
     let request = TenantUpdate {
         id: args.id.id.clone(),
         set: Value::Object(set),
@@ -234,6 +236,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         spent: args.spent.policy(),
     };
     let changed = global.with_admin(async |client| Ok(client.update_tenant(&request).await?))?;
+    print_notices(notice.as_slice());
     print_tenant(&changed, global)
 }
 
