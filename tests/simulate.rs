@@ -177,7 +177,13 @@ fn the_summary_counts_by_code_and_by_limit_and_knows_the_peaks() {
 fn a_line_that_cannot_be_judged_is_named_and_ends_the_run() {
     let good = r#"{"at":1000,"op":"validate","key_id":"2"}"#;
     for (bad, words) in [
-        ("x", "expected value (column 1)"),
+        ("x", "is not a JSON object; "),
+        (r#"203.0.113.7 - - [31/Jan/2026:23:59:57 +0000] "GET / HTTP/1.1" 200"#, "access log"),
+        (r#"[1000,"crash"]"#, "is not a JSON object; "),
+        ("[1000]", "is not a JSON object; "),
+        (r#"{"at":1000,"op":"increment","key_id":"2","count":"two"}"#, "expected a whole number"),
+        (r#"{"at":1000,"op":"crash""#, "the line is cut off"),
+        (r#"{"at":1000,"op":"validate","key_id":"2","cost":1"#, "the line is cut off"),
         (r#"{"op":"crash"}"#, "missing field `at`"),
         (r#"{"at":1000}"#, "missing field `op`"),
         (r#"{"at":1000,"at":1000,"op":"crash"}"#, "duplicate field `at`"),
@@ -216,6 +222,9 @@ fn a_line_that_cannot_be_judged_is_named_and_ends_the_run() {
         );
         assert!(ran.stderr.contains(words), "{bad}: {}", ran.stderr);
         assert_eq!(ran.stdout.lines().count(), 1, "what was before is told: {bad}");
+        for told in ["what was judged before that:", "requests   1", "admitted   1 (1 units)"] {
+            assert!(ran.stderr.lines().any(|line| line == told), "{bad}: {}", ran.stderr);
+        }
     }
     let long = format!("{{\"at\":1,\"op\":\"{}\"}}", "x".repeat(1 << 20));
     let ran = simulate(&[], &long);

@@ -63,13 +63,23 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let judged = run.judge_all(open(&args.trace)?, &name_of(&args.trace));
     // What was judged before an error is told all the same.
     run.flush()?;
-    judged?;
+    let exit = match judged {
+        Ok(()) => Exit::Fine,
+        Err(error) if run.summary.is_empty() => return Err(error),
+        Err(error) => {
+            eprintln!("keygate: {error}");
+            if !global.json {
+                eprintln!("what was judged before that:");
+            }
+            error.exit()
+        }
+    };
     if global.json {
         eprintln!("{}", run.summary.json());
     } else {
         eprintln!("{}", run.summary.text());
     }
-    Ok(Exit::Fine)
+    Ok(exit)
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
@@ -116,7 +126,10 @@ impl Run {
                 }
             };
             match judged {
-                Ok(at_us) => trace.passed(at_us),
+                Ok(at_us) => {
+                    self.summary.line(at_us);
+                    trace.passed(at_us);
+                }
                 Err(reason) => {
                     let reason = format!("line {}: {reason}", trace.number());
                     return Err(CliError::Input { from: name.to_owned(), reason });
@@ -132,7 +145,6 @@ impl Run {
     /// Judges one line, and prints what comes of it.
     fn judge(&mut self, event: &Event<'_>) -> Result<(), String> {
         self.world.go_to(event.at_us)?;
-        self.summary.line(event.at_us);
         let at = event.at;
         let outcome = match &event.op {
             Op::Validate(asked) => {

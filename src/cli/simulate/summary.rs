@@ -49,7 +49,12 @@ struct Tally {
 }
 
 impl Summary {
-    /// Notes a line of whatever kind.
+    /// Whether no line was noted.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.lines == 0
+    }
+
+    /// Notes a line of whatever kind that was judged.
     pub(super) const fn line(&mut self, at_us: i64) {
         if self.lines == 0 {
             self.first_us = at_us;
