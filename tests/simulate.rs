@@ -301,3 +301,57 @@ fn the_example_record_is_judged_by_its_rules() {
     let verdict: Value = serde_json::from_str(&ran.stdout).expect("a verdict");
     assert_eq!((&verdict["code"], &verdict["key_id"]), (&json!("VALID"), &json!(id)));
 }
+
+/// The keys of a file, and a trace of these lines.
+fn simulate_keys(keys: &Value, args: &[&str], lines: &[Value]) -> Ran {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("keys.json");
+    fs::write(&path, keys.to_string()).expect("it is written");
+    let trace: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    simulate_with(&path.to_string_lossy(), args, &trace)
+}
+
+fn codes(ran: &Ran) -> Vec<String> {
+    let code = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        line["code"].as_str().expect("a verdict").to_owned()
+    };
+    ran.stdout.lines().map(code).collect()
+}
+
+#[test]
+fn an_update_does_to_a_key_what_the_daemon_does() {
+    let expired = "2026-01-01T00:00:00Z";
+    let keys = json!({
+        "tenants": [{"id": "gone", "deleted_at": expired}],
+        "api_keys": [
+            {"id": "1", "status": "EXPIRED", "expires_at": expired},
+            {"id": "2", "deleted_at": expired},
+            {"id": "3"},
+        ],
+    });
+    let at = "2026-02-01T00:00:00Z";
+    let validate = |id: &str| json!({"at": at, "op": "validate", "key_id": id});
+    let update = |id: &str, set: Value| json!({"at": at, "op": "update", "key_id": id, "set": set});
+    let later = json!({"expires_at": "2027-01-01T00:00:00Z"});
+    let lines = [
+        validate("1"),
+        update("1", json!({"name": "n"})),
+        validate("1"),
+        update("1", later.clone()),
+        validate("1"),
+    ];
+    let ran = simulate_keys(&keys, &[], &lines);
+    ran.expect(0);
+    assert_eq!(codes(&ran), ["EXPIRED", "EXPIRED", "VALID"]);
+    let tenant = json!({"at": at, "op": "update", "tenant": "gone", "set": {"name": "n"}});
+    for (line, words) in [
+        (update("2", later), "there is no key 2: it is deleted"),
+        (update("3", json!({"tenant_id": "gone"})), "tenant \"gone\" is deleted"),
+        (tenant, "tenant \"gone\" is deleted"),
+    ] {
+        let ran = simulate_keys(&keys, &[], &[line]);
+        ran.expect(1);
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+}

@@ -219,13 +219,22 @@ impl World {
         let Some(before) = self.keys.get(id) else {
             return Err(format!("there is no key {id}; --keys has the keys that there are"));
         };
+        if before.deleted_at.is_some() {
+            return Err(format!("there is no key {id}: it is deleted"));
+        }
         let mut input = RecordInput::from_value(update.set.clone().into()).map_err(words)?;
-        let grants = input.names("credits");
+        let (moves_expiry, grants) = (input.names("expires_at"), input.names("credits"));
         let change = Change::naming(update.spent, |field| input.names(field));
         input.put_right(false, Some(&before));
         let mut after = input.update(&before, pepper()).map_err(words)?;
         keys::check(&after, &self.rules).map_err(words)?;
+        if after.tenant_id != before.tenant_id {
+            self.check_tenant_is_there(&after.tenant_id)?;
+        }
         let at = Time::from_micros(now.wall_us);
+        if moves_expiry {
+            after.renew(at);
+        }
         if grants {
             let before = before.credits.as_ref();
             after.credits = after.credits.map(|credits| credits.granted(before, at));
@@ -242,6 +251,7 @@ impl World {
         if engine.tenant(id).is_none() {
             return Err(format!("there is no tenant {id:?}: no key of --keys names it"));
         }
+        self.check_tenant_is_there(id)?;
         let before = self.tenants.get(id).cloned();
         let before = before.unwrap_or_else(|| TenantRecord::unrecorded(id));
         let names = member_names(&update.set);
@@ -250,6 +260,16 @@ impl World {
         engine.change_tenant(&after, &change, *now);
         self.tenants.insert(id.to_owned(), after);
         Ok(Account::Tenant(id.into()))
+    }
+
+    /// A deleted tenant takes neither keys nor changes.
+    fn check_tenant_is_there(&self, id: &str) -> Result<(), String> {
+        match self.tenants.get(id) {
+            Some(TenantRecord { deleted_at: Some(_), .. }) => {
+                Err(format!("tenant {id:?} is deleted"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends as by SIGKILL, and starts again at the same instant.
