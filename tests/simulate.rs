@@ -355,3 +355,15 @@ fn an_update_does_to_a_key_what_the_daemon_does() {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn a_trace_lasts_no_longer_than_the_clock_can_count() {
+    let keys = json!([{"id": "2", "requests_per_second": 1}]);
+    let line = |at: &str| json!({"at": at, "op": "validate", "key_id": "2"});
+    let first = line("1970-01-01T00:00:00Z");
+    simulate_keys(&keys, &[], &[first.clone(), line("2469-12-01T00:00:00Z")]).expect(0);
+    let ran = simulate_keys(&keys, &[], &[first, line("2470-02-01T00:00:00Z")]);
+    ran.expect(1);
+    assert!(ran.stderr.contains("line 2: at: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("more than 500 years after the first line"), "{}", ran.stderr);
+}

@@ -23,6 +23,9 @@ const DEBITS_MAX: usize = 8;
 const REAP_US: i64 = 1_000_000;
 /// The daemon's own look at warnings counts in days.
 const DAY_US: i64 = 86_400_000_000;
+/// From the first line to the last: 500 years. Nanoseconds are counted up to 584.
+const ELAPSED_US_MAX: u64 = 500 * 31_557_600 * 1_000_000;
+const _: () = assert!(ELAPSED_US_MAX < u64::MAX / 1000);
 
 /// The secret of digests that nobody stores.
 pub(super) fn pepper() -> &'static Pepper {
@@ -73,7 +76,14 @@ impl World {
     pub(super) fn go_to(&mut self, at_us: i64) -> Result<(), String> {
         if let Some(started) = &mut self.started {
             let elapsed_us = (at_us - started.first_us).unsigned_abs();
-            started.now = Now { mono_ns: elapsed_us.saturating_mul(1000), wall_us: at_us };
+            if elapsed_us > ELAPSED_US_MAX {
+                let (at, first) = (Time::from_micros(at_us), Time::from_micros(started.first_us));
+                return Err(format!(
+                    "at: {at} is more than 500 years after the first line, {first}; a trace lasts \
+                     no longer"
+                ));
+            }
+            started.now = Now { mono_ns: elapsed_us * 1000, wall_us: at_us };
             return Ok(());
         }
         self.date_records(Time::from_micros(at_us))?;
