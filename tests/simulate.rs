@@ -367,3 +367,26 @@ fn a_trace_lasts_no_longer_than_the_clock_can_count() {
     assert!(ran.stderr.contains("line 2: at: "), "{}", ran.stderr);
     assert!(ran.stderr.contains("more than 500 years after the first line"), "{}", ran.stderr);
 }
+
+#[test]
+fn seconds_in_the_place_of_milliseconds_are_noticed_once() {
+    let line = |at: Value| json!({"at": at, "op": "validate", "key_id": "2"});
+    let seconds = [line(json!(1_769_903_997.123)), line(json!(1_769_903_998))];
+    let keys = json!([{"id": "2"}]);
+    let ran = simulate_keys(&keys, &[], &seconds);
+    ran.expect(0);
+    let notice = "notice: line 1: at: 1769903997.123 is 1970-01-21T11:38:23.997123Z: \
+                  at is in milliseconds";
+    assert!(ran.stderr.contains(notice), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("notice:").count(), 1, "{}", ran.stderr);
+    let ran = simulate_keys(&keys, &["--json"], &seconds);
+    let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("one line of JSON");
+    let notices = summary["notices"].as_array().expect("a list");
+    assert!(notices.len() == 1 && notices[0].as_str().expect("text").contains("milliseconds"));
+
+    for fine in [json!(1000), json!(1_769_903_997_123_u64), json!("1970-01-21T11:38:23Z")] {
+        let ran = simulate_keys(&keys, &["--json"], &[line(fine.clone())]);
+        let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("JSON");
+        assert_eq!(summary["notices"], Value::Null, "{fine}");
+    }
+}

@@ -23,6 +23,8 @@ use super::records::{is_stdin, name_of};
 use super::verdict::VerdictJson;
 use super::{Exit, Global};
 use crate::config::Config;
+use crate::key::Time;
+use fields::looks_like_seconds;
 use summary::Summary;
 use trace::{Event, Op, Trace};
 use world::World;
@@ -58,6 +60,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let mut run = Run {
         world: World::new(config, keys, tenants),
         summary: Summary::default(),
+        json: global.json,
         out: Some(BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock())),
     };
     let judged = run.judge_all(open(&args.trace)?, &name_of(&args.trace));
@@ -93,6 +96,8 @@ fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
 struct Run {
     world: World,
     summary: Summary,
+    /// Whether the summary is one line, which has the notices too.
+    json: bool,
     /// `None` once nobody reads any more.
     out: Option<BufWriter<StdoutLock<'static>>>,
 }
@@ -118,8 +123,11 @@ impl Run {
         loop {
             let judged = match trace.next_line() {
                 Ok(None) => return Ok(()),
-                Ok(Some(line)) => Event::parse(line.bytes, line.after_us)
-                    .and_then(|event| self.judge(&event).map(|()| event.at_us)),
+                Ok(Some(line)) => Event::parse(line.bytes, line.after_us).and_then(|event| {
+                    self.judge(&event)?;
+                    self.notice(&event, line.number);
+                    Ok(event.at_us)
+                }),
                 Err(error) => {
                     let from = name.to_owned();
                     return Err(CliError::Input { from, reason: error.to_string() });
@@ -140,6 +148,23 @@ impl Run {
                 return Ok(());
             }
         }
+    }
+
+    /// Says once that a time is an unlikely one.
+    fn notice(&mut self, event: &Event<'_>, line: u64) {
+        if self.summary.has_notices() || !looks_like_seconds(event.at, event.at_us) {
+            return;
+        }
+        let notice = format!(
+            "line {line}: at: {} is {}: at is in milliseconds; if these are seconds, multiply them \
+             by 1000",
+            event.at,
+            Time::from_micros(event.at_us)
+        );
+        if !self.json {
+            eprintln!("notice: {notice}");
+        }
+        self.summary.notice(notice);
     }
 
     /// Judges one line, and prints what comes of it.

@@ -33,6 +33,7 @@ pub(super) struct Summary {
     /// Admitted in the present second.
     this_second: Peak,
     slots: Peak,
+    notices: Vec<String>,
 }
 
 /// A number, and when it was reached.
@@ -52,6 +53,16 @@ impl Summary {
     /// Whether no line was noted.
     pub(super) const fn is_empty(&self) -> bool {
         self.lines == 0
+    }
+
+    /// Takes a notice, for whoever reads the summary alone.
+    pub(super) fn notice(&mut self, notice: String) {
+        self.notices.push(notice);
+    }
+
+    /// Whether there was a notice.
+    pub(super) const fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
     }
 
     /// Notes a line of whatever kind that was judged.
@@ -139,7 +150,7 @@ impl Summary {
                 json!({"key_id": id.to_string(), "admitted": admitted, "denied": denied})
             })
             .collect();
-        json!({
+        let mut summary = json!({
             "lines": self.lines,
             "from": span(self.first_us),
             "to": span(self.last_us),
@@ -153,7 +164,11 @@ impl Summary {
             "peak_second": {"admitted": self.second.count, "at": peak(self.second)},
             "peak_slots": {"held": self.slots.count, "at": peak(self.slots)},
             "most_denied": keys,
-        })
+        });
+        if self.has_notices() {
+            summary["notices"] = self.notices.as_slice().into();
+        }
+        summary
     }
 
     /// For people.

@@ -36,6 +36,8 @@ pub(super) struct Trace<R: Read> {
 /// A line that is there.
 pub(super) struct Line<'a> {
     pub(super) bytes: &'a [u8],
+    /// Its number, from 1.
+    pub(super) number: u64,
     /// No line may be earlier.
     pub(super) after_us: Option<i64>,
 }
@@ -60,7 +62,8 @@ impl<R: Read> Trace<R> {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, words));
             }
             if !self.line.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some(Line { bytes: &self.line, after_us: self.after_us }));
+                let Self { line, number, after_us, .. } = self;
+                return Ok(Some(Line { bytes: line, number: *number, after_us: *after_us }));
             }
         }
     }
