@@ -155,6 +155,7 @@ fn the_summary_counts_by_code_and_by_limit_and_knows_the_peaks() {
             "peak_second": {"admitted": 3, "at": "2026-01-10T09:15:00Z"},
             "peak_slots": {"held": 2, "at": "2026-01-10T11:00:00.999Z"},
             "most_denied": [{"key_id": "9", "admitted": 5, "denied": 3}],
+            "unknown_keys": {"count": 1, "key_ids": ["99"]},
         })
     );
     let words = simulate(&[], &trace).stderr;
@@ -162,6 +163,7 @@ fn the_summary_counts_by_code_and_by_limit_and_knows_the_peaks() {
         "requests   11",
         "admitted   7 (7 units)",
         "denied     4",
+        "  NOT_FOUND: 1 (1 id that --keys does not have: 99)",
         "  QUOTA_EXCEEDED: 2",
         "  by reports: 2",
         "peak       3 admitted in the second of 2026-01-10T09:15:00Z",
@@ -320,6 +322,29 @@ fn codes(ran: &Ran) -> Vec<String> {
 }
 
 #[test]
+fn seconds_in_the_place_of_milliseconds_are_noticed_once() {
+    let line = |at: Value| json!({"at": at, "op": "validate", "key_id": "2"});
+    let seconds = [line(json!(1_769_903_997.123)), line(json!(1_769_903_998))];
+    let keys = json!([{"id": "2"}]);
+    let ran = simulate_keys(&keys, &[], &seconds);
+    ran.expect(0);
+    let notice = "notice: line 1: at: 1769903997.123 is 1970-01-21T11:38:23.997123Z: \
+                  at is in milliseconds";
+    assert!(ran.stderr.contains(notice), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("notice:").count(), 1, "{}", ran.stderr);
+    let ran = simulate_keys(&keys, &["--json"], &seconds);
+    let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("one line of JSON");
+    let notices = summary["notices"].as_array().expect("a list");
+    assert!(notices.len() == 1 && notices[0].as_str().expect("text").contains("milliseconds"));
+
+    for fine in [json!(1000), json!(1_769_903_997_123_u64), json!("1970-01-21T11:38:23Z")] {
+        let ran = simulate_keys(&keys, &["--json"], &[line(fine.clone())]);
+        let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("JSON");
+        assert_eq!(summary["notices"], Value::Null, "{fine}");
+    }
+}
+
+#[test]
 fn an_update_does_to_a_key_what_the_daemon_does() {
     let expired = "2026-01-01T00:00:00Z";
     let keys = json!({
@@ -369,24 +394,26 @@ fn a_trace_lasts_no_longer_than_the_clock_can_count() {
 }
 
 #[test]
-fn seconds_in_the_place_of_milliseconds_are_noticed_once() {
-    let line = |at: Value| json!({"at": at, "op": "validate", "key_id": "2"});
-    let seconds = [line(json!(1_769_903_997.123)), line(json!(1_769_903_998))];
-    let keys = json!([{"id": "2"}]);
-    let ran = simulate_keys(&keys, &[], &seconds);
-    ran.expect(0);
-    let notice = "notice: line 1: at: 1769903997.123 is 1970-01-21T11:38:23.997123Z: \
-                  at is in milliseconds";
-    assert!(ran.stderr.contains(notice), "{}", ran.stderr);
-    assert_eq!(ran.stderr.matches("notice:").count(), 1, "{}", ran.stderr);
-    let ran = simulate_keys(&keys, &["--json"], &seconds);
-    let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("one line of JSON");
-    let notices = summary["notices"].as_array().expect("a list");
-    assert!(notices.len() == 1 && notices[0].as_str().expect("text").contains("milliseconds"));
-
-    for fine in [json!(1000), json!(1_769_903_997_123_u64), json!("1970-01-21T11:38:23Z")] {
-        let ran = simulate_keys(&keys, &["--json"], &[line(fine.clone())]);
-        let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("JSON");
-        assert_eq!(summary["notices"], Value::Null, "{fine}");
+fn keys_that_are_not_there_are_told_by_their_ids() {
+    let line = |id: &str| json!({"at": 1000, "op": "validate", "key_id": id});
+    for none in [json!([]), json!({"tenants": [{"id": "acme"}], "api_keys": []})] {
+        let ran = simulate_keys(&none, &[], &[line("2")]);
+        ran.expect(1);
+        assert!(ran.stderr.contains("keys.json: there are no keys in it"), "{}", ran.stderr);
     }
+    let keys = json!([{"id": "2"}, {"id": "3", "deleted_at": "1970-01-01T00:00:00Z"}]);
+    let lines = [line("99"), line("2"), line("98"), line("99"), line("3")];
+    let ran = simulate_keys(&keys, &[], &lines);
+    ran.expect(0);
+    let message = |at: usize| {
+        let verdict = ran.stdout.lines().nth(at).expect("a line");
+        serde_json::from_str::<Value>(verdict).expect("JSON")["message"].clone()
+    };
+    assert_eq!(message(0), "no key of --keys has this id");
+    assert_eq!(message(4), "no key has this token", "as the daemon says it of a deleted one");
+    let told = "  NOT_FOUND: 4 (2 ids that --keys does not have: 98, 99)";
+    assert!(ran.stderr.lines().any(|found| found == told), "{}", ran.stderr);
+    let ran = simulate_keys(&keys, &["--json"], &lines);
+    let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("JSON");
+    assert_eq!(summary["unknown_keys"], json!({"count": 2, "key_ids": ["98", "99"]}));
 }

@@ -173,11 +173,17 @@ impl Run {
         let at = event.at;
         let outcome = match &event.op {
             Op::Validate(asked) => {
+                let known = self.world.has_key(asked.key_id);
                 let answer = self.world.validate(asked)?;
                 self.summary.verdict(event.at_us, asked, answer);
                 let about = world::about(answer);
-                let verdict =
+                let mut verdict =
                     VerdictJson::new(&answer.verdict, about, |limit| asked.name_of(limit));
+                if !known {
+                    // A trace has no tokens.
+                    verdict.message = "no key of --keys has this id";
+                    self.summary.unknown(asked);
+                }
                 write(&mut self.out, &VerdictLine { at, verdict })?;
                 let held = self.world.slots_held(self.summary.slots_held());
                 self.summary.slots(event.at_us, held);

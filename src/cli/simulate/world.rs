@@ -131,6 +131,11 @@ impl World {
         self.started.as_ref().ok_or_else(not_begun)
     }
 
+    /// Whether the records have a key of this id.
+    pub(super) fn has_key(&self, id: u64) -> bool {
+        self.keys.have(id)
+    }
+
     /// Judges a request, when its debits are done.
     pub(super) fn validate(&mut self, asked: &Asked) -> Result<&Answer, String> {
         let Self { started, ledger, answers, buffer, config, .. } = self;
