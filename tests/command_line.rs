@@ -618,3 +618,153 @@ fn the_demonstration_ends_with_its_terminal() {
     let left: Vec<_> = std::fs::read_dir(home.path("scratch")).expect("listed").collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_mistyped_flag_is_answered_with_the_one_that_was_meant() {
+    let home = Home::new();
+    for (args, meant) in [
+        (["key", "create", "--name=x", "--requests-per-secnd=5"], "--requests-per-second"),
+        (["key", "update", "7", "--monthly-request-quot=5"], "--monthly-request-quota"),
+        (["tenant", "create", "acme", "--requests-per-secnd=5"], "--requests-per-second"),
+    ] {
+        home.run(args).expect(2).says(&[&format!("a similar argument exists: '{meant}'")]);
+    }
+}
+
+#[test]
+fn a_number_that_is_none_is_refused_with_what_it_must_be() {
+    let home = Home::new();
+    let create = ["key", "create", "--name=x"];
+    let cases: &[(&[&str], &str)] = &[
+        (&["--slot-ttl", "1h"], "it is a whole number of seconds"),
+        (&["--rps", "1.5"], "it is a whole number"),
+        (&["--rps", "-1"], "it is a whole number"),
+        (&["--credits", "-5"], "it is a whole number"),
+        (&["--credits", "99999999999999999999"], "at most 18446744073709551615"),
+        (&["--quota-threshold", "half"], "it is a number"),
+        (&["--limit", "exports=1e3/h"], "COUNT is a whole number, 0 to 2^63 - 1, not '1e3'"),
+        (&["--limit", "exports=1,000/h"], "COUNT is a whole number, 0 to 2^63 - 1, not '1,000'"),
+        (&["--limit", "exports=-1/h"], "COUNT is a whole number, 0 to 2^63 - 1, not '-1'"),
+        (&["--limit", "exports=/h"], "COUNT is a whole number, 0 to 2^63 - 1, not ''"),
+    ];
+    let others: &[(&[&str], &str)] = &[
+        (&["key", "update", "7", "--expected-revision", "-1"], "it is a whole number"),
+        (&["tenant", "create", "acme", "--rps", "-1"], "it is a whole number"),
+        (&["tenant", "create", "acme", "--slot-ttl", "1h"], "it is a whole number of seconds"),
+        (&["validate", "token", "--cost", "-1"], "it is a whole number"),
+        (&["increment", "7", "--slot", "seven"], "it is a whole number"),
+        (&["renew", "7", "seven"], "it is a whole number"),
+    ];
+    let cases = cases.iter().map(|(args, words)| ([&create, *args].concat(), words));
+    for (args, words) in cases.chain(others.iter().map(|(args, words)| (args.to_vec(), words))) {
+        let ran = home.run(&args);
+        ran.expect(2).says(&[words]);
+        assert!(!ran.stderr.contains("invalid digit"), "{args:?}: {ran:#?}");
+    }
+}
+
+#[test]
+fn a_limit_a_minute_or_a_month_is_said_in_full() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, _) = home.create(&["--name", "x", "--limit", "exports=10/h"]);
+    let update = ["key", "update", &id];
+    let both = "could be a minute or a month: write ";
+    let flag = [&update[..], &["--limit", "reports=100/m"]].concat();
+    home.run(flag).expect(2).says(&[both, "100/1m or 100/month"]);
+    let field = r#"limits=[{"name":"reports","count":100,"period":"m"}]"#;
+    home.run([&update[..], &["--set", field]].concat()).expect(1).says(&[both, "1m or month"]);
+    for (said, kept) in
+        [("reports=100/1m", "1m"), ("reports=100/60s", "1m"), ("a=1/month", "month")]
+    {
+        home.run([&update[..], &["--limit", said]].concat()).expect(0);
+        let kept_as = &home.json(["key", "get", &id])["limits"][0]["period"];
+        assert_eq!(kept_as, kept, "{said}");
+    }
+    let tier = "[tiers.x]\nlimits = [{ name = \"reports\", count = 100, period = \"m\" }]\n";
+    let tier = home.file("tier.toml", tier);
+    let tier = tier.to_str().expect("UTF-8");
+    let checked = home.run(["config", "check", tier]);
+    assert!(checked.expect(1).stdout.contains("write 1m or month"), "{checked:#?}");
+    let help = home.run(["key", "create", "--help"]);
+    let help = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for period in ["hour, day, week, month or year", "90s, 15m, 1h, 30d or 2w"] {
+        assert!(help.contains(period), "{period}: {help}");
+    }
+}
+
+#[test]
+fn the_usage_of_a_command_does_not_repeat_the_environment() {
+    let home = Home::new();
+    for args in [&["renew"][..], &["key", "creat"], &["key", "create", "--nam=x"], &["ping", "--x"]]
+    {
+        let ran = home.run(args);
+        ran.expect(2).says(&["Usage: keygate"]);
+        assert!(!ran.stderr.contains("socket"), "{args:?}: {ran:#?}");
+    }
+    let help = home.run(["ping", "--help"]).stdout;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for variable in ["[env: KEYGATE_SOCKET]", "[env: KEYGATE_ADMIN_SOCKET]"] {
+        assert!(help.contains(variable), "{variable}: {help}");
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_named_once_and_the_doctor_says_what_it_did_not_look_at() {
+    let home = Home::new();
+    {
+        let _daemon = home.start();
+        let data = home.data();
+        let data = data.to_str().expect("UTF-8");
+        for args in [&["compact", "--data-dir", data][..], &["verify", data]] {
+            let ran = home.run(args);
+            ran.expect(1).says(&["keygate: the data directory", "in use by process"]);
+            assert_eq!(ran.stderr.matches(data).count(), 1, "{ran:#?}");
+        }
+    }
+    let ran = home.run(["doctor"]);
+    if !std::path::Path::new("/var/lib/keygate").is_dir() {
+        let words = "no data was looked at";
+        assert!(ran.expect(1).stdout.contains(words), "{ran:#?}");
+        assert!(ran.stdout.contains("--data-dir DIR"), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_verdict_that_a_caller_can_mend_says_how() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (_, token) = home.create(&["--name", "x", "--limit", "exports=10/h"]);
+    let ran = home.run(["validate", &token, "--limit", "exprts", "--limit", "exports"]);
+    ran.expect(3).says(&["no limit of a name asked for: exprts, exports"]);
+    let json = home.run(["validate", &token, "--limit", "exprts", "--json"]);
+    assert!(!json.expect(3).stderr.contains("no limit"), "programs have the code: {json:#?}");
+}
+
+#[test]
+fn what_an_update_does_not_do_is_said() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let (id, _) = home.create(&["--name", "x", "--rps", "5"]);
+    home.run(["tenant", "create", "acme"]).expect(0);
+    let nothing = "notice: --spent does nothing";
+    let of_key = ["key", "update", &id, "--spent", "reset"];
+    let of_tenant = ["tenant", "update", "acme", "--spent", "reset"];
+    for (args, does_nothing) in [
+        ([&of_key[..], &["--name", "y"]].concat(), true),
+        ([&of_key[..], &["--credits", "5"]].concat(), true),
+        ([&of_key[..], &["--rps", "5", "--mask", "name", "--name", "z"]].concat(), true),
+        ([&of_tenant[..], &["--name", "y"]].concat(), true),
+        ([&of_tenant[..], &["--concurrent", "5"]].concat(), true),
+        ([&of_key[..], &["--rps", "5"]].concat(), false),
+        ([&of_key[..], &["--set", "maxUses=5"]].concat(), false),
+        ([&of_key[..], &["--limit", "a=1/h"]].concat(), false),
+        ([&of_key[..], &["--clear", "requests_per_day"]].concat(), false),
+        ([&of_tenant[..], &["--burst", "5"]].concat(), false),
+        (vec!["key", "update", &id, "--name", "z"], false),
+    ] {
+        let ran = home.run(&args);
+        let told = ran.expect(0).stderr.contains(nothing);
+        assert_eq!(told, does_nothing, "{args:?}: {ran:#?}");
+    }
+}

@@ -155,6 +155,7 @@ fn the_summary_counts_by_code_and_by_limit_and_knows_the_peaks() {
             "peak_second": {"admitted": 3, "at": "2026-01-10T09:15:00Z"},
             "peak_slots": {"held": 2, "at": "2026-01-10T11:00:00.999Z"},
             "most_denied": [{"key_id": "9", "admitted": 5, "denied": 3}],
+            "unknown_keys": {"count": 1, "key_ids": ["99"]},
         })
     );
     let words = simulate(&[], &trace).stderr;
@@ -162,6 +163,7 @@ fn the_summary_counts_by_code_and_by_limit_and_knows_the_peaks() {
         "requests   11",
         "admitted   7 (7 units)",
         "denied     4",
+        "  NOT_FOUND: 1 (1 id that --keys does not have: 99)",
         "  QUOTA_EXCEEDED: 2",
         "  by reports: 2",
         "peak       3 admitted in the second of 2026-01-10T09:15:00Z",
@@ -177,7 +179,13 @@ fn the_summary_counts_by_code_and_by_limit_and_knows_the_peaks() {
 fn a_line_that_cannot_be_judged_is_named_and_ends_the_run() {
     let good = r#"{"at":1000,"op":"validate","key_id":"2"}"#;
     for (bad, words) in [
-        ("x", "expected value (column 1)"),
+        ("x", "is not a JSON object; "),
+        (r#"203.0.113.7 - - [31/Jan/2026:23:59:57 +0000] "GET / HTTP/1.1" 200"#, "access log"),
+        (r#"[1000,"crash"]"#, "is not a JSON object; "),
+        ("[1000]", "is not a JSON object; "),
+        (r#"{"at":1000,"op":"increment","key_id":"2","count":"two"}"#, "expected a whole number"),
+        (r#"{"at":1000,"op":"crash""#, "the line is cut off"),
+        (r#"{"at":1000,"op":"validate","key_id":"2","cost":1"#, "the line is cut off"),
         (r#"{"op":"crash"}"#, "missing field `at`"),
         (r#"{"at":1000}"#, "missing field `op`"),
         (r#"{"at":1000,"at":1000,"op":"crash"}"#, "duplicate field `at`"),
@@ -216,6 +224,9 @@ fn a_line_that_cannot_be_judged_is_named_and_ends_the_run() {
         );
         assert!(ran.stderr.contains(words), "{bad}: {}", ran.stderr);
         assert_eq!(ran.stdout.lines().count(), 1, "what was before is told: {bad}");
+        for told in ["what was judged before that:", "requests   1", "admitted   1 (1 units)"] {
+            assert!(ran.stderr.lines().any(|line| line == told), "{bad}: {}", ran.stderr);
+        }
     }
     let long = format!("{{\"at\":1,\"op\":\"{}\"}}", "x".repeat(1 << 20));
     let ran = simulate(&[], &long);
@@ -291,4 +302,118 @@ fn the_example_record_is_judged_by_its_rules() {
     ran.expect(0);
     let verdict: Value = serde_json::from_str(&ran.stdout).expect("a verdict");
     assert_eq!((&verdict["code"], &verdict["key_id"]), (&json!("VALID"), &json!(id)));
+}
+
+/// The keys of a file, and a trace of these lines.
+fn simulate_keys(keys: &Value, args: &[&str], lines: &[Value]) -> Ran {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("keys.json");
+    fs::write(&path, keys.to_string()).expect("it is written");
+    let trace: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    simulate_with(&path.to_string_lossy(), args, &trace)
+}
+
+fn codes(ran: &Ran) -> Vec<String> {
+    let code = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("a line of JSON");
+        line["code"].as_str().expect("a verdict").to_owned()
+    };
+    ran.stdout.lines().map(code).collect()
+}
+
+#[test]
+fn seconds_in_the_place_of_milliseconds_are_noticed_once() {
+    let line = |at: Value| json!({"at": at, "op": "validate", "key_id": "2"});
+    let seconds = [line(json!(1_769_903_997.123)), line(json!(1_769_903_998))];
+    let keys = json!([{"id": "2"}]);
+    let ran = simulate_keys(&keys, &[], &seconds);
+    ran.expect(0);
+    let notice = "notice: line 1: at: 1769903997.123 is 1970-01-21T11:38:23.997123Z: \
+                  at is in milliseconds";
+    assert!(ran.stderr.contains(notice), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("notice:").count(), 1, "{}", ran.stderr);
+    let ran = simulate_keys(&keys, &["--json"], &seconds);
+    let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("one line of JSON");
+    let notices = summary["notices"].as_array().expect("a list");
+    assert!(notices.len() == 1 && notices[0].as_str().expect("text").contains("milliseconds"));
+
+    for fine in [json!(1000), json!(1_769_903_997_123_u64), json!("1970-01-21T11:38:23Z")] {
+        let ran = simulate_keys(&keys, &["--json"], &[line(fine.clone())]);
+        let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("JSON");
+        assert_eq!(summary["notices"], Value::Null, "{fine}");
+    }
+}
+
+#[test]
+fn an_update_does_to_a_key_what_the_daemon_does() {
+    let expired = "2026-01-01T00:00:00Z";
+    let keys = json!({
+        "tenants": [{"id": "gone", "deleted_at": expired}],
+        "api_keys": [
+            {"id": "1", "status": "EXPIRED", "expires_at": expired},
+            {"id": "2", "deleted_at": expired},
+            {"id": "3"},
+        ],
+    });
+    let at = "2026-02-01T00:00:00Z";
+    let validate = |id: &str| json!({"at": at, "op": "validate", "key_id": id});
+    let update = |id: &str, set: Value| json!({"at": at, "op": "update", "key_id": id, "set": set});
+    let later = json!({"expires_at": "2027-01-01T00:00:00Z"});
+    let lines = [
+        validate("1"),
+        update("1", json!({"name": "n"})),
+        validate("1"),
+        update("1", later.clone()),
+        validate("1"),
+    ];
+    let ran = simulate_keys(&keys, &[], &lines);
+    ran.expect(0);
+    assert_eq!(codes(&ran), ["EXPIRED", "EXPIRED", "VALID"]);
+    let tenant = json!({"at": at, "op": "update", "tenant": "gone", "set": {"name": "n"}});
+    for (line, words) in [
+        (update("2", later), "there is no key 2: it is deleted"),
+        (update("3", json!({"tenant_id": "gone"})), "tenant \"gone\" is deleted"),
+        (tenant, "tenant \"gone\" is deleted"),
+    ] {
+        let ran = simulate_keys(&keys, &[], &[line]);
+        ran.expect(1);
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_trace_lasts_no_longer_than_the_clock_can_count() {
+    let keys = json!([{"id": "2", "requests_per_second": 1}]);
+    let line = |at: &str| json!({"at": at, "op": "validate", "key_id": "2"});
+    let first = line("1970-01-01T00:00:00Z");
+    simulate_keys(&keys, &[], &[first.clone(), line("2469-12-01T00:00:00Z")]).expect(0);
+    let ran = simulate_keys(&keys, &[], &[first, line("2470-02-01T00:00:00Z")]);
+    ran.expect(1);
+    assert!(ran.stderr.contains("line 2: at: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("more than 500 years after the first line"), "{}", ran.stderr);
+}
+
+#[test]
+fn keys_that_are_not_there_are_told_by_their_ids() {
+    let line = |id: &str| json!({"at": 1000, "op": "validate", "key_id": id});
+    for none in [json!([]), json!({"tenants": [{"id": "acme"}], "api_keys": []})] {
+        let ran = simulate_keys(&none, &[], &[line("2")]);
+        ran.expect(1);
+        assert!(ran.stderr.contains("keys.json: there are no keys in it"), "{}", ran.stderr);
+    }
+    let keys = json!([{"id": "2"}, {"id": "3", "deleted_at": "1970-01-01T00:00:00Z"}]);
+    let lines = [line("99"), line("2"), line("98"), line("99"), line("3")];
+    let ran = simulate_keys(&keys, &[], &lines);
+    ran.expect(0);
+    let message = |at: usize| {
+        let verdict = ran.stdout.lines().nth(at).expect("a line");
+        serde_json::from_str::<Value>(verdict).expect("JSON")["message"].clone()
+    };
+    assert_eq!(message(0), "no key of --keys has this id");
+    assert_eq!(message(4), "no key has this token", "as the daemon says it of a deleted one");
+    let told = "  NOT_FOUND: 4 (2 ids that --keys does not have: 98, 99)";
+    assert!(ran.stderr.lines().any(|found| found == told), "{}", ran.stderr);
+    let ran = simulate_keys(&keys, &["--json"], &lines);
+    let summary: Value = serde_json::from_str(&ran.expect(0).stderr).expect("JSON");
+    assert_eq!(summary["unknown_keys"], json!({"count": 2, "key_ids": ["98", "99"]}));
 }

@@ -22,10 +22,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let done = compact(&args.data_dir, &StoreOptions::default(), |walked| bar.walked(walked));
     drop(bar);
     let done = done.map_err(|error| match error {
-        StoreError::InUse { .. } => CliError::Input {
-            from: args.data_dir.display().to_string(),
-            reason: format!("{error}. A store is compacted while no daemon has it"),
-        },
+        error @ StoreError::InUse { .. } => {
+            CliError::InUse { error, instead: "A store is compacted while no daemon has it" }
+        }
         error => error.into(),
     })?;
     let (engine, rows) = (done.engine, done.copied.rows);

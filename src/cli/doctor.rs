@@ -98,7 +98,11 @@ fn look_at_data(
         Err(error) => (Err(error), None),
     };
     let (report, on_disk) = match (daemon, dir) {
-        (None, None) => return (None, None),
+        (None, None) => {
+            let mend = "--data-dir DIR has it look at the data";
+            found.push(Finding::advice("data", "no data was looked at", mend));
+            return (None, None);
+        }
         (None, Some(dir)) => own(of_directory(dir)),
         (Some(told), None) => (told.report, told.stats.get("store_bytes").copied()),
         (Some(told), Some(dir)) => match of_directory(dir) {
@@ -110,7 +114,7 @@ fn look_at_data(
                 found.push(Finding::advice("daemon", &words, mend));
                 own(Ok(read))
             }
-            Err(CliError::Input { .. } | CliError::Store(StoreError::Io { .. })) => {
+            Err(CliError::InUse { .. } | CliError::Store(StoreError::Io { .. })) => {
                 (told.report, told.stats.get("store_bytes").copied())
             }
             Err(error) => own(Err(error)),

@@ -30,6 +30,14 @@ pub(super) enum CliError {
     /// A data directory or a backup cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// A daemon has the data directory, which the error names.
+    #[error("{error}. {instead}")]
+    InUse {
+        /// Who has it.
+        error: StoreError,
+        /// What to do.
+        instead: &'static str,
+    },
     /// The load generator failed.
     #[error("{0}")]
     Bench(#[from] BenchError),

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::output::{print, print_json};
+use super::whole::whole;
 use super::{Exit, Global};
 use crate::client::Report;
 use crate::key::id;
@@ -37,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "UUID", value_parser = uuid)]
     id: Option<u128>,
     /// The slot that the request held, as its verdict named it: it is given back
-    #[arg(long, value_name = "SLOT")]
+    #[arg(long, value_name = "SLOT", value_parser = whole)]
     slot: Option<u64>,
     /// Credits to give back for a request that was charged and not served, 1 to 2^32; needs --id,
     /// so that the report may be sent again and gives them once

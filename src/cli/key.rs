@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::error::CliError;
 use super::output::{print, print_json, print_notices, record_text};
 use super::spent::Spent;
+use super::whole::whole;
 use super::{Exit, Global, records};
 use crate::key::{Status, id};
 use fields::Fields;
@@ -69,7 +70,7 @@ pub(super) struct Create {
     #[command(flatten)]
     fields: Fields,
     /// A test key: its token begins with kg_test_
-    #[arg(long)]
+    #[arg(long, alias = "is-test-key")]
     test: bool,
     /// Take the fields of a record in the source system's JSON; `-` is standard input
     #[arg(long, value_name = "FILE")]
@@ -101,7 +102,7 @@ pub(super) struct Update {
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     mask: Option<Vec<String>>,
     /// Refuse unless the record still has this revision
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
     expected_revision: Option<u64>,
     #[command(flatten)]
     spent: Spent,
@@ -183,6 +184,10 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
                 .to_owned(),
         ));
     }
+    let notice = match &args.mask {
+        Some(mask) => args.spent.notice(mask),
+        None => args.spent.notice(set.keys()),
+    };
     let request = KeyUpdate {
         id: args.id.id.to_string(),
         set: Value::Object(set),
@@ -191,6 +196,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         spent: args.spent.policy(),
     };
     let changed = global.with_admin(async |client| Ok(client.update(&request).await?))?;
+    print_notices(notice.as_slice());
     print_changed(&changed, global)
 }
 

@@ -2,15 +2,28 @@
 
 use serde_json::{Value, json};
 
+use super::whole::whole;
+
+/// Longest count that is repeated to people: that of 2^64.
+const COUNT_SHOWN_BYTES: usize = 20;
+
 /// `NAME=COUNT/PERIOD`, such as `exports=10/h`, as a record has it. What a name and a period may be
 /// is the daemon's to say.
 pub(super) fn named_limit(text: &str) -> Result<Value, String> {
-    let parts = text.split_once('=').and_then(|(name, rest)| {
-        let (count, period) = rest.split_once('/')?;
-        Some((name, count.parse::<u64>().ok()?, period))
-    });
-    let (name, count, period) =
+    let parts = text.split_once('=').and_then(|(name, rest)| Some((name, rest.split_once('/')?)));
+    let (name, (count, period)) =
         parts.ok_or("it is NAME=COUNT/PERIOD, such as exports=10/h or reports=100/month")?;
+    let count = whole(count).map_err(|_| {
+        // A token that has come here by mistake is not repeated.
+        let count = if count.len() > COUNT_SHOWN_BYTES { "…" } else { count };
+        format!(
+            "COUNT is a whole number, 0 to 2^63 - 1, not '{count}'; NAME=COUNT/PERIOD is such as \
+             exports=10/h or reports=100/month"
+        )
+    })?;
+    if period == "m" {
+        return Err(format!("'m' could be a minute or a month: write {count}/1m or {count}/month"));
+    }
     Ok(json!({ "name": name, "count": count, "period": period }))
 }
 
@@ -84,9 +97,22 @@ mod tests {
             assert_eq!(limit, expected);
             assert_eq!(shown("limits", &json!([limit])).as_deref(), Some(said));
         }
-        for bad in ["", "exports", "exports=10", "exports=/h", "exports=-1/h", "exports=1.5/h"] {
+        for bad in ["", "exports", "exports=10"] {
             assert!(named_limit(bad).expect_err(bad).contains("exports=10/h"), "{bad}");
         }
+        for bad in ["", "-1", "+1", "1.5", "1e3", "1,000", "18446744073709551616"] {
+            let refused = named_limit(&format!("exports={bad}/h")).expect_err(bad);
+            assert!(
+                refused.contains(&format!("COUNT is a whole number, 0 to 2^63 - 1, not '{bad}'")),
+                "{refused}"
+            );
+        }
+        let token = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
+        let refused = named_limit(&format!("exports={token}/h")).expect_err("no number");
+        assert!(refused.contains("not '…'"), "{refused}");
+        let ambiguous = named_limit("reports=100/m").expect_err("a minute or a month");
+        assert!(ambiguous.ends_with("write 100/1m or 100/month"), "{ambiguous}");
+        assert!(named_limit("reports=100/1m").is_ok());
         let two = json!([{"name": "a", "count": "1", "period": "day"},
             {"name": "b", "count": "2", "period": "1h"}]);
         assert_eq!(shown("limits", &two).as_deref(), Some("a=1/day, b=2/1h"));

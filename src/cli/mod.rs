@@ -44,7 +44,9 @@ mod validate;
 mod verdict;
 mod verify;
 mod when;
+mod whole;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -94,13 +96,13 @@ Exit codes: 0 done (for validate: valid), 1 error, 2 wrong arguments, 3 denied, 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 struct Global {
-    /// The daemon's data socket; /run/keygate/keygate.sock if not given
+    // clap would show what the environment has as if every command demanded it, so that is read
+    // when the arguments are.
+    /// The daemon's data socket; /run/keygate/keygate.sock if not given [env: KEYGATE_SOCKET]
     #[arg(long, global = true, value_name = "PATH")]
-    #[arg(env = "KEYGATE_SOCKET", hide_env_values = true)]
     socket: Option<PathBuf>,
-    /// The daemon's admin socket; /run/keygate/admin.sock if not given
+    /// The daemon's admin socket; /run/keygate/admin.sock if not given [env: KEYGATE_ADMIN_SOCKET]
     #[arg(long, global = true, value_name = "PATH")]
-    #[arg(env = "KEYGATE_ADMIN_SOCKET", hide_env_values = true)]
     admin_socket: Option<PathBuf>,
     /// See no other tenant's keys: whatever the command asks, it asks as one that is bound to this
     /// tenant. Not for serve, bench and simulate
@@ -109,6 +111,15 @@ struct Global {
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
+}
+
+impl Global {
+    /// Takes the sockets that no argument names from the environment; an empty variable names none.
+    fn complete_from(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
+        let path = |name| variable(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.socket = self.socket.take().or_else(|| path("KEYGATE_SOCKET"));
+        self.admin_socket = self.admin_socket.take().or_else(|| path("KEYGATE_ADMIN_SOCKET"));
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,10 +172,11 @@ enum Command {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => redacted(error).exit(),
     };
+    cli.global.complete_from(|name| std::env::var_os(name));
     match run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::output::{print, print_json};
+use super::whole::whole;
 use super::{Exit, Global};
 use crate::key::id;
 
@@ -14,6 +15,7 @@ pub(super) struct Args {
     #[arg(value_parser = id::parse)]
     key_id: u64,
     /// The slot, as its verdict named it
+    #[arg(value_parser = whole)]
     slot: u64,
 }
 

@@ -23,6 +23,8 @@ use super::records::{is_stdin, name_of};
 use super::verdict::VerdictJson;
 use super::{Exit, Global};
 use crate::config::Config;
+use crate::key::Time;
+use fields::looks_like_seconds;
 use summary::Summary;
 use trace::{Event, Op, Trace};
 use world::World;
@@ -58,18 +60,29 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let mut run = Run {
         world: World::new(config, keys, tenants),
         summary: Summary::default(),
+        json: global.json,
         out: Some(BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock())),
     };
     let judged = run.judge_all(open(&args.trace)?, &name_of(&args.trace));
     // What was judged before an error is told all the same.
     run.flush()?;
-    judged?;
+    let exit = match judged {
+        Ok(()) => Exit::Fine,
+        Err(error) if run.summary.is_empty() => return Err(error),
+        Err(error) => {
+            eprintln!("keygate: {error}");
+            if !global.json {
+                eprintln!("what was judged before that:");
+            }
+            error.exit()
+        }
+    };
     if global.json {
         eprintln!("{}", run.summary.json());
     } else {
         eprintln!("{}", run.summary.text());
     }
-    Ok(Exit::Fine)
+    Ok(exit)
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
@@ -83,6 +96,8 @@ fn open(path: &Path) -> Result<Box<dyn Read>, CliError> {
 struct Run {
     world: World,
     summary: Summary,
+    /// Whether the summary is one line, which has the notices too.
+    json: bool,
     /// `None` once nobody reads any more.
     out: Option<BufWriter<StdoutLock<'static>>>,
 }
@@ -108,15 +123,21 @@ impl Run {
         loop {
             let judged = match trace.next_line() {
                 Ok(None) => return Ok(()),
-                Ok(Some(line)) => Event::parse(line.bytes, line.after_us)
-                    .and_then(|event| self.judge(&event).map(|()| event.at_us)),
+                Ok(Some(line)) => Event::parse(line.bytes, line.after_us).and_then(|event| {
+                    self.judge(&event)?;
+                    self.notice(&event, line.number);
+                    Ok(event.at_us)
+                }),
                 Err(error) => {
                     let from = name.to_owned();
                     return Err(CliError::Input { from, reason: error.to_string() });
                 }
             };
             match judged {
-                Ok(at_us) => trace.passed(at_us),
+                Ok(at_us) => {
+                    self.summary.line(at_us);
+                    trace.passed(at_us);
+                }
                 Err(reason) => {
                     let reason = format!("line {}: {reason}", trace.number());
                     return Err(CliError::Input { from: name.to_owned(), reason });
@@ -129,18 +150,40 @@ impl Run {
         }
     }
 
+    /// Says once that a time is an unlikely one.
+    fn notice(&mut self, event: &Event<'_>, line: u64) {
+        if self.summary.has_notices() || !looks_like_seconds(event.at, event.at_us) {
+            return;
+        }
+        let notice = format!(
+            "line {line}: at: {} is {}: at is in milliseconds; if these are seconds, multiply them \
+             by 1000",
+            event.at,
+            Time::from_micros(event.at_us)
+        );
+        if !self.json {
+            eprintln!("notice: {notice}");
+        }
+        self.summary.notice(notice);
+    }
+
     /// Judges one line, and prints what comes of it.
     fn judge(&mut self, event: &Event<'_>) -> Result<(), String> {
         self.world.go_to(event.at_us)?;
-        self.summary.line(event.at_us);
         let at = event.at;
         let outcome = match &event.op {
             Op::Validate(asked) => {
+                let known = self.world.has_key(asked.key_id);
                 let answer = self.world.validate(asked)?;
                 self.summary.verdict(event.at_us, asked, answer);
                 let about = world::about(answer);
-                let verdict =
+                let mut verdict =
                     VerdictJson::new(&answer.verdict, about, |limit| asked.name_of(limit));
+                if !known {
+                    // A trace has no tokens.
+                    verdict.message = "no key of --keys has this id";
+                    self.summary.unknown(asked);
+                }
                 write(&mut self.out, &VerdictLine { at, verdict })?;
                 let held = self.world.slots_held(self.summary.slots_held());
                 self.summary.slots(event.at_us, held);

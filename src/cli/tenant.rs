@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::error::CliError;
 use super::output::{limits_table, print, print_json, print_notices, record_text, table};
 use super::spent::Spent;
+use super::whole::{seconds, whole};
 use super::{Exit, Global};
 
 /// How long a purge is waited for; it goes on in the daemon also without anybody who waits.
@@ -48,7 +49,7 @@ pub(super) struct Id {
     id: String,
 }
 
-/// Fields that creating and updating share.
+/// Fields that creating and updating share. A flag has the name of its field, too.
 #[derive(Debug, clap::Args)]
 struct Fields {
     /// A name for people
@@ -58,28 +59,35 @@ struct Fields {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// The organization that it belongs to
-    #[arg(long, value_name = "ID")]
+    #[arg(long, alias = "organization-id", value_name = "ID")]
     organization: Option<String>,
     /// Requests a second of all its keys together; unlimited if not given
-    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(long, alias = "requests-per-second", value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     rps: Option<u64>,
     /// Requests at once; as many as --rps if not given
     #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     burst: Option<u64>,
     /// Requests a day
     #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     requests_per_day: Option<u64>,
     /// Requests a month
-    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(long, alias = "monthly-request-quota", value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     monthly_quota: Option<u64>,
     /// Requests in all
     #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     max_uses: Option<u64>,
     /// Requests under way at a time
-    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    #[arg(long, alias = "concurrent-requests", value_name = "N", help_heading = LIMITS)]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     concurrent: Option<u64>,
     /// How long a place among them is held that nobody gives back, where neither key nor tier says
-    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    #[arg(long, alias = "slot-ttl-seconds", value_name = "SECONDS", help_heading = LIMITS)]
+    #[arg(value_parser = seconds, allow_negative_numbers = true)]
     slot_ttl: Option<u64>,
 }
 
@@ -118,7 +126,7 @@ pub(super) struct Update {
     #[arg(long = "clear", value_name = "FIELD")]
     clear: Vec<String>,
     /// Refuse unless the record still has this revision; 0: unless there is no record yet
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
     expected_revision: Option<u64>,
     #[command(flatten)]
     spent: Spent,
@@ -219,6 +227,8 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
                 .to_owned(),
         ));
     }
+    // A tenant has no limit with a name.
+    let notice = args.spent.notice(set.keys());
     let request = TenantUpdate {
         id: args.id.id.clone(),
         set: Value::Object(set),
@@ -226,6 +236,7 @@ fn update(args: &Update, global: &Global) -> Result<(), CliError> {
         spent: args.spent.policy(),
     };
     let changed = global.with_admin(async |client| Ok(client.update_tenant(&request).await?))?;
+    print_notices(notice.as_slice());
     print_tenant(&changed, global)
 }
 
@@ -311,6 +322,27 @@ impl Fields {
             if let Some(value) = value {
                 record.insert(field.to_owned(), value.into());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+    use crate::key::TenantRecord;
+    use crate::key::tenant::TenantLimits;
+
+    #[test]
+    fn every_field_of_a_tenant_is_set_by_a_flag_of_its_name() {
+        for field in TenantRecord::FIELDS_SET.iter().chain(&TenantLimits::FIELDS) {
+            let args = [format!("--{}", field.replace('_', "-")), "1".to_owned()];
+            let command = Fields::augment_args(clap::Command::new("tenant").no_binary_name(true));
+            let matches = command.try_get_matches_from(args).expect(field);
+            let mut set = Map::new();
+            Fields::from_arg_matches(&matches).expect(field).put(&mut set);
+            assert_eq!(set.keys().collect::<Vec<_>>(), [field]);
         }
     }
 }

@@ -7,6 +7,7 @@ use keygate_protocol::VerdictCode;
 use super::error::CliError;
 use super::output::{print, print_json, verdict_text};
 use super::verdict::VerdictJson;
+use super::whole::whole;
 use super::{Exit, Global, secret};
 use crate::client::ValidateRequest;
 
@@ -22,6 +23,7 @@ pub(super) struct Args {
     any_scopes: Vec<String>,
     /// Units to spend, 0 to 2^32; 0 judges without spending
     #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = whole, allow_negative_numbers = true)]
     cost: u64,
     /// A named limit of the key to spend from, too; from all of them, if there are more (at most 4)
     #[arg(long = "limit", value_name = "NAME")]
@@ -115,6 +117,27 @@ impl Facts {
     }
 }
 
+impl Args {
+    /// What a person can do about a verdict, where it does not say that itself.
+    fn hint(&self, code: VerdictCode) -> Option<String> {
+        if let Some(flag) = self.facts.missing(code) {
+            return Some(format!(
+                "the key has a rule for it, and the question did not state it: {flag}"
+            ));
+        }
+        match code {
+            VerdictCode::LimitUnknown => Some(format!(
+                "the key has no limit of a name asked for: {}",
+                self.limits.join(", ")
+            )),
+            VerdictCode::LedgerUnavailable => {
+                Some("the daemon's store takes no writes: `keygate status` says why".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let token = secret::token(args.token.as_deref())?;
     let mut request = ValidateRequest::new(token.as_str()).cost(args.cost).details();
@@ -142,9 +165,38 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         print_json(&VerdictJson::of_answer(&verdict))?;
     } else {
         print(&verdict_text(&verdict))?;
-        if let Some(flag) = args.facts.missing(verdict.code) {
-            eprintln!("the key has a rule for it, and the question did not state it: {flag}");
+        if let Some(hint) = args.hint(verdict.code) {
+            eprintln!("{hint}");
         }
     }
     Ok(if verdict.is_valid() { Exit::Fine } else { Exit::Denied })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_verdict_that_a_person_can_mend_has_a_hint() {
+        for (args, code, words) in [
+            (&["--limit=a", "--limit=b"][..], VerdictCode::LimitUnknown, Some("asked for: a, b")),
+            (&[], VerdictCode::LedgerUnavailable, Some("`keygate status` says why")),
+            (&[], VerdictCode::AddressNotAllowed, Some("did not state it: --ip")),
+            (&["--ip=::1"], VerdictCode::AddressNotAllowed, None),
+            (&[], VerdictCode::RateExceeded, None),
+        ] {
+            let Cli { args } = Cli::parse_from([&["validate"], args].concat());
+            let hint = args.hint(code);
+            assert_eq!(hint.is_some(), words.is_some(), "{code:?}: {hint:?}");
+            assert!(words.is_none_or(|words| hint.unwrap_or_default().contains(words)), "{code:?}");
+        }
+    }
 }

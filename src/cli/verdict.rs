@@ -12,7 +12,7 @@ use crate::client::Validation;
 pub(super) struct VerdictJson<'a> {
     valid: bool,
     code: &'static str,
-    message: &'static str,
+    pub(super) message: &'static str,
     key_id: Option<String>,
     tenant_id: Option<&'a str>,
     scopes: Vec<&'a str>,

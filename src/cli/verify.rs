@@ -41,9 +41,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 /// The report of a directory that no daemon uses.
 pub(super) fn of_directory(dir: &Path) -> Result<VerifyReport, CliError> {
     let (_, store) = open_existing(dir, &StoreOptions::default()).map_err(|error| match error {
-        StoreError::InUse { .. } => CliError::Input {
-            from: dir.display().to_string(),
-            reason: format!("{error}. A daemon that runs is asked by `keygate verify` without DIR"),
+        error @ StoreError::InUse { .. } => CliError::InUse {
+            error,
+            instead: "A daemon that runs is asked by `keygate verify` without DIR",
         },
         error => error.into(),
     })?;

@@ -58,13 +58,16 @@ pub enum LimitPeriod {
 
 impl LimitPeriod {
     /// Reads `hour`, `day`, `week`, `month`, `year`, or a number with a unit such as `90m`; the
-    /// number may be left out for 1.
+    /// number may be left out for 1, but for `m`, which is as often meant as a month.
     ///
     /// # Errors
     /// One line that says what a period is.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(period) = Period::ALL.into_iter().find(|period| period.name() == text) {
             return Ok(Self::Calendar(period));
+        }
+        if text == "m" {
+            return Err(format!("{text:?} could be a minute or a month: write 1m or month"));
         }
         rolling(text).map(|seconds| Self::Rolling { seconds }).ok_or_else(|| {
             format!(
@@ -263,6 +266,16 @@ mod tests {
             let refused = LimitPeriod::parse(bad).expect_err(bad);
             assert!(refused.contains("rolling time of 1s to 366d"), "{bad}: {refused}");
         }
+    }
+
+    /// Whoever writes `100/m` may mean either, and one is 43,200 times the other.
+    #[test]
+    fn a_bare_m_is_neither_a_minute_nor_a_month() {
+        let refused = LimitPeriod::parse("m").expect_err("it could be both");
+        assert_eq!(refused, "\"m\" could be a minute or a month: write 1m or month");
+        let minute = LimitPeriod::Rolling { seconds: 60 };
+        assert_eq!(LimitPeriod::parse("1m"), Ok(minute));
+        assert_eq!(minute.to_string(), "1m", "what is written is read again");
     }
 
     #[test]

@@ -2,12 +2,16 @@
 //! each field that a writer may set. What a value may be is the daemon's to say, which names the
 //! field; here it is read as far as its kind goes.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
+use crate::cli::whole::{seconds, whole};
 use crate::cli::{limits, when};
 use crate::key::Time;
 
@@ -38,6 +42,7 @@ enum Kind {
     /// `--flag`, or `--flag=false` to take it back.
     Switch,
     Number,
+    Seconds,
     Decimal,
     /// A JSON text, kept as bytes.
     Json,
@@ -53,6 +58,9 @@ enum Kind {
 
 /// What `--credits-refill` sets, inside the field that `--credits` sets.
 const REFILL: &str = "credits.refill";
+
+/// A name of a flag beside its own and its field's, which people try first.
+const ALSO: [(&str, &str); 1] = [("billing_tier", "tier")];
 
 /// One flag.
 struct Flag {
@@ -103,8 +111,8 @@ const LIMITS: &[Flag] = &[
     flag(["monthly-quota", "monthly_request_quota", "N", "Requests a month"], Kind::Number),
     flag(["max-uses", "max_uses", "N", "Requests in all"], Kind::Number),
     flag(["concurrent", "concurrent_requests", "N", "Requests under way at a time"], Kind::Number),
-    flag(["slot-ttl", "slot_ttl_seconds", "SECONDS", "How long a place among --concurrent is held that nobody gives back; 60 if nothing says otherwise"], Kind::Number),
-    flag(["limit", "limits", "NAME=COUNT/PERIOD", "A limit that requests spend by its name, such as exports=10/h (a list)"], Kind::Limits),
+    flag(["slot-ttl", "slot_ttl_seconds", "SECONDS", "How long a place among --concurrent is held that nobody gives back; 60 if nothing says otherwise"], Kind::Seconds),
+    flag(["limit", "limits", "NAME=COUNT/PERIOD", "A limit that requests spend by its name, such as exports=10/h (a list); PERIOD is hour, day, week, month or year of the calendar, or a rolling time such as 90s, 15m, 1h, 30d or 2w"], Kind::Limits),
     flag(["credits", "credits", "N", "A balance that requests spend; without --credits-refill nothing comes to it"], Kind::Balance),
     flag(["credits-refill", REFILL, "REFILL", "What comes to it: AMOUNT/day or AMOUNT/month@DAY, then add or replace"], Kind::Refill),
     flag(["billing-tier", "billing_tier", "NAME", "The tier whose limits it has where it has none"], Kind::Text),
@@ -150,9 +158,17 @@ const GROUPS: &[(&str, &[Flag])] = &[
     ("Care and alerts", CARE),
 ];
 
+/// The names of fields, as flags have them.
+static OF_FIELDS: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
+    let flags = GROUPS.iter().flat_map(|(_, flags)| *flags);
+    let fields = flags.map(|flag| flag.field).filter(|field| *field != REFILL);
+    fields.map(|field| (field, field.replace('_', "-"))).collect()
+});
+
 impl Flag {
     fn arg(&self, heading: &'static str) -> Arg {
         let arg = Arg::new(self.field).long(self.long).help(self.help).help_heading(heading);
+        let arg = arg.aliases(self.other_names());
         match self.kind {
             Kind::Switch => arg
                 .num_args(0..=1)
@@ -162,18 +178,33 @@ impl Flag {
                 .value_parser(value_parser!(bool)),
             Kind::List | Kind::Commas => arg.value_name(self.value).action(ArgAction::Append),
             Kind::Text => arg.value_name(self.value),
+            // What begins with a dash is refused as a number then, and not as a flag.
             Kind::Number | Kind::Balance => {
-                arg.value_name(self.value).value_parser(value_parser!(u64))
+                arg.value_name(self.value).value_parser(whole).allow_negative_numbers(true)
+            }
+            Kind::Seconds => {
+                arg.value_name(self.value).value_parser(seconds).allow_negative_numbers(true)
             }
             Kind::Limits => arg
                 .value_name(self.value)
                 .value_parser(limits::named_limit)
                 .action(ArgAction::Append),
             Kind::Refill => arg.value_name(self.value).value_parser(limits::refill),
-            Kind::Decimal => arg.value_name(self.value).value_parser(decimal),
+            Kind::Decimal => {
+                arg.value_name(self.value).value_parser(decimal).allow_negative_numbers(true)
+            }
             Kind::Json => arg.value_name(self.value).value_parser(json),
             Kind::Expiry => arg.value_name(self.value).value_parser(when::from_now),
         }
+    }
+
+    /// The name of the field, which the record and the configuration teach, is a name of the flag
+    /// too. No help shows it, but the tip for a mistyped one does: it would name another flag.
+    fn other_names(&self) -> impl Iterator<Item = &'static str> {
+        let of_field = OF_FIELDS.get(self.field).map(String::as_str);
+        let also = ALSO.into_iter().filter(|(field, _)| *field == self.field);
+        let names = of_field.into_iter().chain(also.map(|(_, name)| name));
+        names.filter(|name| *name != self.long)
     }
 
     fn value(&self, matches: &ArgMatches) -> Option<Value> {
@@ -186,7 +217,7 @@ impl Flag {
             Kind::Commas => list().map(|names| names.join(",").into()),
             Kind::Text | Kind::Json => matches.get_one::<String>(field).cloned().map(Value::from),
             Kind::Switch => matches.get_one::<bool>(field).copied().map(Value::from),
-            Kind::Number => matches.get_one::<u64>(field).copied().map(Value::from),
+            Kind::Number | Kind::Seconds => matches.get_one::<u64>(field).copied().map(Value::from),
             Kind::Decimal => matches.get_one::<f64>(field).copied().map(Value::from),
             Kind::Expiry => matches.get_one::<Time>(field).map(|time| time.to_string().into()),
             Kind::Limits => {
@@ -238,7 +269,7 @@ impl clap::FromArgMatches for Fields {
 
 /// A number that JSON has: without a word, what it has not would clear the field.
 fn decimal(text: &str) -> Result<f64, String> {
-    let number = text.parse().map_err(|error| format!("{error}"))?;
+    let number = text.parse().map_err(|_| "it is a number, such as 0.5".to_owned())?;
     if f64::is_finite(number) {
         Ok(number)
     } else {
@@ -271,18 +302,21 @@ mod tests {
         Ok(record)
     }
 
+    /// A flag by one of its names, with a value that it takes.
+    fn given(flag: &Flag, name: &str) -> String {
+        match flag.kind {
+            Kind::Switch => format!("--{name}"),
+            Kind::Expiry => format!("--{name}=2127-03-01T09:00:00Z"),
+            Kind::Limits => format!("--{name}=a=1/h"),
+            Kind::Refill => format!("--{name}=1/day"),
+            _ => format!("--{name}=1"),
+        }
+    }
+
     #[test]
     fn every_field_that_a_writer_may_set_has_a_flag() {
         let flags = GROUPS.iter().flat_map(|(_, flags)| *flags);
-        let args: Vec<String> = flags
-            .map(|flag| match flag.kind {
-                Kind::Switch => format!("--{}", flag.long),
-                Kind::Expiry => format!("--{}=90d", flag.long),
-                Kind::Limits => format!("--{}=a=1/h", flag.long),
-                Kind::Refill => format!("--{}=1/day", flag.long),
-                _ => format!("--{}=1", flag.long),
-            })
-            .collect();
+        let args: Vec<String> = flags.map(|flag| given(flag, flag.long)).collect();
         let set: BTreeSet<String> =
             read(&args).expect("every flag is taken").into_iter().map(|(name, _)| name).collect();
         // The status has commands of its own, and the mark of a test key is a flag of `create`.
@@ -292,6 +326,21 @@ mod tests {
         let expected: BTreeSet<String> =
             fields.filter(|name| !own.contains(&name.as_str())).collect();
         assert_eq!(set, expected);
+    }
+
+    #[test]
+    fn every_flag_is_found_by_the_name_of_its_field_too() {
+        let flags = GROUPS.iter().flat_map(|(_, flags)| *flags);
+        for flag in flags.filter(|flag| flag.field != REFILL) {
+            let by_field = flag.field.replace('_', "-");
+            let [own, other] =
+                [flag.long, &by_field].map(|name| read(&[given(flag, name)]).expect(name));
+            assert_eq!(own, other, "{by_field}");
+        }
+        let by_tier = read(&["--tier=gold".to_owned()]).expect("as people call it");
+        assert_eq!(by_tier["billing_tier"], "gold");
+        let help = Fields::augment_args(Command::new("key")).render_long_help().to_string();
+        assert!(!help.contains("--requests-per-second"), "one name is enough there: {help}");
     }
 
     #[test]

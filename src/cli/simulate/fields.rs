@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde_json::value::RawValue;
 
 use super::super::increment::uuid;
 use crate::key::{Time, id};
@@ -28,6 +29,14 @@ pub(super) fn instant(at: &str) -> Result<i64, String> {
     } else {
         Err(format!("at: {at} is not within the years 1970 to 9999"))
     }
+}
+
+/// Whether this looks like seconds in the place of milliseconds: a number that means a time between
+/// 1970-01-02 and 2001, which no trace of ours is of, and seconds of the years from 1972 on are.
+pub(super) fn looks_like_seconds(at: &RawValue, at_us: i64) -> bool {
+    const FROM_US: i64 = 86_400_000_000;
+    const TO_US: i64 = 978_307_200_000_000;
+    !at.get().starts_with('"') && (FROM_US..TO_US).contains(&at_us)
 }
 
 /// As a calculation has them; what is out of all bounds is told by those.

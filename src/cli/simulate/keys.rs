@@ -72,9 +72,14 @@ pub(super) fn read(path: &Path, rules: &Rules) -> Result<(Records, Tenants), Cli
     });
     // A refusal ends the reading, which is no error of the file then.
     match refusal {
-        Some(reason) => Err(refused(reason)),
-        None => read.map(|()| (records, tenants)).map_err(|error| refused(error.to_string())),
+        Some(reason) => return Err(refused(reason)),
+        None => read.map_err(|error| refused(error.to_string()))?,
     }
+    // Every verdict would be NOT_FOUND.
+    if keys_seen == 0 {
+        return Err(refused("there are no keys in it".to_owned()));
+    }
+    Ok((records, tenants))
 }
 
 fn whole(reason: &dyn std::fmt::Display) -> FieldError {

@@ -1,6 +1,6 @@
 //! What a simulation counts: memory for each key that is denied, and none for each line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use keygate_protocol::VerdictCode;
@@ -13,6 +13,9 @@ use crate::key::Time;
 
 /// Keys that are told of those that were denied.
 const KEYS_TOLD: usize = 10;
+/// Ids that are counted of those that the records do not have, so that a trace of strangers costs no
+/// memory.
+const UNKNOWN_MAX: usize = 1000;
 const SECOND_US: i64 = 1_000_000;
 
 /// The figures of a run.
@@ -29,10 +32,13 @@ pub(super) struct Summary {
     limits: BTreeMap<String, u64>,
     /// Of every key of the records that was denied.
     keys: HashMap<u64, Tally>,
+    /// Ids that the records do not have, as many as are counted.
+    unknown: BTreeSet<u64>,
     second: Peak,
     /// Admitted in the present second.
     this_second: Peak,
     slots: Peak,
+    notices: Vec<String>,
 }
 
 /// A number, and when it was reached.
@@ -49,7 +55,22 @@ struct Tally {
 }
 
 impl Summary {
-    /// Notes a line of whatever kind.
+    /// Whether no line was noted.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.lines == 0
+    }
+
+    /// Takes a notice, for whoever reads the summary alone.
+    pub(super) fn notice(&mut self, notice: String) {
+        self.notices.push(notice);
+    }
+
+    /// Whether there was a notice.
+    pub(super) const fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
+    }
+
+    /// Notes a line of whatever kind that was judged.
     pub(super) const fn line(&mut self, at_us: i64) {
         if self.lines == 0 {
             self.first_us = at_us;
@@ -84,6 +105,31 @@ impl Summary {
             let tally = self.keys.entry(verdict.key_id).or_default();
             if verdict.code.is_valid() { tally.admitted += 1 } else { tally.denied += 1 }
         }
+    }
+
+    /// Counts the id of a key that the records do not have.
+    pub(super) fn unknown(&mut self, asked: &Asked) {
+        if !asked.peeks() && self.unknown.len() < UNKNOWN_MAX {
+            self.unknown.insert(asked.key_id);
+        }
+    }
+
+    /// The ids that are told of those that the records do not have.
+    fn unknown_told(&self) -> Vec<String> {
+        self.unknown.iter().take(KEYS_TOLD).map(u64::to_string).collect()
+    }
+
+    /// What is said of them beside NOT_FOUND.
+    fn unknown_text(&self) -> String {
+        let how_many = match self.unknown.len() {
+            0 => return String::new(),
+            1 => "1 id".to_owned(),
+            UNKNOWN_MAX => format!("{UNKNOWN_MAX} ids or more"),
+            count => format!("{count} ids"),
+        };
+        let more = if self.unknown.len() > KEYS_TOLD { ", …" } else { "" };
+        let ids = self.unknown_told().join(", ");
+        format!(" ({how_many} that --keys does not have: {ids}{more})")
     }
 
     fn admit(&mut self, at_us: i64, cost: u64) {
@@ -134,7 +180,7 @@ impl Summary {
                 json!({"key_id": id.to_string(), "admitted": admitted, "denied": denied})
             })
             .collect();
-        json!({
+        let mut summary = json!({
             "lines": self.lines,
             "from": span(self.first_us),
             "to": span(self.last_us),
@@ -148,7 +194,12 @@ impl Summary {
             "peak_second": {"admitted": self.second.count, "at": peak(self.second)},
             "peak_slots": {"held": self.slots.count, "at": peak(self.slots)},
             "most_denied": keys,
-        })
+            "unknown_keys": {"count": self.unknown.len(), "key_ids": self.unknown_told()},
+        });
+        if self.has_notices() {
+            summary["notices"] = self.notices.as_slice().into();
+        }
+        summary
     }
 
     /// For people.
@@ -167,7 +218,11 @@ impl Summary {
         say(format_args!("requests   {}", self.requests));
         say(format_args!("admitted   {} ({} units)", self.admitted, self.units));
         say(format_args!("denied     {denied}"));
-        self.codes.iter().for_each(|(code, count)| say(format_args!("  {code}: {count}")));
+        for (code, count) in &self.codes {
+            let not_found = *code == VerdictCode::NotFound.name();
+            let of = if not_found { self.unknown_text() } else { String::new() };
+            say(format_args!("  {code}: {count}{of}"));
+        }
         self.limits.iter().for_each(|(name, count)| say(format_args!("  by {name}: {count}")));
         if self.peeks > 0 {
             say(format_args!("peeks      {}", self.peeks));

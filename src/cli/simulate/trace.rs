@@ -19,6 +19,9 @@ use crate::limit::Spent;
 
 /// Longest line: the longest record that an update may set, and more.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+const NO_OBJECT: &str = "it is not a JSON object; a line is such as {\"at\": 1769903997000, \"op\": \
+                         \"validate\", \"key_id\": \"42\"}, and README (\"What would this limit have \
+                         done?\") makes such lines of an access log";
 const OPS: &str = "validate, increment, renew, update, crash or restart";
 
 /// The lines of a trace, one by one.
@@ -33,6 +36,8 @@ pub(super) struct Trace<R: Read> {
 /// A line that is there.
 pub(super) struct Line<'a> {
     pub(super) bytes: &'a [u8],
+    /// Its number, from 1.
+    pub(super) number: u64,
     /// No line may be earlier.
     pub(super) after_us: Option<i64>,
 }
@@ -57,7 +62,8 @@ impl<R: Read> Trace<R> {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, words));
             }
             if !self.line.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some(Line { bytes: &self.line, after_us: self.after_us }));
+                let Self { line, number, after_us, .. } = self;
+                return Ok(Some(Line { bytes: line, number: *number, after_us: *after_us }));
             }
         }
     }
@@ -104,6 +110,10 @@ struct Head<'a> {
 impl<'a> Event<'a> {
     /// Reads a line, which must not be earlier than the one before.
     pub(super) fn parse(line: &'a [u8], after_us: Option<i64>) -> Result<Self, String> {
+        // serde takes a list for an object, and names our types where it wants one.
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            return Err(NO_OBJECT.to_owned());
+        }
         let Head { at, op } = serde_json::from_slice(line).map_err(|error| words(&error))?;
         let at_us = instant(at.get())?;
         if let Some(after_us) = after_us.filter(|after_us| at_us < *after_us) {
@@ -131,12 +141,27 @@ fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
 
 /// What is wrong, and in which column: the line is told by whoever knows its number.
 fn words(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "the line is cut off: its JSON does not end".to_owned();
+    }
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     match text.strip_suffix(&place) {
-        Some(text) => format!("{text} (column {})", error.column()),
-        None => text,
+        Some(text) => format!("{} (column {})", without_types(text), error.column()),
+        None => without_types(&text),
     }
+}
+
+/// The same, where serde says what was expected by the name of a type.
+fn without_types(text: &str) -> String {
+    let Some((found, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() };
+    let expected = match expected {
+        "u16" | "u32" | "u64" => "a whole number",
+        "f64" => "a number",
+        "a sequence" => "a list",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// A line that says nothing but what and when.

@@ -23,6 +23,9 @@ const DEBITS_MAX: usize = 8;
 const REAP_US: i64 = 1_000_000;
 /// The daemon's own look at warnings counts in days.
 const DAY_US: i64 = 86_400_000_000;
+/// From the first line to the last: 500 years. Nanoseconds are counted up to 584.
+const ELAPSED_US_MAX: u64 = 500 * 31_557_600 * 1_000_000;
+const _: () = assert!(ELAPSED_US_MAX < u64::MAX / 1000);
 
 /// The secret of digests that nobody stores.
 pub(super) fn pepper() -> &'static Pepper {
@@ -73,7 +76,14 @@ impl World {
     pub(super) fn go_to(&mut self, at_us: i64) -> Result<(), String> {
         if let Some(started) = &mut self.started {
             let elapsed_us = (at_us - started.first_us).unsigned_abs();
-            started.now = Now { mono_ns: elapsed_us.saturating_mul(1000), wall_us: at_us };
+            if elapsed_us > ELAPSED_US_MAX {
+                let (at, first) = (Time::from_micros(at_us), Time::from_micros(started.first_us));
+                return Err(format!(
+                    "at: {at} is more than 500 years after the first line, {first}; a trace lasts \
+                     no longer"
+                ));
+            }
+            started.now = Now { mono_ns: elapsed_us * 1000, wall_us: at_us };
             return Ok(());
         }
         self.date_records(Time::from_micros(at_us))?;
@@ -119,6 +129,11 @@ impl World {
 
     fn started(&self) -> Result<&Started, String> {
         self.started.as_ref().ok_or_else(not_begun)
+    }
+
+    /// Whether the records have a key of this id.
+    pub(super) fn has_key(&self, id: u64) -> bool {
+        self.keys.have(id)
     }
 
     /// Judges a request, when its debits are done.
@@ -219,13 +234,22 @@ impl World {
         let Some(before) = self.keys.get(id) else {
             return Err(format!("there is no key {id}; --keys has the keys that there are"));
         };
+        if before.deleted_at.is_some() {
+            return Err(format!("there is no key {id}: it is deleted"));
+        }
         let mut input = RecordInput::from_value(update.set.clone().into()).map_err(words)?;
-        let grants = input.names("credits");
+        let (moves_expiry, grants) = (input.names("expires_at"), input.names("credits"));
         let change = Change::naming(update.spent, |field| input.names(field));
         input.put_right(false, Some(&before));
         let mut after = input.update(&before, pepper()).map_err(words)?;
         keys::check(&after, &self.rules).map_err(words)?;
+        if after.tenant_id != before.tenant_id {
+            self.check_tenant_is_there(&after.tenant_id)?;
+        }
         let at = Time::from_micros(now.wall_us);
+        if moves_expiry {
+            after.renew(at);
+        }
         if grants {
             let before = before.credits.as_ref();
             after.credits = after.credits.map(|credits| credits.granted(before, at));
@@ -242,6 +266,7 @@ impl World {
         if engine.tenant(id).is_none() {
             return Err(format!("there is no tenant {id:?}: no key of --keys names it"));
         }
+        self.check_tenant_is_there(id)?;
         let before = self.tenants.get(id).cloned();
         let before = before.unwrap_or_else(|| TenantRecord::unrecorded(id));
         let names = member_names(&update.set);
@@ -250,6 +275,16 @@ impl World {
         engine.change_tenant(&after, &change, *now);
         self.tenants.insert(id.to_owned(), after);
         Ok(Account::Tenant(id.into()))
+    }
+
+    /// A deleted tenant takes neither keys nor changes.
+    fn check_tenant_is_there(&self, id: &str) -> Result<(), String> {
+        match self.tenants.get(id) {
+            Some(TenantRecord { deleted_at: Some(_), .. }) => {
+                Err(format!("tenant {id:?} is deleted"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends as by SIGKILL, and starts again at the same instant.

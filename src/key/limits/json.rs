@@ -196,6 +196,7 @@ mod tests {
             (json!([{"name": "a", "count": -1, "period": "day"}]), "count: it is a whole number"),
             (json!([{"name": "a", "count": u64::MAX, "period": "day"}]), "9223372036854775807"),
             (json!([{"name": "a", "count": 1, "period": "367d"}]), "period: \"367d\""),
+            (json!([{"name": "a", "count": 1, "period": "m"}]), "period: \"m\" could be a minute"),
             (json!([{"name": "a", "count": 1, "period": 60}]), "period: it is a string"),
             (json!([{"name": "a", "count": 1, "period": "day", "per": 1}]), "no \"per\" in it"),
             (json!([of("a"), of("b"), of("a")]), "entry 3: there are two limits \"a\""),
