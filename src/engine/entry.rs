@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use prefetch_index::prefetch_index;
 
 use crate::key::{Status, TokenHash};
 use crate::limit::{PerSecond, RateState};
@@ -85,9 +86,10 @@ pub(super) fn due_seconds(due_us: Option<i64>) -> u32 {
 }
 
 impl Entry {
-    /// Has the processor fetch both lines: loads that nothing waits for.
+    /// Has the processor fetch both lines.
     pub(super) fn touch(&self) {
-        std::hint::black_box((self.expires_us, self.cell.is_locked()));
+        prefetch_index(std::slice::from_ref(self), 0);
+        prefetch_index(std::slice::from_ref(&self.cell), 0);
     }
 
     /// Whether it is not to be found by its token.

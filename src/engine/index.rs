@@ -4,6 +4,8 @@
 //! compared by the caller. 256 independent tables, chosen by the hash's top byte, keep the pause
 //! of a growing table to a 256th of the whole.
 
+use prefetch_index::prefetch_index;
+
 const TABLES: usize = 256;
 const CAPACITY_MIN: usize = 16;
 const EMPTY: u64 = 0;
@@ -40,9 +42,7 @@ impl Index {
     /// Loads the hash's first bucket into the cache; independent touches overlap their misses.
     pub(super) fn touch(&self, hash: u64) {
         let table = self.table(hash);
-        if let Some(item) = table.items.get(table.home(hash)) {
-            std::hint::black_box(*item);
-        }
+        prefetch_index(&*table.items, table.home(hash));
     }
 
     /// The first slot whose tag fits; most likely the right one.

@@ -1,28 +1,31 @@
 //! Limits in memory: where they lie in cache lines.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use parking_lot::Mutex;
+use prefetch_index::prefetch_index;
 
-/// Limits under their lock, at a place of their own, so that the processor can be had to fetch them
-/// before they are needed.
+const LINE: usize = 64;
+
+/// Limits under their lock, in cache lines of their own, so that the processor can be had to fetch
+/// them before they are needed.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub(super) struct Place<T> {
-    /// Its lock lies in the first line.
     pub(super) limits: Mutex<T>,
-    /// In the last line: all that can be read there without the lock.
-    tail: AtomicU8,
+    /// In the last line: the others are told by it.
+    tail: u8,
 }
 
 impl<T> Place<T> {
     pub(super) const fn new(limits: T) -> Self {
-        Self { limits: Mutex::new(limits), tail: AtomicU8::new(0) }
+        Self { limits: Mutex::new(limits), tail: 0 }
     }
 
-    /// Has the processor fetch both ends: loads that nothing waits for.
+    /// Has the processor fetch every line. Not every processor fetches the second of a pair with
+    /// the first.
     pub(super) fn touch(&self) {
-        std::hint::black_box((self.limits.is_locked(), self.tail.load(Ordering::Relaxed)));
+        for line in 0..size_of::<Self>() / LINE {
+            prefetch_index(std::slice::from_ref(&self.tail), 0_usize.wrapping_sub(line * LINE));
+        }
     }
 }
 
