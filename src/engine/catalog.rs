@@ -154,7 +154,11 @@ impl Catalog {
     /// The key of a token; with it, when the token was rotated out, what remains of its overlap.
     pub(super) fn find(&self, token: &TokenHash) -> Option<(&Entry, Option<Previous>)> {
         let hash = self.token_hasher.hash(token);
-        let found = self.by_token.find(hash, |slot| self.entries.get(slot).token == *token);
+        let found = self.by_token.find(hash, |slot| {
+            let entry = self.entries.get(slot);
+            entry.touch();
+            entry.token == *token
+        });
         if let Some(slot) = found {
             return Some((self.entries.get(slot), None));
         }
