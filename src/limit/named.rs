@@ -316,10 +316,13 @@ impl Rolling {
         let needed = rate.later(base, wanted, wall_ns).min(most);
         let leased = rate.later(from, units, wall_ns).max(needed);
         let grows = units > 0 || wanted > 0 && leased.tat() > from.tat();
-        if !grows && self.lease == 0 {
-            self.lease = held;
+        if !grows {
+            if self.lease == 0 {
+                self.lease = held;
+            }
+            return NamedGrant::Calendar(Grant::default());
         }
-        NamedGrant::Rolling { leased, units: units.max(u64::from(grows)) }
+        NamedGrant::Rolling { leased, units: units.max(1) }
     }
 
     const fn give_back(&mut self) {

@@ -183,6 +183,7 @@ pub(super) fn account(
     }
     account.written = kept.row.is_some();
     account.there = account.limits_beyond_the_second()
+        || account.slot_ttl_ns.is_some()
         || account.written
         || account.is_tenant && account.second.is_some();
     if !account.there {

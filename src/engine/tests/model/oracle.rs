@@ -109,9 +109,7 @@ impl Account {
         self.named = limits
             .map(|limit| match (of(&old, &limit.name), of(&gone, &limit.name)) {
                 (Some(old), _) => old.changed(limit, spent, now.wall_us),
-                (None, Some(gone)) if spent != Spent::Reset => {
-                    gone.changed(limit, Spent::Keep, now.wall_us)
-                }
+                (None, Some(gone)) if spent != Spent::Reset => gone.back(limit, now.wall_us),
                 (None, _) => Named::new(limit),
             })
             .collect();

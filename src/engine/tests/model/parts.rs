@@ -246,6 +246,18 @@ impl Named {
         new
     }
 
+    /// One that was taken away comes back. Of a bucket its rate is known, and not how much it held:
+    /// so much is kept as was in it.
+    pub(super) fn back(&self, limit: &NamedLimit, now_us: i64) -> Self {
+        let mut new = self.changed(limit, Spent::Keep, now_us);
+        if let (Form::Rolling(old), Form::Rolling(to)) = (&self.form, &mut new.form)
+            && (old.count, old.period_ns) == (to.count, to.period_ns)
+        {
+            (to.parts, to.at_ns) = (old.parts, old.at_ns);
+        }
+        new
+    }
+
     /// Units that a crash has cost; a bucket does not tell them apart.
     pub(super) fn stranded(&self) -> u64 {
         match &self.form {
