@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::time::Duration;
+
 use keygate::client::blocking::Client;
-use keygate::client::{Report, ValidateRequest};
+use keygate::client::{Endpoint, Report, ValidateRequest};
 use keygate_protocol::admin::LimitUsage;
 use keygate_protocol::{IncrementOutcome, LimitName, VerdictCode};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use support::{Home, text};
@@ -195,6 +198,32 @@ fn a_slot_of_the_command_line_is_kept_renewed_and_given_back() {
     assert_eq!(home.json(["renew", &id, &slot])["outcome"], "RENEWED");
     home.run(["increment", &id, "--slot", &slot]).expect(0);
     assert_eq!(home.verdict(&token, &[])["code"], "VALID");
+}
+
+#[tokio::test]
+async fn a_slot_that_was_taken_for_nobody_any_more_is_free_again_while_its_connection_lives() {
+    let home = Home::new();
+    let daemon = home.start();
+    let (_, token) = home.create(&["--name", "x", "--concurrent", "1"]);
+    let client = keygate::client::Client::connect(Endpoint::unix(home.socket())).await;
+    let client = client.expect("it listens");
+    let request = ValidateRequest::new(&token);
+    for request in [request.clone(), request.keep_slot()] {
+        // It reads the question when nobody waits for the answer any more.
+        daemon.signal(Signal::STOP);
+        let hasty = client.with_timeout(Duration::from_millis(20));
+        let error = hasty.validate(request).await.expect_err("it stands still");
+        assert!(error.may_have_been_executed(), "{error}");
+        daemon.signal(Signal::CONT);
+        // The answer is read before the first of these is, and what it took is back by the second.
+        client.ping().await.expect("an answer");
+        client.ping().await.expect("an answer");
+        let verdict = client.validate(ValidateRequest::new(&token)).await.expect("judged");
+        assert_eq!(verdict.code, VerdictCode::Valid);
+        let report = Report::new(verdict.key_id).slot(verdict.slot);
+        let outcome = client.increment(report).await.expect("counted");
+        assert_eq!(outcome, IncrementOutcome::Counted);
+    }
 }
 
 #[test]
