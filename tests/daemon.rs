@@ -437,7 +437,7 @@ fn a_disk_takes_no_more(engine: &str) {
     // A small cache: what is read later is not all in memory.
     let store = format!("[store]\nengine = \"{engine}\"\ncache_bytes = 1048576\n");
     let home = Home::with(&store);
-    let daemon = Daemon::start(serve_under_limit(&home));
+    let mut daemon = Daemon::start(serve_under_limit(&home));
     let (id, token) = home.create(&["--name", "before"]);
     let long = |id: u64| {
         let hash = format!("{id:064x}");
@@ -498,8 +498,15 @@ fn a_disk_takes_no_more(engine: &str) {
         assert!(reasons.contains(words), "{reasons}");
     }
 
+    // A stop cannot write what was counted meanwhile, and says what is lost by it.
+    daemon.signal(Signal::TERM);
+    assert!(!daemon.wait().success());
+    let log = daemon.log();
+    let lost = log.lines().find(|line| line.contains("could not be written and is lost"));
+    let lost = lost.unwrap_or_else(|| panic!("{log}"));
+    assert!(lost.contains("ERROR") && lost.contains("keys=1") && lost.contains("ids=0"), "{lost}");
+
     // Mended and restarted, it has what was acknowledged and takes changes again.
-    daemon.kill();
     let _daemon = home.start();
     assert_eq!(home.json(["status"])["healthy"], true);
     assert_eq!(home.code(&token), "VALID");
