@@ -200,6 +200,29 @@ fn a_slot_of_the_command_line_is_kept_renewed_and_given_back() {
     assert_eq!(home.verdict(&token, &[])["code"], "VALID");
 }
 
+#[test]
+fn a_start_after_a_crash_says_what_counts_as_spent() {
+    let home = Home::new();
+    let daemon = home.start();
+    let (id, token) = home.create(&["--name", "x", "--requests-per-day", "1000"]);
+    // Within its first lease, so that nothing was debited.
+    assert_eq!(home.code(&token), "VALID");
+    daemon.kill();
+    let daemon = home.start();
+    let day = home.json(["usage", &id])["limits"][0].clone();
+    assert_eq!(
+        (&day["name"], &day["spent"], &day["stranded"]),
+        (&json!("day"), &json!(10), &json!(10))
+    );
+    let log = daemon.log();
+    let crash = log.lines().find(|line| line.contains("without a clean stop"));
+    let crash = crash.unwrap_or_else(|| panic!("{log}"));
+    for words in ["debited=0", "first lease", "stranded"] {
+        assert!(crash.contains(words), "{words}: {crash}");
+    }
+    daemon.stop();
+}
+
 #[tokio::test]
 async fn a_slot_that_was_taken_for_nobody_any_more_is_free_again_while_its_connection_lives() {
     let home = Home::new();
