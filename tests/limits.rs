@@ -8,7 +8,7 @@ use keygate::client::blocking::Client;
 use keygate::client::{Endpoint, Report, ValidateRequest};
 use keygate_protocol::admin::LimitUsage;
 use keygate_protocol::{IncrementOutcome, LimitName, VerdictCode};
-use rustix::process::Signal;
+use rustix::process::{Signal, WaitOptions, waitpid};
 use serde_json::{Value, json};
 
 use support::{Home, text};
@@ -234,6 +234,8 @@ async fn a_slot_that_was_taken_for_nobody_any_more_is_free_again_while_its_conne
     for request in [request.clone(), request.keep_slot()] {
         // It reads the question when nobody waits for the answer any more.
         daemon.signal(Signal::STOP);
+        let stopped = waitpid(Some(daemon.pid()), WaitOptions::UNTRACED).expect("it is our child");
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "all its threads stand still");
         let hasty = client.with_timeout(Duration::from_millis(20));
         let error = hasty.validate(request).await.expect_err("it stands still");
         assert!(error.may_have_been_executed(), "{error}");
