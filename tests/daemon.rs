@@ -412,11 +412,32 @@ fn a_disk_that_takes_no_more_stops_changes_and_not_decisions_with_redb() {
     a_disk_takes_no_more("redb");
 }
 
+/// With sled, whose reads fail with its writes, of what it does not have in memory.
+#[test]
+fn a_change_that_cannot_be_read_for_a_full_disk_is_told_why() {
+    let home = Home::with("[store]\ncache_bytes = 1048576\n");
+    let daemon = Daemon::start(serve_under_limit(&home));
+    let long = |id: u64| {
+        let hash = format!("{id:064x}");
+        json!({ "id": id.to_string(), "key_hash": hash, "description": "d".repeat(4000) })
+    };
+    home.import(&(1..=1500).map(long).collect::<Vec<_>>());
+    limit_files(&daemon, Some(0));
+    home.run(["key", "create", "--name", "the first to fail"]).expect(1).says(&["STORAGE"]);
+    for id in (1..=1500).step_by(100).map(|id: u64| id.to_string()) {
+        let words = ["READ_ONLY", "the store refuses writes since one failed (", "make room"];
+        home.run(["key", "revoke", &id]).expect(1).says(&words);
+        let words = ["READ_ONLY", "the store refuses writes since one failed ("];
+        home.run(["key", "create", "--request-id", &id, "--name", "n"]).expect(1).says(&words);
+    }
+    daemon.kill();
+}
+
 fn a_disk_takes_no_more(engine: &str) {
     // A small cache: what is read later is not all in memory.
     let store = format!("[store]\nengine = \"{engine}\"\ncache_bytes = 1048576\n");
     let home = Home::with(&store);
-    let daemon = Daemon::start(serve_under_limit(&home));
+    let mut daemon = Daemon::start(serve_under_limit(&home));
     let (id, token) = home.create(&["--name", "before"]);
     let long = |id: u64| {
         let hash = format!("{id:064x}");
@@ -430,16 +451,26 @@ fn a_disk_takes_no_more(engine: &str) {
     assert_eq!(home.json(["status"])["healthy"], true);
     limit_files(&daemon, Some(0));
 
-    home.run(["key", "create", "--name", "the first to fail"])
-        .expect(1)
-        .says(&["STORAGE", "ile too large"]);
+    home.run(["key", "create", "--name", "the first to fail"]).expect(1).says(&[
+        "STORAGE",
+        "ile too large",
+        "takes no writes from here on",
+        "restart keygate",
+    ]);
     for args in [
         &["key", "create", "--name", "another"][..],
         &["key", "revoke", &id],
         &["key", "rotate", &id],
         &["key", "delete", &id],
     ] {
-        home.run(args).expect(1).says(&["READ_ONLY", "ile too large", "restart"]);
+        home.run(args).expect(1).says(&[
+            "READ_ONLY",
+            "the store refuses writes since one failed (",
+            "ile too large",
+            "nothing was changed",
+            "make room",
+            "restart keygate",
+        ]);
     }
     home.run_with(&["import", "-"], &json!([support::example_record()]).to_string())
         .expect(1)
@@ -463,10 +494,19 @@ fn a_disk_takes_no_more(engine: &str) {
     let status = status.expect(1).json();
     assert_eq!((&status["healthy"], &status["writable"]), (&json!(false), &json!(false)));
     let reasons = status["reasons"].to_string();
-    assert!(reasons.contains("ile too large") && reasons.contains("restart"), "{reasons}");
+    for words in ["ile too large", "make room", "does not start", "restart keygate"] {
+        assert!(reasons.contains(words), "{reasons}");
+    }
+
+    // A stop cannot write what was counted meanwhile, and says what is lost by it.
+    daemon.signal(Signal::TERM);
+    assert!(!daemon.wait().success());
+    let log = daemon.log();
+    let lost = log.lines().find(|line| line.contains("could not be written and is lost"));
+    let lost = lost.unwrap_or_else(|| panic!("{log}"));
+    assert!(lost.contains("ERROR") && lost.contains("keys=1") && lost.contains("ids=0"), "{lost}");
 
     // Mended and restarted, it has what was acknowledged and takes changes again.
-    daemon.kill();
     let _daemon = home.start();
     assert_eq!(home.json(["status"])["healthy"], true);
     assert_eq!(home.code(&token), "VALID");

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::time::Duration;
+
 use keygate::client::blocking::Client;
-use keygate::client::{Report, ValidateRequest};
+use keygate::client::{Endpoint, Report, ValidateRequest};
 use keygate_protocol::admin::LimitUsage;
 use keygate_protocol::{IncrementOutcome, LimitName, VerdictCode};
+use rustix::process::{Signal, WaitOptions, waitpid};
 use serde_json::{Value, json};
 
 use support::{Home, text};
@@ -195,6 +198,57 @@ fn a_slot_of_the_command_line_is_kept_renewed_and_given_back() {
     assert_eq!(home.json(["renew", &id, &slot])["outcome"], "RENEWED");
     home.run(["increment", &id, "--slot", &slot]).expect(0);
     assert_eq!(home.verdict(&token, &[])["code"], "VALID");
+}
+
+#[test]
+fn a_start_after_a_crash_says_what_counts_as_spent() {
+    let home = Home::new();
+    let daemon = home.start();
+    let (id, token) = home.create(&["--name", "x", "--requests-per-day", "1000"]);
+    // Within its first lease, so that nothing was debited.
+    assert_eq!(home.code(&token), "VALID");
+    daemon.kill();
+    let daemon = home.start();
+    let day = home.json(["usage", &id])["limits"][0].clone();
+    assert_eq!(
+        (&day["name"], &day["spent"], &day["stranded"]),
+        (&json!("day"), &json!(10), &json!(10))
+    );
+    let log = daemon.log();
+    let crash = log.lines().find(|line| line.contains("without a clean stop"));
+    let crash = crash.unwrap_or_else(|| panic!("{log}"));
+    for words in ["debited=0", "first lease", "stranded"] {
+        assert!(crash.contains(words), "{words}: {crash}");
+    }
+    daemon.stop();
+}
+
+#[tokio::test]
+async fn a_slot_that_was_taken_for_nobody_any_more_is_free_again_while_its_connection_lives() {
+    let home = Home::new();
+    let daemon = home.start();
+    let (_, token) = home.create(&["--name", "x", "--concurrent", "1"]);
+    let client = keygate::client::Client::connect(Endpoint::unix(home.socket())).await;
+    let client = client.expect("it listens");
+    let request = ValidateRequest::new(&token);
+    for request in [request.clone(), request.keep_slot()] {
+        // It reads the question when nobody waits for the answer any more.
+        daemon.signal(Signal::STOP);
+        let stopped = waitpid(Some(daemon.pid()), WaitOptions::UNTRACED).expect("it is our child");
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "all its threads stand still");
+        let hasty = client.with_timeout(Duration::from_millis(20));
+        let error = hasty.validate(request).await.expect_err("it stands still");
+        assert!(error.may_have_been_executed(), "{error}");
+        daemon.signal(Signal::CONT);
+        // The answer is read before the first of these is, and what it took is back by the second.
+        client.ping().await.expect("an answer");
+        client.ping().await.expect("an answer");
+        let verdict = client.validate(ValidateRequest::new(&token)).await.expect("judged");
+        assert_eq!(verdict.code, VerdictCode::Valid);
+        let report = Report::new(verdict.key_id).slot(verdict.slot);
+        let outcome = client.increment(report).await.expect("counted");
+        assert_eq!(outcome, IncrementOutcome::Counted);
+    }
 }
 
 #[test]

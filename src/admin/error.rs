@@ -56,9 +56,27 @@ impl AdminError {
         )
     }
 
+    /// The same of what was done in part, and goes on after a restart.
+    pub(super) fn of_a_part(self, what: &str) -> Self {
+        if self.code != ErrorCode::ReadOnly {
+            return self;
+        }
+        let why = self.message.strip_prefix(NOTHING_CHANGED).unwrap_or(&self.message);
+        let message = format!("{what} has begun and goes on after a restart: {why}");
+        Self::new(ErrorCode::Storage, message)
+    }
+
     pub(super) fn stopping() -> Self {
         Self::new(ErrorCode::Internal, "the daemon is stopping; look again once it is back")
     }
+}
+
+/// Before what a store says that takes no writes.
+const NOTHING_CHANGED: &str = "nothing was changed: ";
+
+/// What a store says that takes no writes, and why.
+pub(super) fn latched(cause: String) -> StoreError {
+    StoreError::Latched { cause: cause.into() }
 }
 
 impl From<FieldError> for AdminError {
@@ -80,7 +98,8 @@ impl From<StoreError> for AdminError {
             StoreError::BatchTooLarge { .. } | StoreError::RowSize { .. } => ErrorCode::Invalid,
             _ => ErrorCode::Storage,
         };
-        Self::new(code, error.to_string())
+        let changed = if code == ErrorCode::ReadOnly { NOTHING_CHANGED } else { "" };
+        Self::new(code, format!("{changed}{error}"))
     }
 }
 
@@ -110,7 +129,7 @@ impl From<SubmitError> for AdminError {
             SubmitError::Busy { .. } => Self::new(ErrorCode::Busy, error.to_string()),
             SubmitError::Stopped => Self::new(ErrorCode::Stopping, error.to_string()),
             // Nothing of this request was written, whatever became of those before it.
-            SubmitError::Store(error) => Self::new(ErrorCode::ReadOnly, error.to_string()),
+            SubmitError::Store(error) => latched(error.to_string()).into(),
         }
     }
 }

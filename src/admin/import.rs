@@ -90,7 +90,7 @@ impl Import {
             }
             Ok::<_, AdminError>(of_reader.keys.next_import()?)
         });
-        let number = number.await.ok_or_else(AdminError::stopping)??;
+        let number = admin.to_change(number.await.ok_or_else(AdminError::stopping)?)?;
         admin.pending_import.store(number, Ordering::Release);
         admin.commit(vec![Write::BeginImport { number }]).await?;
         let rules = admin.engine.rules();

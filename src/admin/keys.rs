@@ -201,7 +201,7 @@ impl Admin {
         id: u64,
         change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
     ) -> Result<(KeyRecord, KeyRecord), AdminError> {
-        let before = self.record(caller, id).await?;
+        let before = self.to_change(self.record(caller, id).await)?;
         let now = self.time();
         let after = KeyRecord { updated_at: Some(now), ..change(&before, now)? };
         Ok((before, after))

@@ -174,7 +174,8 @@ impl Admin {
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
         let lock = self.lock(id).await;
-        let before = self.stored(caller, id).await?.ok_or_else(|| AdminError::not_found(id))?;
+        let before = self.to_change(self.stored(caller, id).await)?;
+        let before = before.ok_or_else(|| AdminError::not_found(id))?;
         if before.deleted_at.is_none() {
             return Err(AdminError::conflict(format!("key {id} is not deleted")));
         }
@@ -197,7 +198,8 @@ impl Admin {
         wanted: impl FnOnce(&KeyRecord) -> bool,
     ) -> Result<Option<Value>, AdminError> {
         let _lock = self.lock(id).await;
-        let Some(record) = self.stored(caller, id).await?.filter(wanted) else { return Ok(None) };
+        let record = self.to_change(self.stored(caller, id).await)?.filter(wanted);
+        let Some(record) = record else { return Ok(None) };
         let last = self.json(&record);
         let write = KeyWrite::Remove { id, revision: record.revision };
         self.commit(vec![Write::Key(write)]).await?;

@@ -49,7 +49,8 @@ impl Admin {
             let records = || vec![record()];
             ledger.change(&[(account, terms)], &change, records, |now| publish(&engine, now))
         });
-        Ok(changed.await.ok_or_else(AdminError::stopping)??)
+        let changed = changed.await.ok_or_else(AdminError::stopping)?;
+        self.written(changed.map_err(AdminError::from))
     }
 }
 

@@ -48,7 +48,7 @@ use crate::key::id::IdMaker;
 use crate::key::{KeyRecord, Time};
 use crate::ledger::{Ledger, LedgerStats};
 use crate::limit::Change;
-use crate::store::{Committer, Job, Keys, Write};
+use crate::store::{Committer, Job, Keys, MEND, Write};
 
 /// Locks of keys: enough that two changes of different keys rarely wait for each other.
 const LOCKS: usize = 64;
@@ -174,10 +174,7 @@ impl Admin {
         let mut reasons = Vec::new();
         let latched = self.committer.stats().latched;
         if let Some(cause) = &latched {
-            reasons.push(format!(
-                "the store refuses writes: {cause}; keys go on being judged; mend the cause and \
-                 restart keygate"
-            ));
+            reasons.push(error::latched(cause.clone()).to_string());
         }
         if unreadable > 0 {
             reasons.push(format!(
@@ -255,8 +252,34 @@ impl Admin {
         self.record(caller, id).await
     }
 
+    /// The outcome of a read that a change begins with: that the store takes no writes says more
+    /// than that it cannot be read.
+    fn to_change<T>(&self, read: Result<T, AdminError>) -> Result<T, AdminError> {
+        read.map_err(|error| match self.committer.stats().latched {
+            Some(cause) if error.code == ErrorCode::Storage => error::latched(cause).into(),
+            _ => error,
+        })
+    }
+
+    /// The outcome of a write: one that failed is the last that the store has tried.
+    fn written<T>(&self, outcome: Result<T, AdminError>) -> Result<T, AdminError> {
+        outcome.map_err(|mut error| {
+            if error.code == ErrorCode::Storage && self.committer.stats().latched.is_some() {
+                error.message = format!(
+                    "{error}; whether this change is on disk is known after a restart, and the \
+                     store takes no writes from here on: {MEND}"
+                );
+            }
+            error
+        })
+    }
+
     /// Writes and waits until the writes are durable.
     async fn commit(&self, writes: Vec<Write>) -> Result<(), AdminError> {
+        self.written(self.try_commit(writes).await)
+    }
+
+    async fn try_commit(&self, writes: Vec<Write>) -> Result<(), AdminError> {
         let (answer, answered) = oneshot::channel();
         let done = Box::new(move |outcome| {
             // A requester that is gone needs no answer.

@@ -21,7 +21,7 @@ impl Admin {
         let Some(id) = self.made_by_request(wanted).await? else { return Ok(None) };
         // Whoever makes it holds this lock until decisions see it: what is answered is obeyed.
         let _lock = self.lock(id).await;
-        let made = self.stored(caller, id).await?;
+        let made = self.to_change(self.stored(caller, id).await)?;
         let Some(made) = made.filter(|made| made.request_id == wanted.request_id) else {
             return Ok(None);
         };
@@ -50,7 +50,8 @@ impl Admin {
         let (tenant, request_id) = (wanted.tenant_id.clone(), wanted.request_id.clone());
         let keys = self.keys.clone();
         let made = blocking(move || keys.by_request(&tenant, &request_id));
-        Ok(made.await.ok_or_else(AdminError::stopping)??)
+        let made = made.await.ok_or_else(AdminError::stopping)?;
+        self.to_change(made.map_err(AdminError::from))
     }
 }
 

@@ -100,8 +100,9 @@ impl Admin {
             return Ok(None);
         }
         let mut changed = self.tenant_changed(&record);
+        let unfinished = |error: AdminError| error.of_a_part("the purge");
         let mut keys_purged = 0;
-        while let Some(removed) = self.purge_some_keys(id).await? {
+        while let Some(removed) = self.purge_some_keys(id).await.map_err(unfinished)? {
             keys_purged += removed;
             if !go_on() {
                 return Ok(None);
@@ -109,7 +110,7 @@ impl Admin {
         }
         let _lock = self.tenants.lock().await;
         let write = TenantWrite::Remove { id: id.to_owned(), revision: record.revision };
-        self.commit(vec![Write::Tenant(write)]).await?;
+        self.commit(vec![Write::Tenant(write)]).await.map_err(unfinished)?;
         self.engine.remove_tenant(id);
         tracing::info!(tenant = id, keys_purged, "a tenant was purged");
         changed.keys_purged = Some(keys_purged);

@@ -37,7 +37,7 @@ impl Admin {
         let asked = TenantRecord::create(request.tenant)?;
         let id = asked.id.clone();
         let _lock = self.tenants.lock().await;
-        let Some(stored) = self.stored_tenant(&id).await? else {
+        let Some(stored) = self.to_change(self.stored_tenant(&id).await)? else {
             self.engine.check_room_for_tenant(&id)?;
             let record =
                 self.write_tenant(&TenantRecord::unrecorded(&id), asked, Change::default()).await?;
@@ -292,7 +292,7 @@ impl Admin {
         change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
     ) -> Result<TenantRecord, AdminError> {
         let _lock = self.tenants.lock().await;
-        let before = self.tenant_record(id).await?;
+        let before = self.to_change(self.tenant_record(id).await)?;
         match change(&before)? {
             Some(after) => self.write_tenant(&before, after, limits).await,
             None => Ok(before),

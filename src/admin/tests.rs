@@ -2,6 +2,7 @@
 
 mod credits;
 mod deletion;
+mod full;
 mod life;
 mod limits;
 mod lists;

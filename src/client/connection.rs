@@ -99,6 +99,8 @@ struct Seen {
     closing: bool,
     /// Somebody has waited in vain, or nobody is left who would say so.
     in_vain: bool,
+    /// Something is queued behind what is still being written.
+    behind: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -144,12 +146,16 @@ impl<'a> Driver<'a> {
             }
             let seen = self.exchange(cx)?;
             self.poll_write(cx);
-            if !read {
+            // Whoever has queued that has woken this task already, when nothing could be taken.
+            let again = seen.behind && self.out.is_empty();
+            if !read && !again {
                 return Ok(seen);
             }
-            before = Some(seen);
-            self.answered = true;
-            self.silence = None;
+            before = Some(seen).filter(|_| !again);
+            if read {
+                self.answered = true;
+                self.silence = None;
+            }
         }
     }
 
@@ -163,7 +169,8 @@ impl<'a> Driver<'a> {
             }
             table.sleep(cx.waker());
             let closing = table.phase() != Phase::Open;
-            (Seen { closing, in_vain: closing || table.has_abandoned() }, settled)
+            let (in_vain, behind) = (closing || table.has_abandoned(), table.has_queued());
+            (Seen { closing, in_vain, behind }, settled)
         };
         self.link.wake(&mut self.wakes);
         settled.map(|()| seen)

@@ -251,6 +251,14 @@ impl<'a> Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.give_up();
+        let Some(slot) = self.slot.take() else { return };
+        let (free, task) = {
+            let mut table = self.link.table();
+            (table.drop_call(slot), table.take_task())
+        };
+        task.into_iter().for_each(Waker::wake);
+        if free {
+            self.link.permits.add_permits(1);
+        }
     }
 }

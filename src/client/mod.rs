@@ -25,7 +25,10 @@
 //! which the report of the request should give back ([`Report::slot`]). What reports nothing holds
 //! its slot until its time ends: a service whose requests can be given up half-way reports those,
 //! too, as `examples/axum_guard.rs` does with a guard that is dropped. Slots end with the
-//! connection, unless [`ValidateRequest::keep_slot`] says otherwise.
+//! connection, unless [`ValidateRequest::keep_slot`] says otherwise. What a [`Client`] is answered
+//! after the caller has gone, timed out or dropped, it gives back by itself: nobody else knows the
+//! slot. It does so with a report that says nothing but that a request was made, as the protocol
+//! has no other way, so such a request is among those of the key's usage that were reported.
 //!
 //! A denied key is a [`Validation`], never an [`Error`]. On an error a guard denies: whoever
 //! cannot ask must not admit.
@@ -43,6 +46,7 @@ mod error;
 mod facts;
 mod handshake;
 mod link;
+mod release;
 mod report;
 mod request;
 mod slot;

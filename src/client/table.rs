@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::BytesMut;
+use keygate_protocol::frame::HEADER_BYTES;
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, BATCH_ITEMS_MAX, DATA_FRAME_BYTES_MAX};
 use keygate_protocol::{Flags, Frame, Opcode, opcode};
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::buffer::{Outbox, Payload};
 use super::error::{ConnectError, Loss, Refusal, ReplyError};
 use super::handshake::ServerInfo;
+use super::release::release;
 use super::slot::{Failure, Outcome, Reply, Slot, State};
 
 /// Most calls in flight: one less than the low half of a correlation can tell apart, because
@@ -169,7 +171,7 @@ impl Table {
             return Err(Failure::Closed);
         }
         let max = self.frame_bytes_max(request.opcode);
-        let is = request.payload_bytes_max + keygate_protocol::frame::HEADER_BYTES;
+        let is = request.payload_bytes_max + HEADER_BYTES;
         if is > max { Err(Failure::TooLarge { is, max }) } else { Ok(()) }
     }
 
@@ -192,6 +194,20 @@ impl Table {
         self.abandoned -= usize::from(slot.abandoned);
         slot.clear();
         self.free.push(index);
+    }
+
+    /// Gives back what an answer took that nobody awaits, with a report in the place of its call;
+    /// whether there was anything, so that its permit goes on to the report.
+    fn give_back(&mut self, question: Opcode, outcome: &Outcome) -> bool {
+        let Ok(Reply::Payload(answer)) = outcome else { return false };
+        let fits = |report: &Request<_>| {
+            report.payload_bytes_max + HEADER_BYTES <= self.frame_bytes_max(report.opcode)
+        };
+        let report = release(question, answer).filter(fits);
+        let Some(report) = report.filter(|_| self.phase != Phase::Ended) else { return false };
+        let header = (report.opcode, Flags::NO_REPLY, DETACHED);
+        self.queue.push(header, None, report.payload_bytes_max, report.write);
+        true
     }
 
     /// Who must set an earlier alarm for this deadline, to be woken after the lock is let go.
@@ -243,7 +259,17 @@ impl Table {
         Some(outcome)
     }
 
-    /// The caller wants no outcome any more.
+    /// The caller is gone; whether its permit is free.
+    pub(super) fn drop_call(&mut self, index: u16) -> bool {
+        let question = self.slots[usize::from(index)].opcode;
+        match self.give_up(index) {
+            GivenUp::Settled(outcome) => !self.give_back(question, &outcome),
+            GivenUp::Withdrawn => true,
+            GivenUp::Abandoned => false,
+        }
+    }
+
+    /// The caller waits no longer.
     pub(super) fn give_up(&mut self, index: u16) -> GivenUp {
         let slot = &mut self.slots[usize::from(index)];
         match std::mem::replace(&mut slot.state, State::Sent) {
@@ -337,8 +363,9 @@ impl Table {
     fn settle(&mut self, index: u16, outcome: Outcome, wakes: &mut Wakes) {
         let slot = &mut self.slots[usize::from(index)];
         if slot.abandoned {
+            let question = slot.opcode;
             self.release(index);
-            wakes.freed += 1;
+            wakes.freed += usize::from(!self.give_back(question, &outcome));
             return;
         }
         slot.state = State::Settled(outcome);

@@ -9,7 +9,8 @@ use crate::store::{AccountOf, Keys, StoreError};
 /// What a start found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recovered {
-    /// Accounts with figures.
+    /// Accounts with figures: those that were debited. What has spent no more than its initial
+    /// leases has none before a clean stop.
     pub accounts: u64,
     /// Of these, accounts whose figures could not be read. Whatever they may spend now counts as
     /// spent: of a window until the next one, of a balance, a life and a rolling limit until it is

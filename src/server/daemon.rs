@@ -391,9 +391,10 @@ fn open_ledger(
     let (ledger, found) = Ledger::open(engine, keys, committer, clock, unavailable)?;
     if found.crashed {
         tracing::warn!(
-            accounts = found.accounts,
-            "the last run ended without a clean stop: leases that were out count as spent \
-             (`keygate usage` shows them as stranded)"
+            debited = found.accounts,
+            "the last run ended without a clean stop: what was leased and not spent counts as \
+             spent, of the keys and tenants that were debited; of all others, the first lease of \
+             their day and month, which needs no debit (`keygate usage` shows it as stranded)"
         );
     }
     Ok((ledger, found.unreadable))

@@ -43,6 +43,17 @@ pub(super) struct IdBounds {
     pub(super) ids_max: usize,
 }
 
+/// What the store does not have when the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Unwritten {
+    /// Keys whose figures have moved.
+    keys: usize,
+    /// Ids of reports.
+    ids: usize,
+    /// Credits that reports were to give back.
+    credits: u64,
+}
+
 /// What is known of a chunk without reading it again.
 #[derive(Debug, Clone, Copy)]
 struct StoredChunk {
@@ -118,7 +129,18 @@ impl Flusher {
                 }
             }
             // A clean stop loses nothing: the connections have ended before.
-            self.flush()
+            let flushed = self.flush();
+            if flushed.is_err() {
+                let Unwritten { keys, ids, credits } = self.take_unwritten();
+                tracing::error!(
+                    keys,
+                    ids,
+                    credits,
+                    "what was counted since usage was last written (of so many keys, with so many \
+                     ids of reports and credits to give back) could not be written and is lost"
+                );
+            }
+            flushed
         };
         let thread = std::thread::Builder::new().name("keygate-usage".to_owned()).spawn(run)?;
         Ok(FlushThread { stop, thread })
@@ -145,6 +167,15 @@ impl Flusher {
             _ => {}
         }
         outcome
+    }
+
+    /// Takes what the last flush has left, to say what is lost with it.
+    fn take_unwritten(&self) -> Unwritten {
+        Unwritten {
+            keys: self.engine.take_moved().len(),
+            ids: self.engine.take_fresh_increment_ids().len(),
+            credits: self.engine.take_refunds().iter().map(|(_, credits)| credits).sum(),
+        }
     }
 
     /// Gives credits back whose reports cannot be counted again any more, and has the ledger write
@@ -376,5 +407,20 @@ mod tests {
         let debits = Arc::new(ByHand::default());
         let thread = bench.flusher.start(Duration::from_secs(3600), debits).expect("a thread");
         assert!(thread.stop().is_err());
+    }
+
+    #[test]
+    fn what_could_not_be_written_at_the_end_is_counted() {
+        let mut bench = Bench::new(BOUNDS);
+        assert_eq!(bench.flusher.take_unwritten(), Unwritten::default());
+        for id in 1..=3 {
+            bench.report(id);
+        }
+        let refund = Increment { refund: Some(2), id: Some(9), ..Increment::new(7) };
+        bench.flusher.engine.increment(&refund, bench.clock.now());
+        bench.store.fail_apply(1, ErrorKind::StorageFull);
+        bench.flusher.flush().expect_err("the disk is full");
+        let unwritten = Unwritten { keys: 1, ids: 4, credits: 2 };
+        assert_eq!(bench.flusher.take_unwritten(), unwritten);
     }
 }

@@ -317,7 +317,7 @@ impl Shared {
         while let Some(Job { mut writes, durable: job_durable, done }) = taken.take() {
             // Owed from here on: what follows reads the store, and may hang in it.
             self.owed.lock().push(Some(done));
-            match self.refusal().map_err(WriteError::Store).and_then(|()| plan.add(&mut writes)) {
+            match self.admits().map_err(WriteError::Store).and_then(|()| plan.add(&mut writes)) {
                 Ok(true) => {
                     durable |= job_durable;
                     outcomes.push(Ok(()));
@@ -425,6 +425,13 @@ impl Shared {
     /// Refuses when the committer has given up on the store.
     fn refusal(&self) -> Result<(), StoreError> {
         self.given_up.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Refuses what could not be written, before anything is read for it: an engine that has failed
+    /// may fail reads too, and would say less.
+    fn admits(&self) -> Result<(), StoreError> {
+        // An empty batch asks the store for its latch.
+        self.refusal().and_then(|()| self.store.apply(&[]))
     }
 
     /// Whether the writer was given up for hanging: it does not answer then.

@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use super::engine::StoreEngine;
 
+/// What ends a latch.
+pub const MEND: &str = "make room or mend what else is the cause (on a full disk keygate does not \
+                        start), then restart keygate";
+
 /// Why the store did not do what it was asked.
 ///
 /// `Clone`, because one failed sync is the answer to every write that waited for it.
@@ -14,8 +18,8 @@ pub enum StoreError {
     /// An earlier write or sync failed. What has reached the disk is unknown, so nothing more is
     /// written until a restart has read it back; reads go on.
     #[error(
-        "the store is read-only since a write failed ({cause}); keys that are loaded go on being \
-         judged; mend the cause (disk full? failing?), then restart keygate"
+        "the store refuses writes since one failed ({cause}); keys go on being judged; {}",
+        MEND
     )]
     Latched {
         /// The message of the first failure.

@@ -37,6 +37,8 @@ struct State {
     apply_failure: Option<Failure>,
     sync_failure: Option<Failure>,
     sync_held: bool,
+    /// Whether reads fail, too, once the latch has tripped.
+    reads_fail: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,20 @@ impl MemoryStore {
     pub fn fail_sync(&self, nth: u64, kind: io::ErrorKind) {
         let calls_before = nth.saturating_sub(1);
         self.state.lock().sync_failure = Some(Failure { calls_before, kind });
+    }
+
+    /// Makes reads fail once the store takes no writes, as an engine may of what it does not have in
+    /// memory.
+    pub fn fail_reads_with_writes(&self) {
+        self.state.lock().reads_fail = true;
+    }
+
+    /// Whether a read is answered.
+    fn read(&self, state: &State) -> Result<(), StoreError> {
+        if !state.reads_fail || self.latch.cause().is_none() {
+            return Ok(());
+        }
+        Err(StoreError::io("read", Path::new("memory"), io::ErrorKind::StorageFull.into()))
     }
 
     /// Makes every sync wait, as on a disk that does not answer, until [`Self::release_sync`].
@@ -107,7 +123,9 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.state.lock().visible.get(key).cloned())
+        let state = self.state.lock();
+        self.read(&state)?;
+        Ok(state.visible.get(key).cloned())
     }
 
     fn scan_each(
@@ -118,6 +136,7 @@ impl Store for MemoryStore {
     ) -> Result<(), StoreError> {
         let Some((start, end)) = scan_range(prefix, after) else { return Ok(()) };
         let state = self.state.lock();
+        self.read(&state)?;
         let mut range = state.visible.range::<[u8], _>((start, Bound::Excluded(end.as_slice())));
         // Whoever breaks off has what was wanted.
         let _ = range.try_for_each(|(key, value)| each(key, value));

@@ -55,7 +55,7 @@ pub use accounts::AccountOf;
 pub use committer::{CommitError, Committer, CommitterOptions, CommitterStats, Job, SubmitError};
 pub use draft::Draft;
 pub use engine::{StoreEngine, StoreOptions, found_in, open, open_existing};
-pub use error::StoreError;
+pub use error::{MEND, StoreError};
 pub use keys::Keys;
 use latch::Latch;
 pub use list::{Filter, Page, Tally};

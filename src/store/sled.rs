@@ -155,8 +155,11 @@ impl SledStore {
     ) -> Result<T, StoreError> {
         let Some(db) = &self.db else { unreachable!("the database is there until the drop") };
         let result = self::call(doing, self.dir.path(), || call(db));
-        if let Err(error @ StoreError::Panicked { .. }) = &result {
-            self.latch.trip(error);
+        match &result {
+            Err(error @ StoreError::Panicked { .. }) => self.latch.trip(error),
+            // A read that fails because a write has: sooner than the watch sees it.
+            Err(_) => trip_on_error_inside(db, &self.latch, &self.log_path),
+            Ok(_) => {}
         }
         result
     }
@@ -369,8 +372,10 @@ impl Watch {
         let path = log_path.clone();
         let watch = move || {
             while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                let Err(error) = db.context.global_error() else { continue };
-                latch.trip(&from_sled("write", &log_path, error));
+                trip_on_error_inside(&db, &latch, &log_path);
+                if db.context.global_error().is_ok() {
+                    continue;
+                }
                 // Wakes whoever waits for a write that will not come; returns the error at once.
                 let _ = call("flush", &log_path, || db.flush());
             }
@@ -380,6 +385,13 @@ impl Watch {
             .spawn(watch)
             .map_err(|error| StoreError::io("start a thread for", &path, error))?;
         Ok(Self { stop, thread })
+    }
+}
+
+/// Trips the latch if a write has failed that sled keeps to itself.
+fn trip_on_error_inside(db: &Db, latch: &Latch, log_path: &Path) {
+    if let Err(error) = db.context.global_error() {
+        latch.trip(&from_sled("write", log_path, error));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::client::buffer::{Inbox, Outbox, Payload};
 use crate::client::endpoint::{Address, Endpoint};
 use crate::client::error::{ConnectError, Error, Loss, Refusal, ReplyError};
 use crate::client::handshake::{self, ServerInfo};
+use crate::client::release::release;
 use crate::client::stopwatch::Stopwatch;
 use crate::client::table::Request;
 use crate::client::too_large;
@@ -245,10 +246,24 @@ impl Connection {
                 },
             }
         }
-        match replies.refused {
-            Some(payload) => Err(Step::Refused(payload)),
+        match replies.refused.take() {
+            Some(payload) => {
+                self.give_back(&replies, watch)?;
+                Err(Step::Refused(payload))
+            }
             None => Ok(replies.pages),
         }
+    }
+
+    /// Gives back the slots of answers that nobody is told of because another was an error.
+    fn give_back(&mut self, replies: &Replies<'_>, watch: Deadline) -> Result<(), Step> {
+        let mut out = Outbox::default();
+        for (request, pages) in replies.requests.iter().zip(&replies.pages) {
+            for report in pages.iter().filter_map(|page| release(*request, page)) {
+                self.push(&mut out, report, Flags::NO_REPLY)?;
+            }
+        }
+        self.write(&out, watch)
     }
 
     fn fill(&mut self, watch: Deadline) -> io::Result<usize> {

@@ -40,7 +40,9 @@ use connection::{Connection, Deadline, Pages, Step, is_timeout};
 
 /// A connection to a daemon, used by one thread.
 ///
-/// A connection that was lost, or on which a call timed out, is made anew by the next call.
+/// A connection that was lost, or on which a call timed out, is made anew by the next call. The slots
+/// that its requests hold end with it; one that was to outlive it ([`ValidateRequest::keep_slot`])
+/// may then be held, unknown to anybody, until its time ends.
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use keygate_protocol::{
-    ErrorCode, IncrementOutcome, LimitName, Opcode, RenewOutcome, SlotRenew, Validate, Verdict,
-    VerdictCode,
+    ErrorCode, Flags, Increment, IncrementOutcome, LimitName, Opcode, RenewOutcome, SlotRenew,
+    Validate, Verdict, VerdictCode,
 };
 use serde_json::json;
 
@@ -110,6 +110,35 @@ fn slots_are_renewed_and_limits_told_by_the_names_of_each_question() {
         let answer = client.validate(&both).expect("an answer");
         assert_eq!(answer.name_of(LimitName::Named1), "a");
         assert_eq!(client.renew_slot(7, 5).expect("an answer"), RenewOutcome::Gone);
+    });
+}
+
+#[test]
+fn the_slots_of_a_pipeline_that_is_refused_in_part_are_given_back() {
+    let server = async |daemon: FakeDaemon| {
+        let mut peer = daemon.accept().await;
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            asked.push(peer.asked().await.expect("all before any answer"));
+        }
+        let taken = Verdict { slot: Some(5), ..Verdict::of(VerdictCode::Valid, 7) };
+        peer.answer(&asked[0], |out| taken.encode(out)).await;
+        peer.refuse(asked[1].correlation, ErrorCode::Internal, "so it is").await;
+        peer.answer_code(&asked[2], VerdictCode::Valid, 7).await;
+        let asked = peer.asked().await.expect("the slot comes back");
+        assert_eq!((asked.opcode, asked.flags), (Opcode::Increment, Flags::NO_REPLY));
+        let expected = Increment { slot: Some(5), ..Increment::new(7) };
+        assert_eq!(Increment::decode(&asked.payload), Ok(expected));
+        let asked = peer.asked().await.expect("the connection lives on");
+        assert_eq!(asked.opcode, Opcode::Ping);
+        peer.answer_as_usual(&asked).await;
+    };
+    with_daemon(server, |endpoint| {
+        let mut client = Client::connect(endpoint).expect("it listens");
+        let questions = ["1", "2", "3"].map(ValidateRequest::new);
+        let error = client.validate_pipelined(&questions).expect_err("one is refused");
+        assert_eq!(error.code(), Some(ErrorCode::Internal));
+        client.ping().expect("an answer");
     });
 }
 

@@ -2,13 +2,13 @@
 
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::{
-    Increment, IncrementOutcome, LimitName, LimitReport, Opcode, RenewOutcome, SlotRenew, Validate,
-    ValidateFlags, Verdict, VerdictCode,
+    Flags, Increment, IncrementOutcome, LimitName, LimitReport, Opcode, RenewOutcome, SlotRenew,
+    Validate, ValidateFlags, Verdict, VerdictCode,
 };
 
-use super::builder;
 use super::fake::{Asked, FakeDaemon, Peer};
-use crate::client::{Error, Report, ValidateRequest};
+use super::{LONG, builder, let_time_pass};
+use crate::client::{Client, Error, Report, ValidateRequest};
 
 const SLOT: u64 = (1 << 40) + 7;
 
@@ -125,6 +125,111 @@ async fn a_report_gives_its_slot_and_its_credits_back() {
     assert_eq!(outcome.expect("the daemon answers"), IncrementOutcome::SlotGone);
     assert_eq!(Report::new(9).slot(None), Report::new(9), "a verdict without one");
     assert_eq!(Report::new(9).slot(SLOT), Report::new(9).slot(Some(SLOT)));
+}
+
+/// What the client asks of its own accord when it has read all that it was sent.
+async fn asks_by_itself(client: &Client, peer: &mut Peer) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    // With the first the client has read what was sent before, so before the second comes whatever
+    // it had to say of that.
+    for _ in 0..2 {
+        let server = async {
+            loop {
+                let next = peer.asked().await.expect("a ping");
+                if next.opcode == Opcode::Ping {
+                    break peer.answer_as_usual(&next).await;
+                }
+                asked.push(next);
+            }
+        };
+        let (pinged, ()) = tokio::join!(client.ping(), server);
+        pinged.expect("the ping comes back");
+    }
+    asked
+}
+
+fn gives_back(asked: &Asked) -> bool {
+    let expected = Increment { slot: Some(SLOT), ..Increment::new(9) };
+    asked.flags == Flags::NO_REPLY && Increment::decode(&asked.payload) == Ok(expected)
+}
+
+#[tokio::test]
+async fn the_slot_of_an_answer_that_comes_too_late_is_given_back() {
+    let daemon = FakeDaemon::start();
+    // Not so soon that what was dropped ends the connection before the others have waited.
+    let client = builder(&daemon).in_flight_max(3).silence_max(2 * LONG).build();
+    let ask = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.validate(ValidateRequest::new("t").keep_slot()).await })
+    };
+    let (late, dropped, denied) = (ask(), ask(), ask());
+    let mut peer = daemon.accept().await;
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        asked.push(next(&mut peer, Opcode::Validate).await);
+    }
+    dropped.abort();
+    dropped.await.expect_err("it was dropped");
+    let ended = let_time_pass(async { [late.await, denied.await] }).await;
+    assert!(ended.iter().flatten().all(|one| matches!(one, Err(Error::TimedOut { .. }))));
+    for asked in &asked[..2] {
+        peer.answer(asked, |out| admit(&asked.payload).encode(out)).await;
+    }
+    peer.answer_code(&asked[2], VerdictCode::RateExceeded, 9).await;
+    // There is room for the pings, too: what was given up counts no more.
+    let asked = asks_by_itself(&client, &mut peer).await;
+    assert!(asked.len() == 2 && asked.iter().all(gives_back), "{asked:?}");
+    assert!(asks_by_itself(&client, &mut peer).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_slot_of_an_answer_that_came_and_was_not_fetched_is_given_back() {
+    let daemon = FakeDaemon::start();
+    let client = builder(&daemon).in_flight_max(2).build();
+    let mut call = Box::pin(client.validate(ValidateRequest::new("t")));
+    let begun = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await;
+    assert!(begun.is_pending());
+    let mut peer = daemon.accept().await;
+    let asked = next(&mut peer, Opcode::Validate).await;
+    peer.answer(&asked, |out| admit(&asked.payload).encode(out)).await;
+    assert!(asks_by_itself(&client, &mut peer).await.is_empty(), "it may still be fetched");
+    drop(call);
+    let asked = asks_by_itself(&client, &mut peer).await;
+    assert!(asked.len() == 1 && gives_back(&asked[0]), "{asked:?}");
+    assert!(asks_by_itself(&client, &mut peer).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_slots_of_a_batch_that_is_answered_too_late_are_given_back_together() {
+    let daemon = FakeDaemon::start();
+    let client = builder(&daemon).in_flight_max(1).build();
+    let questions = ["a", "b", "c"].map(ValidateRequest::new);
+    let mut peer = {
+        let mut call = Box::pin(client.validate_batch(&questions));
+        let begun = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await;
+        assert!(begun.is_pending());
+        let mut peer = daemon.accept().await;
+        let asked = next(&mut peer, Opcode::ValidateBatch).await;
+        drop(call);
+        peer.answer(&asked, |out| {
+            let mut batch = BatchWriter::new(out);
+            for (place, question) in Batch::decode(&asked.payload).expect("a batch").enumerate() {
+                let taken = admit(question);
+                let denied = Verdict::of(VerdictCode::ConcurrencyExceeded, 9);
+                batch.item(|out| if place == 1 { &denied } else { &taken }.encode(out));
+            }
+            batch.finish();
+        })
+        .await;
+        peer
+    };
+    let asked = asks_by_itself(&client, &mut peer).await;
+    assert!(asked.len() == 1 && asked[0].opcode == Opcode::IncrementBatch, "{asked:?}");
+    assert_eq!(asked[0].flags, Flags::NO_REPLY);
+    let reports = Batch::decode(&asked[0].payload).expect("a batch").map(Increment::decode);
+    let expected = Increment { slot: Some(SLOT), ..Increment::new(9) };
+    assert_eq!(reports.collect::<Vec<_>>(), [Ok(expected), Ok(expected)]);
+    assert!(asks_by_itself(&client, &mut peer).await.is_empty());
 }
 
 #[tokio::test]

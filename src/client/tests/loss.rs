@@ -307,6 +307,41 @@ async fn the_last_client_leaves_its_reports_behind_and_closes() {
     assert!(peer.asked().await.is_none(), "then it closes");
 }
 
+#[tokio::test]
+async fn what_is_queued_behind_a_write_that_stood_still_is_written_when_it_goes_on() {
+    const HELD: usize = 4000;
+    let daemon = FakeDaemon::start();
+    let client = builder(&daemon).in_flight_max(HELD + 1).build();
+    let mut peer = with_connection(&client, &daemon).await;
+    // More than a socket takes at once, all handed to the connection together.
+    let text = "t".repeat(1024);
+    let report = Report::new(1).error(&text);
+    for _ in 0..HELD {
+        client.try_increment_detached(&report).expect("there is room");
+    }
+    tokio::task::yield_now().await;
+    client.try_increment_detached(&report).expect("there is room");
+    tokio::task::yield_now().await;
+    for number in 0..=HELD {
+        let read = tokio::time::timeout(Duration::from_secs(30), peer.asked()).await;
+        let asked = read.unwrap_or_else(|_| panic!("report {number} does not come"));
+        assert_eq!(asked.expect("the connection stands").opcode, Opcode::Increment);
+    }
+}
+
+/// The daemon's side of a connection that has answered.
+async fn with_connection(client: &Client, daemon: &FakeDaemon) -> Peer {
+    let server = async {
+        let mut peer = daemon.accept().await;
+        let asked = peer.asked().await.expect("a ping");
+        peer.answer_as_usual(&asked).await;
+        peer
+    };
+    let (pinged, peer) = tokio::join!(client.ping(), server);
+    pinged.expect("the ping comes back");
+    peer
+}
+
 #[test]
 fn a_client_whose_runtime_has_ended_says_so() {
     let runtime =

@@ -57,6 +57,18 @@ fn after_a_failed_sync_nothing_is_written_and_reads_go_on() {
 }
 
 #[test]
+fn a_store_that_takes_no_writes_says_so_before_it_is_read() {
+    let (store, _keys, committer) = bench(&CommitterOptions::default());
+    store.fail_reads_with_writes();
+    store.fail_sync(1, ErrorKind::StorageFull);
+    committer.commit(vec![insert(&record(1))], true).expect_err("the disk's error");
+    match committer.commit(vec![insert(&record(2))], true) {
+        Err(CommitError::Write(error)) => assert!(is_latched(&error), "{error}"),
+        other => panic!("expected the latch, got {other:?}"),
+    }
+}
+
+#[test]
 fn a_failed_apply_writes_nothing_of_its_batch() {
     let (store, _keys, committer) = bench(&CommitterOptions::default());
     let before = rows_of(store.as_ref());
