@@ -257,7 +257,7 @@ impl Catalog {
         if place == NO_BUDGET {
             return 0;
         }
-        let held = self.budgets.get_mut(place).limits.get_mut().slots().held();
+        let held = self.budgets.get_mut(place).limits.get_mut().slots_held();
         self.drop_budget(place);
         held
     }

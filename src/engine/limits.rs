@@ -77,7 +77,7 @@ impl AllSlots {
 
     /// Counts what has changed in a budget since it held `before`.
     pub(super) fn count(&self, before: u32, budget: &mut Budget) {
-        let after = budget.slots().held();
+        let after = budget.slots_held();
         if after > before {
             self.held.fetch_add((after - before) as usize, Ordering::Relaxed);
         } else if after < before {

@@ -35,7 +35,7 @@ mod tests {
     use crate::limit::Budget;
 
     #[test]
-    fn a_budget_lies_in_four_lines() {
-        assert_eq!((size_of::<Place<Budget>>(), align_of::<Place<Budget>>()), (256, 128));
+    fn a_budget_lies_in_two_lines() {
+        assert_eq!((size_of::<Place<Budget>>(), align_of::<Place<Budget>>()), (128, 128));
     }
 }

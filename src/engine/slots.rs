@@ -31,8 +31,9 @@ impl Engine {
             slot_ttl_ns([own.as_deref(), shared.as_deref().map(|shared| &shared.budget)])
         };
         let renewed = self.each_holder(&catalog, entry, now, |budget| {
-            let of_key = budget.slots().get(renew.slot).is_some_and(|it| it.peer == entry.id);
-            of_key && budget.slots().renew(renew.slot, now.mono_ns.saturating_add(ttl_ns))
+            let Some(slots) = budget.slots() else { return false };
+            let of_key = slots.get(renew.slot).is_some_and(|it| it.peer == entry.id);
+            of_key && slots.renew(renew.slot, now.mono_ns.saturating_add(ttl_ns))
         });
         if renewed { RenewOutcome::Renewed } else { RenewOutcome::Gone }
     }
@@ -55,7 +56,7 @@ impl Engine {
         let mut found = None;
         self.each_holder(&catalog, entry, now, |budget| {
             // Where both hold a slot, it is the same one.
-            found = found.or_else(|| pick(budget.slots(), key_id));
+            found = found.or_else(|| pick(budget.slots()?, key_id));
             found.is_some()
         });
         found.map(|slot| slot.serial)
@@ -65,7 +66,9 @@ impl Engine {
     #[must_use]
     pub fn holds_slot(&self, key_id: u64, slot: u64, now: Now) -> bool {
         let catalog = self.read();
-        let holds = |budget: &mut Budget| budget.slots().holds(slot, now.mono_ns);
+        let holds = |budget: &mut Budget| {
+            budget.slots().is_some_and(|slots| slots.holds(slot, now.mono_ns))
+        };
         catalog.by_id(key_id).is_some_and(|entry| self.each_holder(&catalog, entry, now, holds))
     }
 
@@ -73,8 +76,9 @@ impl Engine {
     pub(super) fn release(&self, catalog: &Catalog, entry: &Entry, slot: u64, now: Now) -> bool {
         self.each_holder(catalog, entry, now, |budget| {
             // Of a tenant's slots, only those of this key.
-            let of_key = budget.slots().get(slot).is_some_and(|it| it.peer == entry.id);
-            of_key && budget.slots().release(slot).is_some()
+            let Some(slots) = budget.slots() else { return false };
+            let of_key = slots.get(slot).is_some_and(|it| it.peer == entry.id);
+            of_key && slots.release(slot).is_some()
         })
     }
 
@@ -93,8 +97,8 @@ impl Engine {
         let mut acted = false;
         let budgets = own.as_deref_mut().into_iter();
         for budget in budgets.chain(shared.as_deref_mut().map(|shared| &mut shared.budget)) {
-            let before = budget.slots().held();
-            budget.slots().used(now.mono_ns);
+            let before = budget.slots_held();
+            budget.reap(now.mono_ns);
             acted |= act(budget);
             self.slots.count(before, budget);
         }
@@ -108,16 +112,17 @@ impl Engine {
 
     /// Takes a slot of one budget.
     pub(super) fn take_slot(&self, budget: &mut Budget, serial: u64, expires_ns: u64, key: u64) {
-        let before = budget.slots().held();
-        budget.slots().take(serial, expires_ns, key);
+        let before = budget.slots_held();
+        // They are limited, so that there are some.
+        budget.slots().into_iter().for_each(|slots| slots.take(serial, expires_ns, key));
         self.slots.count(before, budget);
     }
 
     /// Moves a budget on to this instant.
     pub(super) fn enter(&self, budget: &mut Budget, ask: &Ask<'_>) {
-        let before = budget.slots().held();
+        let before = budget.slots_held();
         budget.enter(ask);
-        budget.slots().used(ask.now.mono_ns);
+        budget.reap(ask.now.mono_ns);
         self.slots.count(before, budget);
     }
 
@@ -127,8 +132,8 @@ impl Engine {
         /// Budgets that are looked at under one lock of the catalog.
         const CHUNK: u32 = 4096;
         let reap = |budget: &mut Budget| {
-            let before = budget.slots().held();
-            budget.slots().used(now.mono_ns);
+            let before = budget.slots_held();
+            budget.reap(now.mono_ns);
             self.slots.count(before, budget);
         };
         let mut at = 0;

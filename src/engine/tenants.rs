@@ -207,14 +207,15 @@ impl Tenants {
 
     fn drop_shared(&mut self, number: u32) {
         if let Some(mut shared) = self.shared[number as usize].take() {
-            self.slots_lost += shared.limits.get_mut().budget.slots().held();
+            self.slots_lost += shared.limits.get_mut().budget.slots_held();
         }
     }
 
     /// A key leaves a tenant: nobody could give its slots back any more.
     pub(super) fn drop_slots_of(&mut self, number: u32, key: u64) {
         if let Some(shared) = &mut self.shared[number as usize] {
-            self.slots_lost += shared.limits.get_mut().budget.slots().release_all_of(key);
+            let slots = shared.limits.get_mut().budget.slots();
+            self.slots_lost += slots.map_or(0, |slots| slots.release_all_of(key));
         }
     }
 

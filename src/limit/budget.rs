@@ -9,7 +9,7 @@ use keygate_protocol::limits::LIMITS_NAMED_MAX;
 use keygate_protocol::verdict::LimitName;
 
 use super::credits::Balance;
-use super::demand::Demand;
+use super::demand::SpentDemand;
 use super::judge::{Ask, Judging, Names, Reports};
 use super::named::Named;
 use super::quota::{Fit, Fresh, Quota, UNLIMITED};
@@ -17,48 +17,79 @@ use super::slots::Slots;
 use super::spent::Spent;
 use super::terms::{Change, Terms};
 use super::window::{Calendar, Window};
-use crate::clock::Now;
 use kept::Kept;
 
 pub use ledger::{Debit, FigureOf, Figures};
 
-/// Limits and their state. Under a lock of its own, taken behind that of the key's entry.
+/// Limits and their state. Under a lock of its own, taken behind that of the key's entry. What nearly
+/// every decision needs stands here, and the rest behind a pointer.
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
     day: Quota,
     month: Quota,
     lifetime: Quota,
-    demand: Demand,
+    extra: Option<Box<Extra>>,
+    flags: Flags,
+}
+
+// With its lock and a byte that is read ahead, two cache lines.
+const _: () = assert!(size_of::<Budget>() <= 112);
+
+/// What few keys have, and what few decisions need.
+#[derive(Debug, Clone)]
+struct Extra {
+    /// Units that a crash has cost: of the day, the month and the lifetime.
+    stranded: [u64; 3],
+    demand: SpentDemand,
     /// Units that requests wait for, of whichever of these quotas lacks them.
     wanted: u64,
     /// Grows with whatever makes debits that are under way void.
     version: u32,
     slots_max: u32,
     slot_ttl_ms: u32,
-    flags: Flags,
-    extra: Option<Box<Extra>>,
-    pub(super) slots: Slots,
-}
-
-// With its lock and a byte that is read ahead, four cache lines.
-const _: () = assert!(size_of::<Budget>() <= 240);
-
-/// What few keys have.
-#[derive(Debug, Clone, Default)]
-struct Extra {
+    slots: Slots,
     credits: Option<Balance>,
     named: Vec<Named>,
     kept: Kept,
 }
 
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            stranded: [0; 3],
+            demand: SpentDemand::default(),
+            wanted: 0,
+            version: 0,
+            slots_max: u32::MAX,
+            slot_ttl_ms: 0,
+            slots: Slots::default(),
+            credits: None,
+            named: Vec::new(),
+            kept: Kept::default(),
+        }
+    }
+}
+
 impl Extra {
-    fn is_empty(&self) -> bool {
-        self.credits.is_none() && self.named.is_empty() && self.kept.is_empty()
+    /// Whether decisions need it.
+    fn limits(&self) -> bool {
+        self.slots_max != u32::MAX || self.credits.is_some() || !self.named.is_empty()
+    }
+
+    /// Whether it says anything that has to be known later.
+    fn is_blank(&self) -> bool {
+        !self.limits()
+            && self.slot_ttl_ms == 0
+            && self.slots.held() == 0
+            && self.kept.is_empty()
+            && self.stranded == [0; 3]
     }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Flags {
+    /// Whether decisions need what is behind the pointer.
+    more: bool,
     /// Whether it is on the list of those that want something of the ledger.
     asking: bool,
     /// Whether its figures have moved since the ledger had them.
@@ -79,61 +110,90 @@ impl Budget {
     /// void is new there: it gets its own row, so that no recovery charges it.
     #[must_use]
     pub fn new(terms: &Terms) -> Self {
-        let mut budget = Self { slots_max: u32::MAX, ..Self::default() };
-        budget.set(terms);
-        budget
-    }
-
-    /// The quotas and what is limited at all: for a new budget.
-    fn set(&mut self, terms: &Terms) {
-        self.day = Quota::new(terms.day);
-        self.month = Quota::new(terms.month);
-        self.lifetime = Quota::new(terms.lifetime);
-        self.slots_max = terms.slots;
-        self.slot_ttl_ms = terms.slot_ttl_ms;
         let extra = Extra {
+            slots_max: terms.slots,
+            slot_ttl_ms: terms.slot_ttl_ms,
             credits: terms.credits.as_ref().map(Balance::new),
             named: terms.named.iter().map(Named::new).collect(),
-            kept: Kept::default(),
+            ..Extra::default()
         };
-        self.extra = (!extra.is_empty()).then(|| Box::new(extra));
+        Self {
+            day: Quota::new(terms.day),
+            month: Quota::new(terms.month),
+            lifetime: Quota::new(terms.lifetime),
+            flags: Flags { more: extra.limits(), ..Flags::default() },
+            extra: (!extra.is_blank()).then(|| Box::new(extra)),
+        }
+    }
+
+    /// What is behind the pointer, where decisions need it.
+    fn more(&self) -> Option<&Extra> {
+        self.extra.as_deref().filter(|_| self.flags.more)
+    }
+
+    fn more_mut(&mut self) -> Option<&mut Extra> {
+        let more = self.flags.more;
+        self.extra.as_deref_mut().filter(|_| more)
+    }
+
+    fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    fn stranded(&self) -> [u64; 3] {
+        self.extra.as_ref().map_or([0; 3], |extra| extra.stranded)
+    }
+
+    fn set_stranded(&mut self, stranded: [u64; 3]) {
+        if stranded != self.stranded() {
+            self.extra_mut().stranded = stranded;
+        }
     }
 
     /// Other terms for an account that is there. Debits that are under way become void.
     pub fn change(&mut self, terms: &Terms, change: &Change, ask: &Ask<'_>) {
         self.enter(ask);
-        self.version = self.version.wrapping_add(1);
         let new = [
             begins(self.day, terms.day, ask.calendar.day, ask.void.day),
             begins(self.month, terms.month, ask.calendar.month, ask.void.month),
         ];
-        let Calendar { day, month } = ask.calendar;
-        self.day.change(terms.day, change.of(change.day), day.number);
-        self.month.change(terms.month, change.of(change.month), month.number);
-        self.lifetime.change(terms.lifetime, change.of(change.lifetime), 1);
-        self.slots_max = terms.slots;
-        self.slot_ttl_ms = terms.slot_ttl_ms;
+        let (Calendar { day, month }, [of_day, of_month, of_life]) =
+            (ask.calendar, self.stranded());
+        let stranded = [
+            self.day.change(terms.day, change.of(change.day), day.number, of_day),
+            self.month.change(terms.month, change.of(change.month), month.number, of_month),
+            self.lifetime.change(terms.lifetime, change.of(change.lifetime), 1, of_life),
+        ];
+        self.set_stranded(stranded);
         self.flags.moved |= new.contains(&true) || change.spent != Spent::Keep;
-        let old = self.extra.take().unwrap_or_default();
+        let mut extra = self.extra.take().unwrap_or_default();
+        extra.version = extra.version.wrapping_add(1);
+        extra.slots_max = terms.slots;
+        extra.slot_ttl_ms = terms.slot_ttl_ms;
+        let (old_credits, old_named) = (extra.credits.take(), std::mem::take(&mut extra.named));
+        let kept = std::mem::take(&mut extra.kept);
         let credits = terms.credits.as_ref().map(|terms| {
-            let mut balance = old.credits.unwrap_or_else(|| old.kept.balance(terms));
+            let mut balance = old_credits.unwrap_or_else(|| kept.balance(terms));
             balance.change(terms, ask.now.wall_us);
             balance
         });
         let policy = change.of(change.named);
         let named = terms.named.iter().map(|terms| {
-            let before = old.named.iter().find(|named| named.name == terms.name);
+            let before = old_named.iter().find(|named| named.name == terms.name);
             match (before, policy) {
                 (Some(named), policy) => named.changed(terms, policy, ask),
                 (None, Spent::Reset) => Named::new(terms),
-                (None, _) => old.kept.named(terms, ask),
+                (None, _) => kept.named(terms, ask),
             }
         });
         let named: Vec<Named> = named.collect();
-        let kept = old.kept.without(&credits, &named).with(old.credits, old.named, &named);
-        let extra = Extra { credits, named, kept };
-        self.extra = (!extra.is_empty()).then(|| Box::new(extra));
-        self.flags.moved |= self.extra.is_some();
+        extra.kept = kept.without(&credits, &named).with(old_credits, old_named, &named);
+        (extra.credits, extra.named) = (credits, named);
+        self.flags.more = extra.limits();
+        self.flags.moved |=
+            extra.credits.is_some() || !extra.named.is_empty() || !extra.kept.is_empty();
+        // A debit that is under way has a version to be compared with, and a row.
+        self.extra = (self.flags.written || !extra.is_blank()).then_some(extra);
     }
 
     /// Whether there is anything that a later limit has to know of.
@@ -141,17 +201,14 @@ impl Budget {
     pub fn is_blank(&self) -> bool {
         let quotas = [&self.day, &self.month, &self.lifetime];
         quotas.iter().all(|quota| !quota.limits() && quota.spent() == 0)
-            && self.slots_max == u32::MAX
-            && self.slot_ttl_ms == 0
-            && self.extra.is_none()
-            && self.slots.held() == 0
+            && self.extra.as_ref().is_none_or(|extra| extra.is_blank())
             && !self.flags.written
     }
 
-    /// A new account under these terms, at an instant: a debit of one that had its id before is void.
+    /// A new account under these terms, at an instant.
     #[must_use]
     pub fn at(terms: &Terms, ask: &Ask<'_>) -> Self {
-        let mut budget = Self { version: version_of(ask.now), ..Self::new(terms) };
+        let mut budget = Self::new(terms);
         budget.begin(ask);
         budget
     }
@@ -164,7 +221,8 @@ impl Budget {
             (&mut self.month, ask.calendar.month, ask.void.month),
         ] {
             if quota.limits() && window.number <= void && quota.window() < window.number {
-                quota.enter(window.number, Fresh::Leased);
+                // None is stranded where none is charged.
+                let _ = quota.enter(window.number, Fresh::Leased);
                 self.flags.moved = true;
             }
         }
@@ -179,12 +237,21 @@ impl Budget {
         };
         let Ask { calendar, void, said, .. } = ask;
         let (day, month) = (calendar.day.number, calendar.month.number);
-        let mut charged = self.day.enter(day, fresh(day, void.day, said.day));
-        charged |= self.month.enter(month, fresh(month, void.month, said.month));
-        // By the cap of now: under another one, a start would charge otherwise.
-        self.flags.moved |= charged;
-        self.lifetime.enter(1, Fresh::Empty);
-        if let Some(extra) = &mut self.extra {
+        let entered = [
+            self.day.enter(day, fresh(day, void.day, said.day)),
+            self.month.enter(month, fresh(month, void.month, said.month)),
+            self.lifetime.enter(1, Fresh::Empty),
+        ];
+        if entered != [None; 3] {
+            let mut stranded = self.stranded();
+            for (stranded, entered) in stranded.iter_mut().zip(entered) {
+                *stranded = entered.unwrap_or(*stranded);
+            }
+            self.set_stranded(stranded);
+            // By the cap of now: under another one, a start would charge otherwise.
+            self.flags.moved |= entered.iter().flatten().any(|charged| *charged > 0);
+        }
+        if let Some(extra) = self.more_mut() {
             extra.credits.iter_mut().for_each(|balance| balance.enter(ask.now.wall_us));
             extra.named.iter_mut().for_each(|named| named.enter(ask));
         }
@@ -193,7 +260,7 @@ impl Budget {
     /// Where the limits of these names stand; `None` when one is not there. One that is named twice
     /// is spent once.
     pub fn places<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Option<NamedPlaces> {
-        let named = self.extra.as_deref().map(|extra| extra.named.as_slice()).unwrap_or_default();
+        let named = self.more().map(|extra| extra.named.as_slice()).unwrap_or_default();
         let mut places = NamedPlaces::new();
         for name in names.take(LIMITS_NAMED_MAX) {
             let at = named.iter().position(|named| named.name.as_bytes() == name)?;
@@ -214,13 +281,14 @@ impl Budget {
                 }
             }
         }
-        if self.slots_max != u32::MAX
-            && ask.cost > 0
-            && self.slots.used(ask.now.mono_ns) >= self.slots_max
-        {
-            it.deny(names.slots, self.slot_wait_us(ask));
+        let Some(extra) = self.more_mut() else { return };
+        if extra.slots_max != u32::MAX && ask.cost > 0 {
+            let used = extra.slots.used(ask.now.mono_ns);
+            if used >= extra.slots_max {
+                it.deny(names.slots, extra.slot_wait_us(ask));
+            }
         }
-        if let Some(balance) = self.extra.as_ref().and_then(|extra| extra.credits.as_ref()) {
+        if let Some(balance) = &extra.credits {
             balance.judge(ask, it);
         }
     }
@@ -228,7 +296,7 @@ impl Budget {
     /// Judges the limits that the request has named; changes nothing. Behind those of the tenant,
     /// as verdicts have them.
     pub fn judge_named(&self, places: &NamedPlaces, ask: &Ask<'_>, it: &mut Judging) {
-        let Some(extra) = &self.extra else { return };
+        let Some(extra) = self.more() else { return };
         for (named, name) in spent_by_name(&extra.named, places) {
             named.judge(name, ask, it);
         }
@@ -251,30 +319,19 @@ impl Budget {
         .filter(|(_, quota, _)| quota.limits())
     }
 
-    fn slot_wait_us(&mut self, ask: &Ask<'_>) -> Option<u64> {
-        if self.slots_max == 0 {
-            return None;
-        }
-        // Fewer may be allowed than are held: then more than one has to go.
-        let too_many = self.slots.used(ask.now.mono_ns).saturating_sub(self.slots_max);
-        let until = |ns: u64| ns.saturating_sub(ask.now.mono_ns).div_ceil(1000);
-        self.slots.expires_after(too_many).map(until)
-    }
-
     /// Notes what a request waits for that these leases do not cover; whether they do not.
     pub fn want(&mut self, places: &NamedPlaces, ask: &Ask<'_>) -> bool {
-        let mut dry = false;
-        let extra = self.extra.as_deref_mut();
-        let (credits, named) = extra.map_or((None, [].as_mut_slice()), |extra| {
-            (extra.credits.as_ref().map(|it| &it.quota), extra.named.as_mut_slice())
-        });
+        let credits = self.more().and_then(|extra| extra.credits.as_ref()).map(|it| &it.quota);
         let quotas = [&self.day, &self.month, &self.lifetime].into_iter().chain(credits);
-        if quotas.into_iter().any(|quota| quota.judge(ask.cost) == Fit::Dry) {
-            self.wanted = self.wanted.saturating_add(ask.cost);
-            dry = true;
+        let mut dry = quotas.into_iter().any(|quota| quota.judge(ask.cost) == Fit::Dry);
+        if dry {
+            let extra = self.extra_mut();
+            extra.wanted = extra.wanted.saturating_add(ask.cost);
         }
-        for place in places {
-            dry |= named[usize::from(*place)].want(ask);
+        if let Some(extra) = self.more_mut() {
+            for place in places {
+                dry |= extra.named[usize::from(*place)].want(ask);
+            }
         }
         dry
     }
@@ -285,7 +342,7 @@ impl Budget {
         let mut asks = self.day.spend(ask.cost);
         asks |= self.month.spend(ask.cost);
         asks |= self.lifetime.spend(ask.cost);
-        if let Some(extra) = &mut self.extra {
+        if let Some(extra) = self.more_mut() {
             if let Some(balance) = &mut extra.credits {
                 asks |= balance.quota.spend(ask.cost);
             }
@@ -296,25 +353,38 @@ impl Budget {
             }
         }
         self.flags.moved = true;
-        self.demand.spend(ask.cost);
         asks && !std::mem::replace(&mut self.flags.asking, true)
     }
 
     /// How many slots there may be at a time, if they are limited.
     #[must_use]
     pub fn slots_max(&self) -> Option<u32> {
-        (self.slots_max != u32::MAX).then_some(self.slots_max)
+        self.more().map(|extra| extra.slots_max).filter(|max| *max != u32::MAX)
     }
 
     /// For how long a slot is held, in nanoseconds, if these limits say so.
     #[must_use]
     pub fn slot_ttl_ns(&self) -> Option<u64> {
-        (self.slot_ttl_ms != 0).then(|| u64::from(self.slot_ttl_ms) * 1_000_000)
+        let ttl_ms = self.extra.as_ref().map_or(0, |extra| extra.slot_ttl_ms);
+        (ttl_ms != 0).then(|| u64::from(ttl_ms) * 1_000_000)
     }
 
-    /// The slots that are held.
-    pub const fn slots(&mut self) -> &mut Slots {
-        &mut self.slots
+    /// The slots that are held, where any ever were or may be.
+    pub fn slots(&mut self) -> Option<&mut Slots> {
+        self.extra.as_deref_mut().map(|extra| &mut extra.slots)
+    }
+
+    /// How many are held, those that have expired unseen among them.
+    #[must_use]
+    pub fn slots_held(&self) -> u32 {
+        self.extra.as_ref().map_or(0, |extra| extra.slots.held())
+    }
+
+    /// Lets go of slots whose time has ended.
+    pub fn reap(&mut self, now_ns: u64) {
+        if let Some(extra) = &mut self.extra {
+            extra.slots.used(now_ns);
+        }
     }
 
     /// How every limit without a name stands now.
@@ -328,18 +398,31 @@ impl Budget {
             reports.push(name, [quota.cap(), quota.remaining()], retry_after_us, reset_after_us);
         }
         reports.near_end |= near_end;
-        self.report_slots(names.slots, ask, reports);
-        if let Some(balance) = self.extra.as_ref().and_then(|extra| extra.credits.as_ref()) {
+        let Some(extra) = self.more_mut() else { return };
+        extra.report_slots(names.slots, ask, reports);
+        if let Some(balance) = &extra.credits {
             balance.report(ask, reports);
         }
     }
 
     /// How the limits stand that the request has named.
     pub fn report_named(&self, places: &NamedPlaces, ask: &Ask<'_>, reports: &mut Reports<'_>) {
-        let Some(extra) = &self.extra else { return };
+        let Some(extra) = self.more() else { return };
         for (named, name) in spent_by_name(&extra.named, places) {
             named.report(name, ask, reports);
         }
+    }
+}
+
+impl Extra {
+    fn slot_wait_us(&mut self, ask: &Ask<'_>) -> Option<u64> {
+        if self.slots_max == 0 {
+            return None;
+        }
+        // Fewer may be allowed than are held: then more than one has to go.
+        let too_many = self.slots.used(ask.now.mono_ns).saturating_sub(self.slots_max);
+        let until = |ns: u64| ns.saturating_sub(ask.now.mono_ns).div_ceil(1000);
+        self.slots.expires_after(too_many).map(until)
     }
 
     fn report_slots(&mut self, name: LimitName, ask: &Ask<'_>, reports: &mut Reports<'_>) {
@@ -355,12 +438,6 @@ impl Budget {
         let figures = [u64::from(self.slots_max), u64::from(left)];
         reports.push(name, figures, retry_after_us, Some(reset_after_us));
     }
-}
-
-/// Where the versions of an account begin: two of one id are at least a commit apart.
-#[expect(clippy::cast_possible_truncation, reason = "half of what tells instants apart")]
-const fn version_of(now: Now) -> u32 {
-    (now.mono_ns >> 10) as u32
 }
 
 /// A quota that begins to limit where it did not, in a window whose initial leases are void: it is

@@ -38,13 +38,14 @@ pub(super) struct Balance {
     refill: Option<RefillTerms>,
     /// Its cap is the balance when it was set or last refilled.
     pub(super) quota: Quota,
+    pub(super) stranded: u64,
 }
 
 impl Balance {
     pub(super) fn new(terms: &CreditTerms) -> Self {
         let mut quota = Quota::new(terms.balance.min(BALANCE_MAX));
         quota.refill(window(terms.refill, terms.granted_us), 0);
-        Self { granted_us: terms.granted_us, refill: terms.refill, quota }
+        Self { granted_us: terms.granted_us, refill: terms.refill, quota, stranded: 0 }
     }
 
     /// Takes other terms. A balance that was not set anew stays as it is.
@@ -55,7 +56,8 @@ impl Balance {
             // The windows of another refill are counted otherwise: the next one is the first.
             let mut quota = Quota::new(self.quota.remaining());
             quota.refill(window(terms.refill, wall_us), 0);
-            *self = Self { granted_us: self.granted_us, refill: terms.refill, quota };
+            let (granted_us, refill) = (self.granted_us, terms.refill);
+            *self = Self { granted_us, refill, quota, stranded: 0 };
         } else {
             self.refill = terms.refill;
         }
@@ -74,6 +76,7 @@ impl Balance {
             self.quota.refill(now, refill.amount.saturating_mul(times).min(room));
         } else {
             self.quota = Quota::new(refill.amount.min(BALANCE_MAX));
+            self.stranded = 0;
             self.quota.refill(now, 0);
         }
     }
@@ -112,13 +115,24 @@ impl Balance {
         reports.push(LimitName::Credits, figures, retry_after_us, reset_after_us);
     }
 
+    /// Gives units back, never more than are known to have been taken; how many.
+    pub(super) fn refund(&mut self, units: u64) -> u64 {
+        self.quota.refund(units, self.stranded)
+    }
+
+    /// Counts all of it as spent.
+    pub(super) const fn exhaust(&mut self) {
+        self.stranded = self.quota.cap();
+        self.quota.exhaust(self.stranded);
+    }
+
     /// When the next refill is.
     pub(super) fn ends_us(&self, wall_us: i64) -> Option<i64> {
         self.refill.map(|refill| refill_window(refill.every, wall_us).ends_us)
     }
 
     pub(super) const fn row(&self, grant: Grant) -> CreditDebits {
-        let debits: Debits = self.quota.row(grant);
+        let debits: Debits = self.quota.row(grant, self.stranded);
         CreditDebits { granted_us: self.granted_us, base: self.quota.cap(), debits }
     }
 
@@ -126,7 +140,7 @@ impl Balance {
     pub(super) fn restore(&mut self, row: &CreditDebits) {
         if row.granted_us == self.granted_us {
             self.quota = Quota::new(row.base);
-            self.quota.restore(&row.debits);
+            self.stranded = self.quota.restore(&row.debits);
         }
     }
 }

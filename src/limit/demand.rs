@@ -28,3 +28,23 @@ impl Demand {
         units * 1000 / elapsed_ms
     }
 }
+
+/// The same, told by how much is spent of quotas: of what spends without saying so here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SpentDemand {
+    spent: u64,
+    since_ms: u32,
+}
+
+impl SpentDemand {
+    /// Units of about a second. Where a window has ended since this was last asked, those of the new
+    /// one.
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds that go round")]
+    pub(super) fn take(&mut self, spent: u64, now: Now) -> u64 {
+        let now_ms = (now.mono_ns / 1_000_000) as u32;
+        let elapsed_ms = u64::from(now_ms.wrapping_sub(self.since_ms)).max(DEMAND_MS_MIN);
+        let units = spent.checked_sub(self.spent).unwrap_or(spent);
+        *self = Self { spent, since_ms: now_ms };
+        u64::try_from(u128::from(units) * 1000 / u128::from(elapsed_ms)).unwrap_or(u64::MAX)
+    }
+}

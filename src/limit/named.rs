@@ -47,7 +47,7 @@ pub(super) struct Named {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    Calendar { period: Period, quota: Quota },
+    Calendar { period: Period, quota: Quota, stranded: u64 },
     Rolling(Rolling),
 }
 
@@ -81,7 +81,7 @@ impl Named {
     pub(super) fn new(terms: &NamedTerms) -> Self {
         let state = match terms.form {
             NamedForm::Calendar { period, count } => {
-                State::Calendar { period, quota: Quota::new(count) }
+                State::Calendar { period, quota: Quota::new(count), stranded: 0 }
             }
             NamedForm::Rolling(rate) => State::Rolling(Rolling::new(rate)),
         };
@@ -93,12 +93,13 @@ impl Named {
     pub(super) fn changed(&self, terms: &NamedTerms, policy: Spent, ask: &Ask<'_>) -> Self {
         let mut changed = Self::new(terms);
         match (&self.state, &mut changed.state) {
-            (State::Calendar { period: old, quota }, State::Calendar { period, quota: new })
-                if old == period =>
-            {
-                let cap = new.cap();
+            (
+                State::Calendar { period: old, quota, stranded },
+                State::Calendar { period, quota: new, stranded: left },
+            ) if old == period => {
+                let (cap, window) = (new.cap(), period.window(ask.now.wall_us).number);
                 *new = *quota;
-                new.change(cap, policy, period.window(ask.now.wall_us).number);
+                *left = new.change(cap, policy, window, *stranded);
             }
             (State::Rolling(old), State::Rolling(new)) => new.carry(old, policy, ask.wall_ns()),
             _ => {}
@@ -107,8 +108,9 @@ impl Named {
     }
 
     pub(super) fn enter(&mut self, ask: &Ask<'_>) {
-        if let State::Calendar { period, quota } = &mut self.state {
-            quota.enter(period.window(ask.now.wall_us).number, Fresh::Empty);
+        if let State::Calendar { period, quota, stranded } = &mut self.state {
+            let entered = quota.enter(period.window(ask.now.wall_us).number, Fresh::Empty);
+            *stranded = entered.unwrap_or(*stranded);
         }
     }
 
@@ -129,7 +131,7 @@ impl Named {
 
     fn wait_us(&self, ask: &Ask<'_>) -> Option<u64> {
         match &self.state {
-            State::Calendar { period, quota } => {
+            State::Calendar { period, quota, .. } => {
                 let ends_us = period.window(ask.now.wall_us).ends_us;
                 (ask.cost <= quota.cap()).then(|| ask.until(ends_us))
             }
@@ -165,7 +167,7 @@ impl Named {
         let exceeded = reports.denied && self.fit(ask) == Fit::Exceeded;
         let retry_after_us = if exceeded { self.wait_us(ask) } else { None };
         let (figures, reset_us) = match &self.state {
-            State::Calendar { period, quota } => {
+            State::Calendar { period, quota, .. } => {
                 let ends_us = period.window(ask.now.wall_us).ends_us;
                 let reset_us = if quota.spent() == 0 { 0 } else { ask.until(ends_us) };
                 ([quota.cap(), quota.remaining()], reset_us)
@@ -204,12 +206,12 @@ impl Named {
     /// The figures for the ledger, with a lease that is being debited.
     pub(super) fn row(&self, grant: Option<NamedGrant>) -> NamedDebits {
         let figures = match (&self.state, grant) {
-            (State::Calendar { period, quota }, grant) => {
+            (State::Calendar { period, quota, stranded }, grant) => {
                 let grant = match grant {
                     Some(NamedGrant::Calendar(grant)) => grant,
                     _ => Grant::default(),
                 };
-                NamedFigures::Calendar { period: *period, debits: quota.row(grant) }
+                NamedFigures::Calendar { period: *period, debits: quota.row(grant, *stranded) }
             }
             (State::Rolling(Rolling { rate, tat, leased, .. }), grant) => {
                 let granted = match grant {
@@ -238,10 +240,11 @@ impl Named {
     /// spent.
     pub(super) fn restore(&mut self, figures: &NamedFigures, ask: &Ask<'_>) {
         match (&mut self.state, figures) {
-            (State::Calendar { period, quota }, NamedFigures::Calendar { period: of, debits })
-                if period == of =>
-            {
-                quota.restore(debits);
+            (
+                State::Calendar { period, quota, stranded },
+                NamedFigures::Calendar { period: of, debits },
+            ) if period == of => {
+                *stranded = quota.restore(debits);
             }
             (State::Rolling(rolling), NamedFigures::Rolling { count, period_ns, debited, .. }) => {
                 rolling.restore(*count, *period_ns, *debited, ask.wall_ns());
@@ -253,7 +256,10 @@ impl Named {
     /// Counts all that may be spent now as spent.
     pub(super) fn exhaust(&mut self, ask: &Ask<'_>) {
         match &mut self.state {
-            State::Calendar { quota, .. } => quota.exhaust(u64::MAX),
+            State::Calendar { quota, stranded, .. } => {
+                *stranded = u64::MAX;
+                quota.exhaust(*stranded);
+            }
             State::Rolling(rolling) => {
                 let rate = &rolling.rate;
                 rolling.tat = rate.later(RateState::default(), rate.burst(), ask.wall_ns());
@@ -265,8 +271,8 @@ impl Named {
     /// Cap, spent, remaining, outstanding, stranded; and when the window ends.
     pub(super) fn figures(&self, ask: &Ask<'_>) -> ([u64; 5], Option<i64>) {
         match &self.state {
-            State::Calendar { period, quota } => {
-                (quota.figures(), Some(period.window(ask.now.wall_us).ends_us))
+            State::Calendar { period, quota, stranded } => {
+                (quota.figures(*stranded), Some(period.window(ask.now.wall_us).ends_us))
             }
             State::Rolling(Rolling { rate, tat, leased, .. }) => {
                 let remaining = rate.remaining(*tat, ask.wall_ns());

@@ -38,13 +38,13 @@ pub enum Fit {
     Exceeded,
 }
 
-/// The figures of one quota, and its cap.
+/// The figures of one quota, and its cap: what decisions need. Units that a crash has cost are kept
+/// beside, by whoever has the quota, and handed in and out: `stranded <= spent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     cap: u64,
     spent: u64,
     leased: u64,
-    stranded: u64,
     /// The window that the figures belong to; 0 for none yet. Only ever grows.
     window: u32,
     /// Units of the lease in hand; 0 where there is none to ask for the next at half of.
@@ -76,7 +76,7 @@ impl Quota {
     /// A quota of which nothing is spent, in no window yet.
     #[must_use]
     pub const fn new(cap: u64) -> Self {
-        Self { cap, spent: 0, leased: 0, stranded: 0, window: 0, lease: 0 }
+        Self { cap, spent: 0, leased: 0, window: 0, lease: 0 }
     }
 
     /// Whether it limits at all.
@@ -109,16 +109,10 @@ impl Quota {
         self.leased.saturating_sub(self.spent)
     }
 
-    /// Units that a crash has cost.
-    #[must_use]
-    pub const fn stranded(&self) -> u64 {
-        self.stranded
-    }
-
     /// Cap, units spent, remaining, outstanding and stranded.
     #[must_use]
-    pub const fn figures(&self) -> [u64; 5] {
-        [self.cap, self.spent, self.remaining(), self.outstanding(), self.stranded]
+    pub const fn figures(&self, stranded: u64) -> [u64; 5] {
+        [self.cap, self.spent, self.remaining(), self.outstanding(), stranded]
     }
 
     /// The window of the figures.
@@ -140,22 +134,17 @@ impl Quota {
     }
 
     /// Moves on to a later window; the lease dies with the one before. A clock that steps back
-    /// changes nothing: the later window stays. Whether units were charged that a crash has cost.
-    pub fn enter(&mut self, window: u32, fresh: Fresh) -> bool {
+    /// changes nothing: the later window stays. How many units are stranded there, if it moved.
+    #[must_use]
+    pub fn enter(&mut self, window: u32, fresh: Fresh) -> Option<u64> {
         if window <= self.window {
-            return false;
+            return None;
         }
         let leased = if fresh == Fresh::Empty { 0 } else { Self::initial(self.cap) };
         let stranded = if fresh == Fresh::Void { leased } else { 0 };
-        *self = Self {
-            spent: stranded,
-            leased,
-            stranded,
-            window,
-            lease: narrow(leased),
-            ..Self::new(self.cap)
-        };
-        stranded > 0
+        *self =
+            Self { spent: stranded, leased, window, lease: narrow(leased), ..Self::new(self.cap) };
+        Some(stranded)
     }
 
     /// Moves on to a window with more units and the same figures: what a balance does.
@@ -197,8 +186,8 @@ impl Quota {
 
     /// Gives units back, never more than were spent and are known to have been; how many. They are
     /// as if they had never been leased, once the ledger's row says so.
-    pub fn refund(&mut self, units: u64) -> u64 {
-        let units = units.min(self.spent - self.stranded);
+    pub fn refund(&mut self, units: u64, stranded: u64) -> u64 {
+        let units = units.min(self.spent - stranded);
         self.spent -= units;
         self.leased -= units;
         units
@@ -229,13 +218,13 @@ impl Quota {
 
     /// The figures for the ledger, with a lease that is being debited.
     #[must_use]
-    pub const fn row(&self, grant: Grant) -> Debits {
+    pub const fn row(&self, grant: Grant, stranded: u64) -> Debits {
         let units = if grant.window == self.window { grant.units } else { 0 };
         Debits {
             window: self.window,
             debited: self.leased.saturating_add(units),
             spent: self.spent,
-            stranded: self.stranded,
+            stranded,
         }
     }
 
@@ -246,27 +235,31 @@ impl Quota {
     }
 
     /// Takes the figures that the ledger had: what was debited counts as spent, whoever spent it.
-    pub const fn restore(&mut self, row: &Debits) {
+    /// How many units are stranded.
+    #[must_use]
+    pub const fn restore(&mut self, row: &Debits) -> u64 {
         let lost = row.debited.saturating_sub(row.spent);
         self.window = row.window;
         self.spent = row.debited;
         self.leased = row.debited;
-        self.stranded = row.stranded.saturating_add(lost);
         self.lease = 0;
+        row.stranded.saturating_add(lost)
     }
 
-    /// Counts so many units as spent and lost: what there may have been is not known.
+    /// Counts so many units as spent, all of them stranded: what there may have been is not known.
     pub(super) const fn exhaust(&mut self, spent: u64) {
-        (self.spent, self.leased, self.stranded, self.lease) = (spent, spent, spent, 0);
+        (self.spent, self.leased, self.lease) = (spent, spent, 0);
     }
 
     /// Another cap. What becomes of what was spent is the policy's to say; unless it is kept, what
     /// was leased goes back, so that the ledger must be told. A reset begins anew in the window of
     /// now, also where a clock that was wrong had taken the quota to one that is years ahead.
-    pub fn change(&mut self, cap: u64, policy: Spent, window: u32) {
+    /// How many of the stranded units still are.
+    #[must_use]
+    pub fn change(&mut self, cap: u64, policy: Spent, window: u32, mut stranded: u64) -> u64 {
         if policy != Spent::Keep && self.limits() && cap != UNLIMITED {
             self.spent = policy.apply(self.spent, self.cap, cap);
-            self.stranded = policy.apply(self.stranded, self.cap, cap).min(self.spent);
+            stranded = policy.apply(stranded, self.cap, cap).min(self.spent);
             self.give_back();
             if policy == Spent::Reset {
                 self.window = window;
@@ -278,6 +271,7 @@ impl Quota {
             self.give_back();
         }
         self.cap = cap;
+        stranded
     }
 }
 

@@ -2,7 +2,8 @@
 
 use keygate_protocol::verdict::LimitName;
 
-use super::{Budget, Names};
+use super::{Balance, Budget, Extra, Names};
+use crate::clock::Now;
 use crate::limit::judge::Ask;
 use crate::limit::named::NamedGrant;
 use crate::limit::quota::{Grant, Quota};
@@ -71,13 +72,12 @@ impl Budget {
     pub fn debit(&mut self, ask: &Ask<'_>) -> Option<Debit> {
         self.enter(ask);
         self.flags.asking = false;
-        let demand = self.demand.take(ask.now);
-        let wanted = std::mem::take(&mut self.wanted);
+        let (demand, wanted) = self.demand(ask);
         let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
         let [day, month, lifetime] = quotas.map(|quota| quota.debit(wanted, demand));
         let mut credits = Grant::default();
         let mut named = Vec::new();
-        if let Some(extra) = &mut self.extra {
+        if let Some(extra) = self.more_mut() {
             if let Some(balance) = &mut extra.credits {
                 credits = balance.quota.debit(wanted, demand);
             }
@@ -87,15 +87,9 @@ impl Budget {
         if !units && !named.iter().any(NamedGrant::is_some) && !self.flags.refunded {
             return None;
         }
-        let mut debit = Debit {
-            row: AccountRow::default(),
-            version: self.version,
-            day,
-            month,
-            lifetime,
-            credits,
-            named,
-        };
+        let version = self.extra.as_ref().map_or(0, |extra| extra.version);
+        let row = AccountRow::default();
+        let mut debit = Debit { row, version, day, month, lifetime, credits, named };
         debit.row = self.row_with(Some(&debit));
         self.flags.written = true;
         // Also if nobody spends it: a clean stop gives it back.
@@ -103,16 +97,28 @@ impl Budget {
         Some(debit)
     }
 
+    /// How many units are spent in a second, and how many requests wait for.
+    fn demand(&mut self, ask: &Ask<'_>) -> (u64, u64) {
+        let credits = self.more().and_then(|extra| extra.credits.as_ref()).map(|it| &it.quota);
+        let quotas = [&self.day, &self.month, &self.lifetime].into_iter().chain(credits);
+        // Every unit is spent of each.
+        let spent = quotas.filter(|quota| quota.limits()).map(Quota::spent).min().unwrap_or(0);
+        // A debit of one that had the id of this account before is void.
+        let extra = self.extra.get_or_insert_with(|| {
+            Box::new(Extra { version: version_of(ask.now), ..Extra::default() })
+        });
+        (extra.demand.take(spent, ask.now), std::mem::take(&mut extra.wanted))
+    }
+
     /// The debit is durable: what it leases may be spent. One that was overtaken by a change leases
     /// nothing.
     pub fn grant(&mut self, debit: &Debit) {
-        if debit.version != self.version {
+        let Some(extra) = self.extra.as_deref_mut().filter(|it| it.version == debit.version) else {
             return;
-        }
+        };
         self.day.grant(debit.day);
         self.month.grant(debit.month);
         self.lifetime.grant(debit.lifetime);
-        let Some(extra) = &mut self.extra else { return };
         if let Some(balance) = &mut extra.credits {
             balance.quota.grant(debit.credits);
             // What came back since the row was computed is not in it.
@@ -129,7 +135,8 @@ impl Budget {
     /// void: this row would take it back. With `give_back`, what is left of the leases goes back
     /// too.
     pub fn settle(&mut self, give_back: bool) -> AccountRow {
-        self.version = self.version.wrapping_add(1);
+        let extra = self.extra_mut();
+        extra.version = extra.version.wrapping_add(1);
         // What is not given back now is at a clean stop.
         self.flags.moved = !give_back;
         self.flags.written = true;
@@ -186,10 +193,11 @@ impl Budget {
         let credits = balance.map(|balance| balance.row(grant(|debit| debit.credits)));
         let named = named.iter().enumerate();
         let named = named.map(|(at, named)| named.row(grants.get(at).copied()));
+        let [of_day, of_month, of_life] = self.stranded();
         AccountRow {
-            day: self.day.row(grant(|debit| debit.day)),
-            month: self.month.row(grant(|debit| debit.month)),
-            lifetime: self.lifetime.row(grant(|debit| debit.lifetime)),
+            day: self.day.row(grant(|debit| debit.day), of_day),
+            month: self.month.row(grant(|debit| debit.month), of_month),
+            lifetime: self.lifetime.row(grant(|debit| debit.lifetime), of_life),
             credits: credits.or_else(|| kept?.credits),
             named: named.chain(kept.into_iter().flat_map(|kept| kept.named.clone())).collect(),
         }
@@ -199,9 +207,12 @@ impl Budget {
     /// those of limits that are not there, for when they come: the key's tier may be missing.
     pub fn restore(&mut self, row: &AccountRow, ask: &Ask<'_>) {
         self.flags.written = true;
-        self.day.restore(&row.day);
-        self.month.restore(&row.month);
-        self.lifetime.restore(&row.lifetime);
+        let stranded = [
+            self.day.restore(&row.day),
+            self.month.restore(&row.month),
+            self.lifetime.restore(&row.lifetime),
+        ];
+        self.set_stranded(stranded);
         let mut extra = self.extra.take().unwrap_or_default();
         match &mut extra.credits {
             Some(balance) => row.credits.iter().for_each(|row| balance.restore(row)),
@@ -213,9 +224,7 @@ impl Budget {
                 None => extra.kept.named.push(debits.clone()),
             }
         }
-        if !extra.is_empty() {
-            self.extra = Some(extra);
-        }
+        self.extra = (!extra.is_blank()).then_some(extra);
     }
 
     /// The figures that the ledger had at start are lost: all that may be spent now counts as spent.
@@ -224,8 +233,9 @@ impl Budget {
         self.enter(ask);
         let quotas = [&mut self.day, &mut self.month, &mut self.lifetime];
         quotas.into_iter().for_each(|quota| quota.exhaust(u64::MAX));
+        self.set_stranded([u64::MAX; 3]);
         if let Some(extra) = &mut self.extra {
-            extra.credits.iter_mut().for_each(|it| it.quota.exhaust(it.quota.cap()));
+            extra.credits.iter_mut().for_each(Balance::exhaust);
             extra.named.iter_mut().for_each(|named| named.exhaust(ask));
         }
     }
@@ -235,7 +245,7 @@ impl Budget {
     pub fn refund(&mut self, units: u64, ask: &Ask<'_>) -> (u64, bool) {
         self.enter(ask);
         let balance = self.extra.as_deref_mut().and_then(|extra| extra.credits.as_mut());
-        let refunded = balance.map_or(0, |balance| balance.quota.refund(units));
+        let refunded = balance.map_or(0, |balance| balance.refund(units));
         self.flags.moved |= refunded > 0;
         self.flags.refunded |= refunded > 0;
         (refunded, refunded > 0 && !std::mem::replace(&mut self.flags.asking, true))
@@ -251,24 +261,27 @@ impl Budget {
     /// How every limit stands, in the windows that were entered last.
     pub fn figures(&mut self, names: &Names, ask: &Ask<'_>) -> Vec<Figures> {
         let mut all = Vec::new();
-        for (name, quota, ends_us) in [
-            (names.day, &self.day, Some(ask.calendar.day.ends_us)),
-            (names.month, &self.month, Some(ask.calendar.month.ends_us)),
-            (names.lifetime, &self.lifetime, None),
+        let [of_day, of_month, of_life] = self.stranded();
+        for (name, quota, stranded, ends_us) in [
+            (names.day, &self.day, of_day, Some(ask.calendar.day.ends_us)),
+            (names.month, &self.month, of_month, Some(ask.calendar.month.ends_us)),
+            (names.lifetime, &self.lifetime, of_life, None),
         ] {
             if quota.limits() {
-                all.push(Figures::new(FigureOf::Common(name), quota.figures(), ends_us));
+                let figures = quota.figures(stranded);
+                all.push(Figures::new(FigureOf::Common(name), figures, ends_us));
             }
         }
-        if let Some(max) = self.slots_max() {
-            let (max, used) = (u64::from(max), u64::from(self.slots.used(ask.now.mono_ns)));
+        let Some(extra) = self.more_mut() else { return all };
+        if extra.slots_max != u32::MAX {
+            let used = u64::from(extra.slots.used(ask.now.mono_ns));
+            let max = u64::from(extra.slots_max);
             let figures = [max, used, max.saturating_sub(used), 0, 0];
             all.push(Figures::new(FigureOf::Common(names.slots), figures, None));
         }
-        let Some(extra) = self.extra.as_deref() else { return all };
         if let Some(balance) = &extra.credits {
             let ends_us = balance.ends_us(ask.now.wall_us);
-            let figures = balance.quota.figures();
+            let figures = balance.quota.figures(balance.stranded);
             all.push(Figures::new(FigureOf::Common(LimitName::Credits), figures, ends_us));
         }
         all.extend(extra.named.iter().map(|named| {
@@ -277,4 +290,10 @@ impl Budget {
         }));
         all
     }
+}
+
+/// Where the versions of an account begin: two of one id are at least a commit apart.
+#[expect(clippy::cast_possible_truncation, reason = "half of what tells instants apart")]
+const fn version_of(now: Now) -> u32 {
+    (now.mono_ns >> 10) as u32
 }
