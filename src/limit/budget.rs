@@ -205,10 +205,11 @@ impl Budget {
             && !self.flags.written
     }
 
-    /// A new account under these terms, at an instant.
+    /// A new account under these terms, at an instant: a debit of one that had its id before is void.
     #[must_use]
     pub fn at(terms: &Terms, ask: &Ask<'_>) -> Self {
         let mut budget = Self::new(terms);
+        budget.extra.iter_mut().for_each(|extra| extra.version = ledger::version_of(ask.now));
         budget.begin(ask);
         budget
     }

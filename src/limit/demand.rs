@@ -19,13 +19,9 @@ impl Demand {
     }
 
     /// Units of about a second, by what was spent since this was last asked.
-    #[expect(clippy::cast_possible_truncation, reason = "milliseconds that go round")]
     pub(super) fn take(&mut self, now: Now) -> u64 {
-        let now_ms = (now.mono_ns / 1_000_000) as u32;
-        let elapsed_ms = u64::from(now_ms.wrapping_sub(self.since_ms)).max(DEMAND_MS_MIN);
-        let units = u64::from(self.units);
-        *self = Self { units: 0, since_ms: now_ms };
-        units * 1000 / elapsed_ms
+        let units = std::mem::take(&mut self.units);
+        per_second(units.into(), &mut self.since_ms, now)
     }
 }
 
@@ -39,12 +35,17 @@ pub(super) struct SpentDemand {
 impl SpentDemand {
     /// Units of about a second. Where a window has ended since this was last asked, those of the new
     /// one.
-    #[expect(clippy::cast_possible_truncation, reason = "milliseconds that go round")]
     pub(super) fn take(&mut self, spent: u64, now: Now) -> u64 {
-        let now_ms = (now.mono_ns / 1_000_000) as u32;
-        let elapsed_ms = u64::from(now_ms.wrapping_sub(self.since_ms)).max(DEMAND_MS_MIN);
-        let units = spent.checked_sub(self.spent).unwrap_or(spent);
-        *self = Self { spent, since_ms: now_ms };
-        u64::try_from(u128::from(units) * 1000 / u128::from(elapsed_ms)).unwrap_or(u64::MAX)
+        let before = std::mem::replace(&mut self.spent, spent);
+        per_second(spent.checked_sub(before).unwrap_or(spent), &mut self.since_ms, now)
     }
+}
+
+/// How many a second so many units are since an instant, which becomes that of now.
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds that go round")]
+fn per_second(units: u64, since_ms: &mut u32, now: Now) -> u64 {
+    let now_ms = (now.mono_ns / 1_000_000) as u32;
+    let elapsed_ms = now_ms.wrapping_sub(std::mem::replace(since_ms, now_ms));
+    let elapsed_ms = u64::from(elapsed_ms).max(DEMAND_MS_MIN);
+    u64::try_from(u128::from(units) * 1000 / u128::from(elapsed_ms)).unwrap_or(u64::MAX)
 }

@@ -294,6 +294,6 @@ impl Budget {
 
 /// Where the versions of an account begin: two of one id are at least a commit apart.
 #[expect(clippy::cast_possible_truncation, reason = "half of what tells instants apart")]
-const fn version_of(now: Now) -> u32 {
+pub(super) const fn version_of(now: Now) -> u32 {
     (now.mono_ns >> 10) as u32
 }

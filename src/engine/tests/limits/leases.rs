@@ -90,15 +90,22 @@ fn a_demand_that_falls_never_waits_for_the_ledger() {
 /// Its row went with that key.
 #[test]
 fn a_debit_of_a_purged_key_leases_nothing_to_the_next_of_its_id() {
-    let desk = Desk::at(NOON);
-    desk.put(1, |it| it.max_uses = Some(1000));
-    let debit = desk.engine().debit(&Account::Key(1), desk.now()).expect("a first lease");
-    desk.engine().remove(1);
-    // As long as a purge takes, at the least.
-    desk.go_ns(10_000);
-    desk.put(1, |it| it.max_uses = Some(1000));
-    desk.engine().grant(&Account::Key(1), &debit);
-    assert_eq!(leased(&desk, &FigureOf::Common(LimitName::Lifetime)), 0);
+    for concurrent_requests in [None, Some(5)] {
+        let desk = Desk::at(NOON);
+        let put = || {
+            desk.put(1, |it| {
+                (it.max_uses, it.concurrent_requests) = (Some(1000), concurrent_requests);
+            });
+        };
+        put();
+        let debit = desk.engine().debit(&Account::Key(1), desk.now()).expect("a first lease");
+        desk.engine().remove(1);
+        // As long as a purge takes, at the least.
+        desk.go_ns(10_000);
+        put();
+        desk.engine().grant(&Account::Key(1), &debit);
+        assert_eq!(leased(&desk, &FigureOf::Common(LimitName::Lifetime)), 0);
+    }
 }
 
 /// The figures of a window that is years ahead would else stand until then.
