@@ -26,8 +26,9 @@
 //!    nothing of the daemon.
 //! 10. [`cli`]: one file per command.
 //!
-//! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, and
-//! [`clock`], the only file of the daemon that reads time.
+//! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, [`event`],
+//! what happens that somebody may want to know, and [`clock`], the only file of the daemon that reads
+//! time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
@@ -40,6 +41,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod event;
 pub mod key;
 pub mod ledger;
 pub mod limit;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use keygate_protocol::ErrorCode;
 
 use super::AdminError;
+use crate::event::Actor;
 use crate::key::KeyRecord;
 
 /// The right of one caller. What it may not see is unknown to it: nothing tells it apart from what
@@ -12,19 +13,39 @@ use crate::key::KeyRecord;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caller {
     tenant: Option<Arc<str>>,
+    actor: Option<Arc<Actor>>,
 }
 
 impl Caller {
     /// One that sees everything.
     #[must_use]
     pub const fn unbound() -> Self {
-        Self { tenant: None }
+        Self { tenant: None, actor: None }
     }
 
     /// One that sees one tenant and nothing else.
     #[must_use]
     pub fn of_tenant(tenant: &str) -> Self {
-        Self { tenant: Some(tenant.into()) }
+        Self { tenant: Some(tenant.into()), actor: None }
+    }
+
+    /// The daemon itself, which sees everything; why it acts is for the records of what it does.
+    #[must_use]
+    pub fn daemon(why: &str) -> Self {
+        Self::unbound().acting_as(Actor::daemon(why))
+    }
+
+    /// The same, by this actor.
+    #[must_use]
+    pub fn acting_as(self, actor: Actor) -> Self {
+        Self { actor: Some(Arc::new(actor)), ..self }
+    }
+
+    /// Who it is, for the records of what it does.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        let actor = self.actor.as_deref().cloned().unwrap_or_default();
+        Actor { tenant: self.tenant().map(str::to_owned), ..actor }
     }
 
     /// The tenant that it is bound to.

@@ -111,7 +111,7 @@ impl Admin {
                 let outdated = |record: &KeyRecord| {
                     record.deleted_at.is_some_and(|at| at.micros_up() <= until_us)
                 };
-                (id, admin.purge_if(&Caller::unbound(), id, outdated).await)
+                (id, admin.purge_if(&Caller::daemon("retention"), id, outdated).await)
             });
         }
         let (mut purged, mut failed) = (0, None);

@@ -40,7 +40,7 @@ pub(super) async fn make_key(admin: &Admin) -> Result<DemoKey, CliError> {
         "requests_per_second": 10,
     });
     let created = admin
-        .create(&Caller::unbound(), KeyCreate { record, request_id: None })
+        .create(&Caller::daemon("demo"), KeyCreate { record, request_id: None })
         .await
         .map_err(|error| CliError::Usage(format!("the demonstration's key: {error}")))?;
     let id = created.key["id"].as_str().unwrap_or_default().to_owned();

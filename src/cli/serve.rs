@@ -138,7 +138,7 @@ const fn no_signals(error: std::io::Error) -> CliError {
 /// Reads the configuration again at every signal. What comes of it is in the log.
 async fn reload_on(mut hangups: Signal, reload: Arc<Reload>) {
     while hangups.recv().await.is_some() {
-        let _ = reload.reload(&Caller::unbound()).await;
+        let _ = reload.reload(&Caller::daemon("signal")).await;
     }
 }
 

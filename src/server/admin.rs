@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use keygate_protocol::admin::NoFields;
-use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, frame};
+use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, VerdictCode, frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,6 +25,7 @@ use super::admit::admit;
 use super::deferred::Desk;
 use super::dispatch::{Dispatcher, Go, UnderWay, put_error};
 use super::hello::hello;
+use super::observe::{Observer, Observers};
 use super::reload::Reload;
 use crate::admin::{Admin, AdminError, Caller, Listing};
 use crate::clock::{Clock, Now};
@@ -43,6 +44,9 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     /// Where requests wait for the ledger.
     pub(super) desk: Arc<Desk>,
+    /// Told of the verdicts that are given on this socket, all of whose connections are one thread's.
+    pub(super) observer: Arc<Observer>,
+    pub(super) observers: Arc<Observers>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     /// Who may do what here.
@@ -223,6 +227,7 @@ impl Connection {
             reply_bytes_max: limits.reply_bytes_max,
             answers: self.answers.get_or_insert_default(),
             under_way: &mut self.under_way,
+            observer: &self.shared.observer,
         };
         act(&mut dispatcher, self.shared.clock.now(), &mut self.output)
     }
@@ -260,6 +265,12 @@ impl Connection {
                 let connections = (shared.data_connections)() as u64;
                 stats.insert("connections".to_owned(), connections);
                 stats.insert("deferred".to_owned(), shared.desk.parked() as u64);
+                let verdicts = shared.observers.by_code();
+                let given = |wanted: fn(VerdictCode) -> bool| -> u64 {
+                    verdicts.iter().filter(|(code, _)| wanted(*code)).map(|(_, given)| given).sum()
+                };
+                stats.insert("verdicts".to_owned(), given(|_| true));
+                stats.insert("verdicts_denied".to_owned(), given(|code| !code.is_valid()));
                 stats.insert("records_unreadable".to_owned(), shared.unreadable);
                 self.put(request, &stats);
             }

@@ -5,6 +5,7 @@ use tokio::net::UnixStream;
 use crate::admin::Caller;
 use crate::config::AdminRight;
 use crate::config::rights::{Peer, Right, right_of};
+use crate::event::Actor;
 
 /// Whether the peer is one that sees everything; one that cannot be told is not.
 pub(super) fn sees_everything(stream: &UnixStream, rights: &[AdminRight]) -> bool {
@@ -24,8 +25,8 @@ pub(super) fn admit(stream: &UnixStream, rights: &[AdminRight]) -> Result<Caller
     let (uid, gid, pid) = (peer.uid(), peer.gid(), peer.pid());
     let own_uid = rustix::process::geteuid().as_raw();
     match right_of(rights, Peer { uid, gid }, own_uid) {
-        Right::All => Ok(Caller::unbound()),
-        Right::Tenant(tenant) => Ok(Caller::of_tenant(tenant)),
+        Right::All => Ok(Caller::unbound().acting_as(actor(uid, gid, pid))),
+        Right::Tenant(tenant) => Ok(Caller::of_tenant(tenant).acting_as(actor(uid, gid, pid))),
         Right::None => {
             tracing::warn!(
                 uid,
@@ -39,4 +40,12 @@ pub(super) fn admit(stream: &UnixStream, rights: &[AdminRight]) -> Result<Caller
             ))
         }
     }
+}
+
+/// The peer, for the records of what it does. Its program can be read of a process of the same user,
+/// or by root.
+fn actor(uid: u32, gid: u32, pid: Option<i32>) -> Actor {
+    let program = pid.and_then(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
+    let program = program.map(|path| path.to_string_lossy().into_owned());
+    Actor { uid: Some(uid), gid: Some(gid), pid, program, tenant: None, daemon: None }
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::deferred::Desk;
 use super::dispatch::{Dispatcher, UnderWay, put_error};
+use super::observe::Observer;
 use super::watch::{Left, Order, Parked, Watch};
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub(super) answers: RefCell<Answers>,
     /// Where requests wait for the ledger.
     pub(super) desk: Arc<Desk>,
+    /// Told of every verdict of this worker.
+    pub(super) observer: Arc<Observer>,
 }
 
 /// Why a connection ended, for the log.
@@ -57,6 +60,7 @@ where
             reply_bytes_max: shared.limits.reply_bytes_max,
             answers: &shared.answers,
             under_way: &mut under_way,
+            observer: &shared.observer,
         },
         clock: &*shared.clock,
         watch,

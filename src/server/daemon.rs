@@ -14,6 +14,7 @@ use super::accept::accept;
 use super::deferred::{Debits, Desk};
 use super::flush::{Flusher, IdBounds};
 use super::listen::{ListenError, Listeners};
+use super::observe::Observers;
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
 use super::worker::Workers;
@@ -208,12 +209,14 @@ impl Daemon {
             threads => threads,
         };
         let desk = Desk::new(debits);
+        let observers = Arc::new(Observers::default());
         let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
             answers: std::cell::RefCell::default(),
             desk: Arc::clone(&desk),
+            observer: observers.add(),
         })?;
         let workers = Arc::new(workers);
         let open = Arc::downgrade(&workers);
@@ -222,6 +225,8 @@ impl Daemon {
             reload,
             engine,
             desk,
+            observer: observers.add(),
+            observers,
             clock,
             limits: config.limits.clone(),
             rights: config.admin_rights.clone(),

@@ -15,6 +15,7 @@ use keygate_protocol::{
 
 use super::deferred::{Deferred, Desk, Parked};
 use super::hello::{bind, hello, ping};
+use super::observe::Observer;
 use super::slots::Slots;
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
@@ -76,6 +77,8 @@ pub(super) struct Dispatcher<'e> {
     /// Where answers are made, again and again.
     pub(super) answers: &'e RefCell<Answers>,
     pub(super) under_way: &'e mut UnderWay,
+    /// Told of every final verdict.
+    pub(super) observer: &'e Observer,
 }
 
 /// Questions that wait to be decided together, with the correlations of their replies.
@@ -222,6 +225,7 @@ impl Dispatcher<'_> {
         for (answer, ((correlation, payload), question)) in answers.iter().zip(asked) {
             let Some(wait) = &answer.wait else {
                 self.under_way.slots.note(answer, now);
+                self.observer.decided(question, answer, now);
                 put_reply(answer, *correlation, out);
                 continue;
             };

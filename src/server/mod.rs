@@ -18,6 +18,7 @@ mod dispatch;
 mod flush;
 mod hello;
 pub mod listen;
+mod observe;
 mod pepper;
 mod reload;
 mod retention;

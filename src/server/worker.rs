@@ -221,6 +221,7 @@ mod tests {
             limits: Limits { write_timeout_ms: 3_600_000, ..Limits::default() },
             answers: std::cell::RefCell::default(),
             desk: Desk::new(Arc::new(ByHand::default())),
+            observer: crate::server::observe::Observers::default().add(),
         });
         let workers = workers.expect("a thread");
         let (mut peer, served) = UnixStream::pair().expect("a pair");

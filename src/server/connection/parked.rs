@@ -54,6 +54,7 @@ impl Bench {
             limits,
             answers: RefCell::default(),
             desk: Desk::new(Arc::<ByHand>::clone(&ledger)),
+            observer: crate::server::observe::Observers::default().add(),
         };
         Self { shared, clock, ledger, roster: Roster::default() }
     }

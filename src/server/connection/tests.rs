@@ -17,6 +17,7 @@ fn shared() -> Shared {
         limits: Limits::default(),
         answers: RefCell::default(),
         desk: Desk::new(Arc::new(ByHand::default())),
+        observer: crate::server::observe::Observers::default().add(),
     }
 }
 

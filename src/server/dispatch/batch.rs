@@ -41,10 +41,12 @@ impl Dispatcher<'_> {
                 let chunk: ArrayVec<Validate<'_>, BATCH> = questions.by_ref().take(BATCH).collect();
                 let mut answers = self.answers.borrow_mut();
                 self.engine.validate_for(self.tenant.as_deref(), &chunk, now, &mut answers);
-                for answer in answers.iter() {
+                for (answer, question) in answers.iter().zip(&chunk) {
                     if let Some(wait) = &answer.wait {
                         waiting.push(decided);
                         accounts.extend(wait.accounts());
+                    } else {
+                        self.observer.decided(question, answer, now);
                     }
                     self.under_way.slots.note(answer, now);
                     // Of one that waits it stands in its place.

@@ -48,6 +48,9 @@ impl Dispatcher<'_> {
                 self.under_way.deferred.park_again(number, request, wait.accounts());
             } else {
                 self.under_way.slots.note(answer, now);
+                if let Ok(question) = Validate::decode(&request.payload) {
+                    self.observer.decided(&question, answer, now);
+                }
                 put_reply(answer, request.correlation, out);
             }
         }
@@ -73,10 +76,11 @@ impl Dispatcher<'_> {
                 chunk.iter().map(|(_, question)| *question).collect();
             let mut answers = self.answers.borrow_mut();
             self.engine.validate_for(batch.tenant.as_deref(), &questions, now, &mut answers);
-            for (answer, (at, _)) in answers.iter().zip(chunk) {
+            for (answer, (at, question)) in answers.iter().zip(chunk) {
                 if let Some(wait) = &answer.wait {
                     accounts.extend(wait.accounts());
                 } else {
+                    self.observer.decided(question, answer, now);
                     self.under_way.slots.note(answer, now);
                     let mut verdict = BytesMut::new();
                     answer.verdict.encode(&mut verdict);

@@ -13,7 +13,8 @@ use crate::key::token::Prefixes;
 fn what_is_not_served_here_is_refused_for_that_and_then_for_its_flags() {
     let engine = Arc::new(engine());
     let (answers, mut under_way) = (RefCell::default(), under_way(&engine));
-    let mut dispatcher = dispatcher(&engine, &answers, &mut under_way);
+    let observer = crate::server::observe::Observers::default().add();
+    let mut dispatcher = dispatcher(&engine, &answers, &mut under_way, &observer);
     let now = Now { mono_ns: 0, wall_us: 0 };
     for (opcode, flags, code) in [
         (0x7F, Flags::NONE, ErrorCode::UnknownOpcode),
@@ -41,7 +42,8 @@ fn what_is_not_served_here_is_refused_for_that_and_then_for_its_flags() {
 fn a_connection_is_bound_once_and_what_came_before_is_not() {
     let engine = Arc::new(engine());
     let (answers, mut under_way) = (RefCell::default(), under_way(&engine));
-    let mut dispatcher = dispatcher(&engine, &answers, &mut under_way);
+    let observer = crate::server::observe::Observers::default().add();
+    let mut dispatcher = dispatcher(&engine, &answers, &mut under_way, &observer);
     let now = Now { mono_ns: 0, wall_us: 0 };
     let mut say = |tenant| {
         let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
@@ -77,6 +79,7 @@ fn dispatcher<'e>(
     engine: &'e Engine,
     answers: &'e RefCell<Answers>,
     under_way: &'e mut UnderWay,
+    observer: &'e Observer,
 ) -> Dispatcher<'e> {
     Dispatcher {
         engine,
@@ -85,6 +88,7 @@ fn dispatcher<'e>(
         reply_bytes_max: 4096,
         answers,
         under_way,
+        observer,
     }
 }
 
