@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::deferred::Debits;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::engine::{Account, Engine};
+use crate::metrics::{Buckets, Counter, Histogram, Snapshot};
 use crate::store::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
 use crate::store::{CommitError, Committer, Keys, StoreError, Write, plan};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -19,6 +21,50 @@ const IDS_IN_CHUNK: usize = 16 * 1024;
 const REAP_NS: u64 = 1_000_000_000;
 /// Keys whose figures are gathered at a time, and outdated chunks that are removed at a time.
 const KEYS_AT_A_TIME: usize = 400;
+
+/// How long a flush takes, from 1 ms (hardly anything has moved) to 10 s (millions of keys have).
+const DURATION_NS: Buckets = &[
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    50_000_000,
+    100_000_000,
+    500_000_000,
+    1_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// What the flushes have come to, for whoever watches.
+pub(super) struct FlushFigures {
+    durations: Histogram,
+    failures: Counter,
+    /// When the last that succeeded began: all that was counted before is written. From the start
+    /// on, everything is.
+    written_ns: AtomicU64,
+}
+
+impl FlushFigures {
+    fn new(now: Now) -> Self {
+        let written_ns = AtomicU64::new(now.mono_ns);
+        Self { durations: Histogram::new(DURATION_NS), failures: Counter::new(), written_ns }
+    }
+
+    /// How long flushes took, failed ones too.
+    pub(super) fn durations(&self) -> Snapshot {
+        self.durations.snapshot()
+    }
+
+    /// Flushes that failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.get()
+    }
+
+    /// For how long what is counted has not been on disk, nanoseconds: what a crash would lose now.
+    pub(super) fn lag_ns(&self, now: Now) -> u64 {
+        now.mono_ns.saturating_sub(self.written_ns.load(Ordering::Relaxed))
+    }
+}
 
 /// Writes what the engine has counted.
 pub(super) struct Flusher {
@@ -34,6 +80,7 @@ pub(super) struct Flusher {
     failing: bool,
     /// Told of credits that came back; from the start of the thread on.
     debits: Option<Arc<dyn Debits>>,
+    figures: Arc<FlushFigures>,
 }
 
 /// For how long, and how many, ids of `Increment`s are remembered: whichever ends first.
@@ -100,12 +147,18 @@ impl Flusher {
             ids_stored: chunks.iter().map(|chunk| chunk.ids).sum(),
             failing: false,
             debits: None,
+            figures: Arc::new(FlushFigures::new(now)),
             engine,
             committer,
             clock,
             bounds,
             chunks,
         })
+    }
+
+    /// What the flushes come to.
+    pub(super) fn figures(&self) -> Arc<FlushFigures> {
+        Arc::clone(&self.figures)
     }
 
     /// Starts the thread that flushes every `interval`.
@@ -148,6 +201,17 @@ impl Flusher {
 
     /// Writes what has moved. What could not be written is taken again the next time.
     fn flush(&mut self) -> Result<(), CommitError> {
+        let begun_ns = self.clock.mono_ns();
+        let outcome = self.write_all();
+        self.figures.durations.observe(self.clock.mono_ns().saturating_sub(begun_ns), 1);
+        match &outcome {
+            Ok(()) => self.figures.written_ns.store(begun_ns, Ordering::Relaxed),
+            Err(_) => self.figures.failures.add(1),
+        }
+        outcome
+    }
+
+    fn write_all(&mut self) -> Result<(), CommitError> {
         let refunds = self.engine.take_refunds();
         let ids = self.flush_ids();
         match &ids {

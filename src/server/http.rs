@@ -1,0 +1,122 @@
+//! The HTTP listener on the control thread: who is let in, and what there is to tell.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accept::accepted;
+use super::admin;
+use super::daemon::Tasks;
+use super::listen::HttpSocket;
+use super::scrape::Scrape;
+use crate::admin::Caller;
+use crate::config::Http;
+use crate::http::{Bounds, NO_ROOM, Page, Site, serve};
+use crate::metrics::Family;
+
+/// What the daemon tells.
+struct Told {
+    scrape: Arc<Scrape>,
+    shared: Arc<admin::Shared>,
+    /// One scrape at a time: so many peers as may connect must not make so many threads walk the disk.
+    scraping: Mutex<()>,
+}
+
+impl Site for Told {
+    async fn families(&self) -> Vec<Family> {
+        let _one = self.scraping.lock().await;
+        let (scrape, now) = (Arc::clone(&self.scrape), self.shared.clock.now());
+        // A source that panics costs its scrape and no more.
+        tokio::task::spawn_blocking(move || scrape.families(now)).await.unwrap_or_default()
+    }
+
+    fn readiness(&self) -> Page {
+        let health = self.shared.admin.health(&Caller::unbound(), self.shared.unreadable);
+        Page::readiness(&health.reasons)
+    }
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Lobby {
+    told: Arc<Told>,
+    room: Arc<Semaphore>,
+    bounds: Bounds,
+    connections: TaskTracker,
+}
+
+/// Starts the accept loop, which ends with `stop`.
+pub(super) fn accept(
+    socket: &HttpSocket,
+    config: &Http,
+    scrape: Scrape,
+    shared: &Arc<admin::Shared>,
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let (scrape, shared) = (Arc::new(scrape), Arc::clone(shared));
+    let lobby = Lobby {
+        told: Arc::new(Told { scrape, shared, scraping: Mutex::default() }),
+        room: Arc::new(Semaphore::new(config.connections_max)),
+        bounds: Bounds {
+            header_timeout: Duration::from_millis(config.header_timeout_ms),
+            exchange_timeout: Duration::from_millis(config.exchange_timeout_ms),
+        },
+        connections: tasks.admin.clone(),
+    };
+    let stop = stop.clone();
+    match socket {
+        HttpSocket::Tcp(listener) => {
+            let listener = TcpListener::from_std(listener.try_clone()?)?;
+            tasks.accepting.spawn(stop.run_until_cancelled_owned(async move {
+                loop {
+                    let Some((stream, _)) = accepted(listener.accept().await).await else {
+                        continue;
+                    };
+                    lobby.admit(stream, |stream| stream.try_write(NO_ROOM));
+                }
+            }));
+        }
+        HttpSocket::Unix(socket) => {
+            let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
+            tasks.accepting.spawn(stop.run_until_cancelled_owned(async move {
+                loop {
+                    let Some((stream, _)) = accepted(listener.accept().await).await else {
+                        continue;
+                    };
+                    lobby.admit(stream, |stream| stream.try_write(NO_ROOM));
+                }
+            }));
+        }
+    }
+    Ok(())
+}
+
+impl Lobby {
+    /// Serves a connection, where there is room.
+    fn admit<I>(&self, stream: I, refuse: impl FnOnce(&I) -> io::Result<usize>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let shared = &self.told.shared;
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+            shared.doors.http.pass(false);
+            // Whether it arrives is the peer's affair.
+            let _ = refuse(&stream);
+            return;
+        };
+        let inside = shared.doors.http.enter();
+        let (drain, cut) = (shared.stop.clone(), shared.cut.clone());
+        let (told, bounds) = (Arc::clone(&self.told), self.bounds);
+        self.connections.spawn(async move {
+            cut.run_until_cancelled(serve(stream, told, bounds, drain)).await;
+            drop((place, inside));
+        });
+    }
+}
