@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use support::http::{Answer, ask, get, rest, tcp, unix};
 use support::wire::{increment, request, validate};
-use support::{DEADLINE, Daemon, Home, Ran, Reaped, finish};
+use support::{BINARY, DEADLINE, Daemon, Home, Ran, Reaped, finish};
 
 const OPEN: &str = "application/openmetrics-text;version=1.0.0";
 /// What makes the two programs of Prometheus without a service that is started.
@@ -242,13 +242,19 @@ fn each_path_has_its_answer() {
 #[test]
 fn a_latched_store_is_alive_and_not_ready() {
     use rustix::process::{Resource, Rlimit, prlimit};
-    let (home, daemon) = watched("");
+    let home = Home::new();
+    let socket = home.path("http.sock");
+    home.configure(&format!("[http]\nlisten = {:?}\n", socket.to_str().expect("UTF-8")));
+    // A signal would kill it where a disk only refuses.
+    let mut shell = home.dress(Command::new("sh"));
+    shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", BINARY, "serve", "--config"]);
+    shell.arg(home.path("keygate.toml")).arg("--data-dir").arg(home.data());
+    let daemon = Daemon::start(shell);
     let (_, token) = home.create(&["--name", "a"]);
     let limit = Rlimit { current: Some(0), maximum: None };
     prlimit(Some(daemon.pid()), Resource::Fsize, limit).expect("a child of ours");
     let refused = home.run(["key", "create", "--name", "b"]);
     assert_ne!(refused.code(), 0, "{refused:?}");
-    let socket = home.path("http.sock");
     assert_eq!(get(unix(&socket), "/healthz", "").status, 200);
     let ready = get(unix(&socket), "/readyz", "");
     let said: Value = serde_json::from_str(&ready.body).expect("JSON");
@@ -334,7 +340,8 @@ fn an_address_that_others_reach_is_refused_unless_it_is_said_in_words() {
 fn promtool_has_nothing_to_say_about_the_metrics() {
     let (home, _daemon) = watched("");
     let answer = scrape(&home, "");
-    let ran = promtool(&["check", "metrics"], &home.path(""), &answer.body);
+    let place = home.path("");
+    let ran = promtool(&["check", "metrics"], &place, &answer.body);
     ran.expect(0);
     assert!(ran.stdout.is_empty() && ran.stderr.is_empty(), "{ran:#?}");
     let wrong = promtool(&["check", "metrics"], &home.path(""), "# TYPE a counter\na{b=c} x\n");

@@ -204,7 +204,7 @@ pub(super) fn usage(figures: &FlushFigures, now: Now) -> Vec<Family> {
         ),
         Family::seconds(
             "keygate_usage_flush_lag_seconds",
-            "Since when usage is not on disk: what a crash would lose of it now",
+            "How long ago the last good write of usage began: what a crash would lose now",
             figures.lag_ns(now),
         ),
     ]

@@ -71,6 +71,7 @@ pub(super) fn accept(
         connections: tasks.admin.clone(),
     };
     let stop = stop.clone();
+    tracing::info!(listen = %config.listen, "metrics and health are told over HTTP");
     match socket {
         HttpSocket::Tcp(listener) => {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
