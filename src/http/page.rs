@@ -77,6 +77,11 @@ impl Page {
         Self { status: 200, content_type, allow: None, body }
     }
 
+    /// There are no figures to be had.
+    pub(super) fn no_metrics() -> Self {
+        Self::text(503, "the figures cannot be gathered; the daemon stops, or its log says why")
+    }
+
     /// Ready, or why not: `{"ready":false,"reasons":["…"]}`.
     #[must_use]
     pub fn readiness(reasons: &[String]) -> Self {

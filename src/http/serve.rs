@@ -27,8 +27,8 @@ const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// What there is to tell.
 pub trait Site: Send + Sync {
-    /// The figures of this instant.
-    fn families(&self) -> impl Future<Output = Vec<Family>> + Send;
+    /// The figures of this instant; `None` when they cannot be had, which is answered 503.
+    fn families(&self) -> impl Future<Output = Option<Vec<Family>>> + Send;
 
     /// Whether the daemon can do its work, see [`Page::readiness`].
     fn readiness(&self) -> Page;
@@ -77,7 +77,10 @@ async fn answer<S: Site>(request: &Request<impl Body>, site: &S) -> Response<Ful
         has_body: !request.body().is_end_stream(),
     };
     let page = match asked.target() {
-        Ok(Target::Metrics(format)) => Page::metrics(&site.families().await, format),
+        Ok(Target::Metrics(format)) => match site.families().await {
+            Some(families) => Page::metrics(&families, format),
+            None => Page::no_metrics(),
+        },
         Ok(Target::Health) => Page::alive(),
         Ok(Target::Readiness) => site.readiness(),
         Err(page) => page,

@@ -19,6 +19,7 @@ use super::observe::{Observers, Plane};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
 use super::scrape::{Parts, Scrape};
+use super::store_size::StoreSize;
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, Origin};
@@ -251,15 +252,16 @@ impl Daemon {
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
         if let Some(socket) = &listeners.http {
+            let size = StoreSize::new(keys);
             let scrape = Scrape::of(Parts {
                 config: &config,
                 shared: &shared,
-                keys: &keys,
+                size: &size,
                 committer: &committer,
                 ledger: &ledger,
                 flush: flush_figures,
             });
-            http::accept(socket, &config.http, scrape, &shared, &tasks, &stop)?;
+            http::accept(socket, &config.http, (scrape, size), &shared, &tasks, &stop)?;
         }
         let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));

@@ -171,7 +171,7 @@ pub(super) fn store(stats: CommitterStats, size: Option<u64>, queue_max: usize) 
             Family::durations("keygate_store_commit_duration_seconds", durations, taken)
         }),
     );
-    let bytes = "Disk that the store takes";
+    let bytes = "Disk that the store took when it was last read";
     families.extend(size.map(|size| Family::gauge("keygate_store_size_bytes", bytes, size)));
     families
 }

@@ -15,6 +15,7 @@ use super::admin;
 use super::daemon::Tasks;
 use super::listen::HttpSocket;
 use super::scrape::Scrape;
+use super::store_size::StoreSize;
 use crate::admin::Caller;
 use crate::config::Http;
 use crate::http::{Bounds, NO_ROOM, Page, Site, serve};
@@ -24,16 +25,23 @@ use crate::metrics::Family;
 struct Told {
     scrape: Arc<Scrape>,
     shared: Arc<admin::Shared>,
-    /// One scrape at a time: so many peers as may connect must not make so many threads walk the disk.
-    scraping: Mutex<()>,
+    size: Arc<StoreSize>,
+    /// One scrape at a time, whose thread holds this: one that hangs keeps no second thread.
+    scraping: Arc<Mutex<()>>,
 }
 
 impl Site for Told {
-    async fn families(&self) -> Vec<Family> {
-        let _one = self.scraping.lock().await;
+    async fn families(&self) -> Option<Vec<Family>> {
+        self.size.refresh().await;
+        let one = Arc::clone(&self.scraping).lock_owned().await;
         let (scrape, now) = (Arc::clone(&self.scrape), self.shared.clock.now());
+        let gather = move || {
+            let families = scrape.families(now);
+            drop(one);
+            families
+        };
         // A source that panics costs its scrape and no more.
-        tokio::task::spawn_blocking(move || scrape.families(now)).await.unwrap_or_default()
+        tokio::task::spawn_blocking(gather).await.ok()
     }
 
     fn readiness(&self) -> Page {
@@ -55,14 +63,14 @@ struct Lobby {
 pub(super) fn accept(
     socket: &HttpSocket,
     config: &Http,
-    scrape: Scrape,
+    (scrape, size): (Scrape, Arc<StoreSize>),
     shared: &Arc<admin::Shared>,
     tasks: &Tasks,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let (scrape, shared) = (Arc::new(scrape), Arc::clone(shared));
     let lobby = Lobby {
-        told: Arc::new(Told { scrape, shared, scraping: Mutex::default() }),
+        told: Arc::new(Told { scrape, shared, size, scraping: Arc::default() }),
         room: Arc::new(Semaphore::new(config.connections_max)),
         bounds: Bounds {
             header_timeout: Duration::from_millis(config.header_timeout_ms),

@@ -28,6 +28,7 @@ mod reload;
 mod retention;
 mod scrape;
 mod slots;
+mod store_size;
 mod tenants;
 mod watch;
 mod worker;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::flush::FlushFigures;
+use super::store_size::StoreSize;
 use super::{admin, families};
 use crate::admin::Caller;
 use crate::clock::Now;
@@ -10,10 +11,10 @@ use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::metrics::Family;
 use crate::metrics::process::Proc;
-use crate::store::{Committer, Keys, StoreEngine};
+use crate::store::{Committer, StoreEngine};
 
-/// Tells some figures. It is called for every scrape, on a thread that may wait for the disk, and must
-/// be done within milliseconds.
+/// Tells some figures. It is called for every scrape, on a thread that serves nobody; it must be done
+/// within milliseconds, and must not wait for the disk, which may hang just when figures are needed.
 type Source = Box<dyn Fn(Now) -> Vec<Family> + Send + Sync>;
 
 /// Whatever tells figures, in the order in which they are shown.
@@ -26,7 +27,7 @@ pub(super) struct Scrape {
 pub(super) struct Parts<'a> {
     pub(super) config: &'a Config,
     pub(super) shared: &'a Arc<admin::Shared>,
-    pub(super) keys: &'a Keys,
+    pub(super) size: &'a Arc<StoreSize>,
     pub(super) committer: &'a Arc<Committer>,
     pub(super) ledger: &'a Arc<Ledger>,
     pub(super) flush: Arc<FlushFigures>,
@@ -45,7 +46,7 @@ impl Scrape {
 
     /// The figures of a daemon.
     pub(super) fn of(parts: Parts<'_>) -> Self {
-        let Parts { config, shared, keys, committer, ledger, flush } = parts;
+        let Parts { config, shared, size, committer, ledger, flush } = parts;
         let mut scrape = Self::default();
         let engine = engine_name(config.store.engine);
         scrape.add(move |_| vec![families::build(engine)]);
@@ -64,10 +65,10 @@ impl Scrape {
         scrape.add(move |_| families::catalog(&of.engine, &of.limits, of.unreadable));
         let of = Arc::clone(ledger);
         scrape.add(move |_| families::ledger(of.stats()));
-        let (of, keys, queue_max) =
-            (Arc::clone(committer), keys.clone(), config.store.commit_queue_max);
+        let (of, size, queue_max) =
+            (Arc::clone(committer), Arc::clone(size), config.store.commit_queue_max);
         // A size that cannot be read is left out.
-        scrape.add(move |_| families::store(of.stats(), keys.bytes_on_disk().ok(), queue_max));
+        scrape.add(move |_| families::store(of.stats(), size.bytes(), queue_max));
         scrape.add(move |now| families::usage(&flush, now));
         scrape.add(|_| read_proc().families());
         scrape

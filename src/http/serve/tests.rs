@@ -11,10 +11,11 @@ struct Stub {
 }
 
 impl Site for Stub {
-    async fn families(&self) -> Vec<Family> {
-        // Closed only in a test that wants to be kept waiting.
-        let _ = self.may.acquire().await;
-        vec![Family::gauge("keygate_keys", "Keys", 7).with(&[("a", "b")], Value::Whole(1))]
+    async fn families(&self) -> Option<Vec<Family>> {
+        // Nobody gives a permit where a test wants to be kept waiting.
+        let permit = self.may.acquire().await;
+        drop(permit.ok()?);
+        Some(vec![Family::gauge("keygate_keys", "Keys", 7).with(&[("a", "b")], Value::Whole(1))])
     }
 
     fn readiness(&self) -> Page {
@@ -82,6 +83,19 @@ async fn each_request_is_answered_and_the_connection_ends() {
         let request = &request[..request.len().min(60)];
         assert!(said.starts_with(status) && said.contains(words), "{request:?}: {said}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_figures_the_answer_is_no_success() {
+    let may = tokio::sync::Semaphore::new(0);
+    may.close();
+    let (mut peer, stream) = duplex(4096);
+    let served = serve(stream, Arc::new(Stub { may }), BOUNDS, CancellationToken::new());
+    peer.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.expect("a pipe");
+    served.await;
+    let mut said = String::new();
+    peer.read_to_string(&mut said).await.expect("a pipe");
+    assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
