@@ -18,7 +18,7 @@ use super::listen::{ListenError, Listeners};
 use super::observe::{Observers, Plane};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
-use super::scrape::{Parts, Scrape};
+use super::scrape::Parts;
 use super::store_size::StoreSize;
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
@@ -252,16 +252,15 @@ impl Daemon {
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
         if let Some(socket) = &listeners.http {
-            let size = StoreSize::new(keys);
-            let scrape = Scrape::of(Parts {
+            let parts = Parts {
                 config: &config,
                 shared: &shared,
-                size: &size,
+                size: &StoreSize::new(keys),
                 committer: &committer,
                 ledger: &ledger,
-                flush: flush_figures,
-            });
-            http::accept(socket, &config.http, (scrape, size), &shared, &tasks, &stop)?;
+                flush: &flush_figures,
+            };
+            http::accept(socket, &parts, &tasks, &stop)?;
         }
         let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));

@@ -474,6 +474,22 @@ mod tests {
     }
 
     #[test]
+    fn the_lag_begins_with_the_last_flush_that_was_good() {
+        let mut bench = Bench::new(BOUNDS);
+        let figures = bench.flusher.figures();
+        bench.clock.advance_us(3_000_000);
+        assert_eq!(figures.lag_ns(bench.clock.now()), 3_000_000_000);
+        bench.flusher.flush().expect("nothing has moved");
+        assert_eq!((figures.lag_ns(bench.clock.now()), figures.failures()), (0, 0));
+        bench.report(1);
+        bench.clock.advance_us(1_000_000);
+        bench.store.fail_apply(1, ErrorKind::StorageFull);
+        bench.flusher.flush().expect_err("the disk is full");
+        assert_eq!(figures.lag_ns(bench.clock.now()), 1_000_000_000);
+        assert_eq!((figures.durations().count(), figures.failures()), (2, 1));
+    }
+
+    #[test]
     fn what_could_not_be_written_at_the_end_is_counted() {
         let mut bench = Bench::new(BOUNDS);
         assert_eq!(bench.flusher.take_unwritten(), Unwritten::default());

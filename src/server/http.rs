@@ -14,10 +14,9 @@ use super::accept::accepted;
 use super::admin;
 use super::daemon::Tasks;
 use super::listen::HttpSocket;
-use super::scrape::Scrape;
+use super::scrape::{Parts, Scrape};
 use super::store_size::StoreSize;
 use crate::admin::Caller;
-use crate::config::Http;
 use crate::http::{Bounds, NO_ROOM, Page, Site, serve};
 use crate::metrics::Family;
 
@@ -62,15 +61,18 @@ struct Lobby {
 /// Starts the accept loop, which ends with `stop`.
 pub(super) fn accept(
     socket: &HttpSocket,
-    config: &Http,
-    (scrape, size): (Scrape, Arc<StoreSize>),
-    shared: &Arc<admin::Shared>,
+    parts: &Parts<'_>,
     tasks: &Tasks,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let (scrape, shared) = (Arc::new(scrape), Arc::clone(shared));
+    let config = &parts.config.http;
     let lobby = Lobby {
-        told: Arc::new(Told { scrape, shared, size, scraping: Arc::default() }),
+        told: Arc::new(Told {
+            scrape: Arc::new(Scrape::of(parts)),
+            shared: Arc::clone(parts.shared),
+            size: Arc::clone(parts.size),
+            scraping: Arc::default(),
+        }),
         room: Arc::new(Semaphore::new(config.connections_max)),
         bounds: Bounds {
             header_timeout: Duration::from_millis(config.header_timeout_ms),

@@ -163,6 +163,12 @@ impl Observer {
         self.latency.observe(ns, requests as u64);
     }
 
+    /// How long its requests took.
+    #[cfg(test)]
+    pub(super) fn latency(&self) -> Snapshot {
+        self.latency.snapshot()
+    }
+
     /// Takes note of a request that waits for the ledger.
     pub(super) fn deferred(&self) {
         self.deferred.add(1);

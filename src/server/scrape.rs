@@ -23,14 +23,16 @@ pub(super) struct Scrape {
     sources: Vec<Source>,
 }
 
-/// The parts of a daemon that have figures.
+/// The parts of a daemon that have figures. Another part has its field here, its source in
+/// [`Scrape::of`], its families in a function like those of [`families`], and their rows in
+/// `systemd/monitoring/README.md`.
 pub(super) struct Parts<'a> {
     pub(super) config: &'a Config,
     pub(super) shared: &'a Arc<admin::Shared>,
     pub(super) size: &'a Arc<StoreSize>,
     pub(super) committer: &'a Arc<Committer>,
     pub(super) ledger: &'a Arc<Ledger>,
-    pub(super) flush: Arc<FlushFigures>,
+    pub(super) flush: &'a Arc<FlushFigures>,
 }
 
 impl Scrape {
@@ -45,8 +47,8 @@ impl Scrape {
     }
 
     /// The figures of a daemon.
-    pub(super) fn of(parts: Parts<'_>) -> Self {
-        let Parts { config, shared, size, committer, ledger, flush } = parts;
+    pub(super) fn of(parts: &Parts<'_>) -> Self {
+        let Parts { config, shared, size, committer, ledger, flush } = *parts;
         let mut scrape = Self::default();
         let engine = engine_name(config.store.engine);
         scrape.add(move |_| vec![families::build(engine)]);
@@ -69,7 +71,8 @@ impl Scrape {
             (Arc::clone(committer), Arc::clone(size), config.store.commit_queue_max);
         // A size that cannot be read is left out.
         scrape.add(move |_| families::store(of.stats(), size.bytes(), queue_max));
-        scrape.add(move |now| families::usage(&flush, now));
+        let of = Arc::clone(flush);
+        scrape.add(move |now| families::usage(&of, now));
         scrape.add(|_| read_proc().families());
         scrape
     }
