@@ -5,7 +5,7 @@ use keygate_protocol::hello::VERSION;
 use keygate_protocol::{IncrementOutcome, VerdictCode};
 
 use super::doors::{Door, Doors};
-use super::flush::FlushFigures;
+use super::flush::Timing;
 use super::observe::{Observers, Plane, Served};
 use crate::clock::Now;
 use crate::config::{Http, Limits};
@@ -190,7 +190,7 @@ pub(super) fn ledger(stats: LedgerStats) -> Vec<Family> {
 }
 
 /// How usage is written behind.
-pub(super) fn usage(figures: &FlushFigures, now: Now) -> Vec<Family> {
+pub(super) fn usage(figures: &Timing, now: Now) -> Vec<Family> {
     vec![
         Family::durations(
             "keygate_usage_flush_duration_seconds",

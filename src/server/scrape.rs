@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::flush::FlushFigures;
+use super::flush::Timing;
 use super::store_size::StoreSize;
 use super::{admin, families};
 use crate::admin::Caller;
@@ -32,7 +32,7 @@ pub(super) struct Parts<'a> {
     pub(super) size: &'a Arc<StoreSize>,
     pub(super) committer: &'a Arc<Committer>,
     pub(super) ledger: &'a Arc<Ledger>,
-    pub(super) flush: &'a Arc<FlushFigures>,
+    pub(super) flush: &'a Arc<Timing>,
 }
 
 impl Scrape {
