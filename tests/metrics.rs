@@ -333,7 +333,8 @@ fn an_address_that_others_reach_is_refused_unless_it_is_said_in_words() {
     serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(serve, b"").expect(1).says(&["http.listen is 0.0.0.0:9465", "allow_other_hosts"]);
     home.configure("[http]\nlisten = \"0.0.0.0:0\"\nallow_other_hosts = true\n");
-    home.start().stop();
+    let log = home.start().stop();
+    assert!(log.contains("other machines reach them, in plain text"), "{log}");
 }
 
 #[test]

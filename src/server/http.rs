@@ -17,6 +17,7 @@ use super::listen::HttpSocket;
 use super::scrape::{Parts, Scrape};
 use super::store_size::StoreSize;
 use crate::admin::Caller;
+use crate::config::Listen;
 use crate::http::{Bounds, NO_ROOM, Page, Site, serve};
 use crate::metrics::Family;
 
@@ -82,6 +83,9 @@ pub(super) fn accept(
     };
     let stop = stop.clone();
     tracing::info!(listen = %config.listen, "metrics and health are told over HTTP");
+    if matches!(&config.listen, Listen::Tcp(address) if !address.ip().is_loopback()) {
+        tracing::warn!("other machines reach them, in plain text: http.allow_other_hosts says so");
+    }
     match socket {
         HttpSocket::Tcp(listener) => {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
