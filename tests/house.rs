@@ -34,17 +34,19 @@ struct Row {
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
     Row { module: "cli",    may: &["server", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
-    Row { module: "server", may: &["admin", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "server", may: &["admin", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "http", "metrics", "clock"], protocol: true, pure: false },
     Row { module: "admin",  may: &["ledger", "engine", "store", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
     Row { module: "ledger", may: &["engine", "store", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
-    Row { module: "store",  may: &["limit", "usage", "key"], protocol: false, pure: false },
+    Row { module: "store",  may: &["limit", "usage", "key", "metrics", "clock::Clock"], protocol: false, pure: false },
     Row { module: "config", may: &["limit", "key", "store::StoreEngine"], protocol: true, pure: false },
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "usage",  may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
     Row { module: "key",    may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
     Row { module: "event",  may: &[], protocol: false, pure: true },
+    Row { module: "http",   may: &["metrics"], protocol: false, pure: false },
+    Row { module: "metrics", may: &[], protocol: false, pure: true },
     Row { module: "clock",  may: &[], protocol: false, pure: false },
 ];
 

@@ -3,7 +3,7 @@
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 
 use super::document::Problem;
-use super::{Config, names, rights};
+use super::{Config, http, names, rights};
 use crate::key::rules::TomlKey;
 use crate::key::token::Prefixes;
 
@@ -63,6 +63,9 @@ bounds! {
     keys.rotation_grace_ms: "ms", 0, 3650 * DAY_MS;
     keys.rotation_grace_max_ms: "ms", 0, 3650 * DAY_MS;
     keys.deleted_retention_days: "days", 0, 3650;
+    http.connections_max: "connections", 1, 4096;
+    http.header_timeout_ms: "ms", 100, 30 * DAY_MS;
+    http.exchange_timeout_ms: "ms", 100, 30 * DAY_MS;
 }
 
 /// A number of the configuration, whatever its type.
@@ -141,6 +144,7 @@ pub(super) fn found(config: &Config) -> Problems {
     }
     rights::check(config, &mut problems);
     names::check(config, &mut problems);
+    http::check(&config.http, &mut problems);
     problems
 }
 

@@ -8,6 +8,7 @@
 mod bounds;
 pub mod change;
 mod document;
+mod http;
 pub mod names;
 mod source;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
+pub use http::{Http, Listen};
 pub use names::{Profile, Sink, SinkKind};
 pub use source::{Overrides, Source};
 
@@ -80,6 +82,8 @@ pub struct Config {
     pub regions: Vec<String>,
     /// Sinks by name, for `monitoring_integrations`.
     pub sinks: BTreeMap<String, Sink>,
+    /// Metrics and health.
+    pub http: Http,
 }
 
 /// Bounds of connections, frames and waits.
@@ -197,6 +201,7 @@ impl Default for Config {
             profiles: BTreeMap::new(),
             regions: Vec::new(),
             sinks: BTreeMap::new(),
+            http: Http::default(),
         }
     }
 }
