@@ -24,7 +24,7 @@
 //! 8. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
 //! 9. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
 //! 10. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
-//!    nothing of the daemon.
+//!     nothing of the daemon.
 //! 11. [`cli`]: one file per command.
 //!
 //! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, [`event`],
