@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::Credentials;
@@ -106,6 +106,7 @@ fn mail(from: &Address, to: &str, alerts: &[Alert]) -> Result<Message, String> {
         .date(UNIX_EPOCH + newest)
         .message_id(Some(id))
         .raw_header(HeaderValue::new(by_machine, "auto-generated".to_owned()))
+        .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
         .body(digest::text(alerts))
         .map_err(|error| format!("no mail can be made of it: {error}"))
@@ -182,6 +183,7 @@ mod tests {
             "To: oncall@example.org",
             "Date: Wed, 25 Nov 2026 12:30:05 +0000",
             "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
             "Content-Type: text/plain; charset=utf-8",
         ] {
             assert!(head.lines().any(|have| have == line), "{line}: {head}");
