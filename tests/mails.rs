@@ -188,7 +188,8 @@ async fn each_way_to_fail_has_its_meaning() {
     for (reply, text, begins) in [
         ("rcpt", "550 5.1.1 no such mailbox", "Refused"),
         ("rcpt", "450 4.2.1 later", "Retry"),
-        ("data", "554 5.7.1 spam", "Refused"),
+        ("rcpt", "554 5.7.1 relay access denied", "Retry"),
+        ("data", "552 5.2.2 mailbox full", "Retry"),
         ("data", "451 4.3.0 later", "Retry"),
     ] {
         let server = Server::start(&json!({"mode": "none", reply: text}));

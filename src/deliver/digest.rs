@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::body::{about, at, cut, one_line};
 use crate::event::Alert;
 
+/// Most alerts that one mail lists; of more it tells the number.
+const LISTED_MAX: usize = 500;
 /// Longest part of a text from a record that a subject has, in bytes.
 const SUBJECT_BYTES_MAX: usize = 120;
 /// Longest name, summary and figures of one alert in a mail, in bytes, of each.
@@ -30,7 +32,7 @@ pub(super) fn subject(alerts: &[Alert]) -> String {
 /// The text, as plain as it can be.
 pub(super) fn text(alerts: &[Alert]) -> String {
     let mut text = String::new();
-    for alert in alerts {
+    for alert in alerts.iter().take(LISTED_MAX) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}  {}", at(alert), alert.kind.name());
         let _ = writeln!(text, "  {}", cut(&alert.summary, TEXT_BYTES_MAX));
@@ -43,6 +45,9 @@ pub(super) fn text(alerts: &[Alert]) -> String {
             let _ = writeln!(text, "  {}", cut(&alert.detail.to_string(), TEXT_BYTES_MAX));
         }
         let _ = writeln!(text, "  {}\n", one_line(&alert.id));
+    }
+    if let Some(more) = alerts.len().checked_sub(LISTED_MAX).filter(|more| *more > 0) {
+        let _ = writeln!(text, "{more} more are not listed here.\n");
     }
     text.push_str("-- \nSent by keygate. An alert that comes twice has the same id.\n");
     text
@@ -90,6 +95,15 @@ mod tests {
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn a_mail_has_an_end() {
+        let mut loud = alert("msg_1");
+        loud.summary = "x".repeat(1 << 20);
+        let text = text(&vec![loud; LISTED_MAX + 7]);
+        assert!(text.contains("\n7 more are not listed here.\n"));
+        assert!(text.len() < LISTED_MAX * 3 * TEXT_BYTES_MAX, "{}", text.len());
     }
 
     #[test]

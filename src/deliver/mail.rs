@@ -26,9 +26,12 @@ const CREDENTIAL: &str = "smtp_password";
 const PASSWORD_BYTES_MAX: u64 = 1024;
 /// What mails say they are from, beside the address.
 const FROM_NAME: &str = "keygate";
-/// The replies that say that a user name or a password is not good (RFC 4954 §6), which the
-/// configuration mends: everything else that is permanent is about the mail.
+/// The replies that say that a user name or a password is not good (RFC 4954 §6).
 const NOT_ADMITTED: [u16; 4] = [530, 534, 535, 538];
+/// The replies that say that there is no such mailbox (RFC 5321 §4.2.2). Whatever else a server
+/// refuses for good (a relay that is not set up yet, a mailbox that is full, what looks like spam to
+/// it) may be mended at its side while the alert is worth telling.
+const NO_MAILBOX: [u16; 3] = [550, 551, 553];
 /// How much of what a server says is repeated, in bytes.
 const SAID_BYTES_MAX: usize = 300;
 
@@ -83,12 +86,13 @@ impl Mailer {
 /// What an error of the library means.
 fn judge(error: &smtp::Error) -> Outcome {
     let why = cut(&error.to_string(), SAID_BYTES_MAX);
-    let code = error.status().map(u16::from);
-    if code.is_some_and(|code| NOT_ADMITTED.contains(&code)) {
-        let mend = "look at alerts.smtp.username and the password";
-        return Outcome::Retry { why: format!("{why}; {mend}") };
+    match error.status().map(u16::from) {
+        Some(code) if NO_MAILBOX.contains(&code) => Outcome::Refused { why },
+        Some(code) if NOT_ADMITTED.contains(&code) => {
+            Outcome::Retry { why: why + "; look at alerts.smtp.username and the password" }
+        }
+        _ => Outcome::Retry { why },
     }
-    if error.is_permanent() { Outcome::Refused { why } } else { Outcome::Retry { why } }
 }
 
 /// The mail. Its bytes depend on the alerts and the mailbox alone: sent again, it is the same mail.
