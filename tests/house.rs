@@ -47,6 +47,7 @@ const ARROWS: &[Row] = &[
     Row { module: "event",  may: &[], protocol: false, pure: true },
     Row { module: "http",   may: &["metrics"], protocol: false, pure: false },
     Row { module: "metrics", may: &[], protocol: false, pure: true },
+    Row { module: "deliver", may: &["event", "config", "key"], protocol: false, pure: false },
     Row { module: "clock",  may: &[], protocol: false, pure: false },
 ];
 

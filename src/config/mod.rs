@@ -5,6 +5,7 @@
 //! what values may be, [`names`] is what tiers, profiles, regions and sinks may be, [`Source`] reads
 //! all of it again, and [`change`] tells what is different then.
 
+mod alerts;
 mod bounds;
 pub mod change;
 mod document;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{Alerts, Smtp, SmtpTls};
 pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
 pub use http::{Http, Listen};
@@ -84,6 +86,8 @@ pub struct Config {
     pub sinks: BTreeMap<String, Sink>,
     /// Metrics and health.
     pub http: Http,
+    /// How alerts are sent.
+    pub alerts: Alerts,
 }
 
 /// Bounds of connections, frames and waits.
@@ -202,6 +206,7 @@ impl Default for Config {
             regions: Vec::new(),
             sinks: BTreeMap::new(),
             http: Http::default(),
+            alerts: Alerts::default(),
         }
     }
 }
