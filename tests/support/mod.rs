@@ -290,6 +290,14 @@ impl Ran {
         self
     }
 
+    /// Shows that standard output has these words.
+    pub(crate) fn shows(&self, words: &[&str]) -> &Self {
+        for words in words {
+            assert!(self.stdout.contains(words), "nothing of {words:?} in {self:#?}");
+        }
+        self
+    }
+
     /// What it printed, which is one line of JSON.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.stdout.lines().count(), 1, "one line of JSON: {self:#?}");

@@ -26,8 +26,9 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 const IDS_IN_CHUNK: usize = 16 * 1024;
 /// Between two looks for expired slots, which see every key that has limits.
 const REAP_NS: u64 = 1_000_000_000;
-/// Keys whose figures are gathered at a time, and outdated chunks that are removed at a time.
-const KEYS_AT_A_TIME: usize = 400;
+/// Keys whose figures are gathered at a time, and outdated chunks that are removed at a time: with the
+/// sums of their tenants they fit into a batch.
+const KEYS_AT_A_TIME: usize = 200;
 
 /// Writes what the engine has counted.
 pub(super) struct Flusher {
