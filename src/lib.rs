@@ -36,6 +36,7 @@
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -33,9 +33,10 @@ struct Row {
 #[rustfmt::skip]
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
-    Row { module: "cli",    may: &["server", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
-    Row { module: "server", may: &["admin", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "cli",    may: &["server", "audit", "event", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
+    Row { module: "server", may: &["admin", "audit", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
     Row { module: "admin",  may: &["ledger", "engine", "store", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "audit",  may: &["engine::AuditDesk", "event", "key::Pepper", "key::digest", "clock"], protocol: false, pure: false },
     Row { module: "ledger", may: &["engine", "store", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },

@@ -8,6 +8,7 @@
 //! [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
 
 mod access;
+mod audit;
 pub mod catalog;
 mod entry;
 mod increment;
@@ -34,6 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
+pub use audit::AuditDesk;
 pub use catalog::{CatalogError, Loaded, Metadata};
 pub use ledger::Account;
 pub use limits::Wait;
@@ -72,6 +74,7 @@ pub struct Engine {
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
     ledger: ledger::LedgerDesk,
+    audit: Arc<AuditDesk>,
     slots: limits::AllSlots,
     limits: EngineLimits,
     /// What keys are compiled under. Held for reading from a key's compile until it stands in the
@@ -95,6 +98,7 @@ impl Engine {
             prefixes,
             usage: usage::UsageKeeper::new(limits.increment_id_window_us, limits.increment_ids_max),
             ledger: ledger::LedgerDesk::default(),
+            audit: Arc::default(),
             slots: limits::AllSlots::new(limits.slots_max),
             rules: RwLock::default(),
             expiry_warning_us: AtomicI64::new(limits.expiry_warning_us),
