@@ -62,6 +62,11 @@ bounds! {
     keys.rotation_grace_ms: "ms", 0, 3650 * DAY_MS;
     keys.rotation_grace_max_ms: "ms", 0, 3650 * DAY_MS;
     keys.deleted_retention_days: "days", 0, 3650;
+    audit.file_bytes_max: "bytes", 128 << 10, 1 << 30;
+    audit.file_age_max_hours: "hours", 1, 87_600;
+    audit.files_max: "files", 2, 100_000;
+    audit.queue_records_max: "records", 1, 16_777_216;
+    audit.denials_per_second_max: "records", 0, 1_000_000;
 }
 
 /// A number of the configuration, whatever its type.

@@ -5,6 +5,7 @@
 //! what values may be, [`names`] is what tiers, profiles, regions and sinks may be, [`Source`] reads
 //! all of it again, and [`change`] tells what is different then.
 
+mod audit;
 mod bounds;
 pub mod change;
 mod document;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, AuditSync};
 pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
 pub use names::{Profile, Sink, SinkKind};
@@ -70,6 +72,8 @@ pub struct Config {
     pub keys: Keys,
     /// The ledger of durable limits.
     pub ledger: Ledger,
+    /// The audit log.
+    pub audit: Audit,
     /// Billing tiers by name: what a key of the tier may use where it does not say itself.
     pub tiers: BTreeMap<String, Allowance>,
     /// Compliance profiles by name: what a record that names one must have.
@@ -179,6 +183,7 @@ impl Default for Config {
             store: Store::default(),
             keys: Keys::default(),
             ledger: Ledger::default(),
+            audit: Audit::default(),
             tiers: BTreeMap::new(),
             profiles: BTreeMap::new(),
             regions: Vec::new(),

@@ -41,7 +41,7 @@ pub use ledger::Account;
 pub use limits::Wait;
 pub use tenants::{NamedTenant, TenantView};
 pub use uses::Count;
-pub use validate::{Answer, Answers, BATCH};
+pub use validate::{Answer, Answers, BATCH, Record};
 
 use crate::clock::Now;
 use crate::key::token::Prefixes;

@@ -1,5 +1,6 @@
 //! One admin connection: a request at a time, JSON in the same frames.
 
+mod health;
 mod import;
 mod whole;
 
@@ -20,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
+use self::health::{audit_stats, with_audit};
 use self::import::Stream;
 use super::admit::admit;
 use super::deferred::Desk;
@@ -28,6 +30,7 @@ use super::hello::hello;
 use super::observe::{Observer, Observers};
 use super::reload::Reload;
 use crate::admin::{Admin, AdminError, Caller, Listing};
+use crate::audit::Audit;
 use crate::clock::{Clock, Now};
 use crate::config::{AdminRight, Limits};
 use crate::engine::{Answers, Engine};
@@ -53,6 +56,8 @@ pub(super) struct Shared {
     pub(super) rights: Vec<AdminRight>,
     /// Records that could not be read at start.
     pub(super) unreadable: u64,
+    /// The audit log, where one is kept.
+    pub(super) audit: Option<Arc<Audit>>,
     /// Open connections of the data plane.
     pub(super) data_connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// Stop reading, finish the request in hand, close.
@@ -271,12 +276,16 @@ impl Connection {
                 };
                 stats.insert("verdicts".to_owned(), given(|_| true));
                 stats.insert("verdicts_denied".to_owned(), given(|code| !code.is_valid()));
+                if let Some(audit) = &shared.audit {
+                    stats.extend(audit_stats(audit));
+                }
                 stats.insert("records_unreadable".to_owned(), shared.unreadable);
                 self.put(request, &stats);
             }
             Opcode::Health => {
                 parse_none(payload)?;
-                self.put(request, &admin.health(caller, shared.unreadable));
+                let health = admin.health(caller, shared.unreadable);
+                self.put(request, &with_audit(health, caller, shared.audit.as_deref()));
             }
             Opcode::Reload => {
                 parse_none(payload)?;

@@ -13,9 +13,11 @@ use tokio_util::task::TaskTracker;
 use super::accept::accept;
 use super::deferred::{Debits, Desk};
 use super::flush::{Flusher, IdBounds};
+use super::journals::{Journals, open_audit};
 use super::listen::{ListenError, Listeners};
 use super::observe::Observers;
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use super::recorder::Recorder;
 use super::reload::{self, Reload};
 use super::worker::Workers;
 use super::{admin, connection, retention, tenants};
@@ -57,6 +59,20 @@ pub enum StartError {
     /// The keys do not fit.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The key of the audit log cannot be had.
+    #[error(transparent)]
+    AuditKey(#[from] crate::audit::key::KeyError),
+    /// The audit log cannot be opened.
+    #[error(
+        "cannot open the audit log {}: {error}; audit.dir places it, and audit.enabled = false does \
+         without it", dir.display()
+    )]
+    Audit {
+        /// Its directory.
+        dir: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -78,6 +94,7 @@ pub struct Daemon {
     ledger: Arc<Ledger>,
     unreadable: u64,
     origin: Origin,
+    journals: Journals,
 }
 
 impl Daemon {
@@ -137,6 +154,9 @@ impl Daemon {
         let own = pepper::path(&config.data_dir)?;
         let own = own.starts_with(&config.data_dir).then_some(own);
         let origin = Origin { engine: config.store.engine, pepper: own };
+        // The log says it; whoever is to be told otherwise is told by the alerts.
+        let audit = open_audit(&config, &engine, &clock, Box::new(|_| {}))?;
+        let journals = Journals { audit };
         Ok(Self {
             config,
             source,
@@ -149,6 +169,7 @@ impl Daemon {
             ledger: Arc::new(ledger),
             unreadable,
             origin,
+            journals,
         })
     }
 
@@ -169,6 +190,7 @@ impl Daemon {
             retention::life_rules(&self.config.keys),
         );
         let admin = admin.with_ledger(Arc::clone(&self.ledger));
+        let admin = admin.with_journal(self.journals.of_changes());
         Arc::new(admin.with_origin(self.origin.clone()))
     }
 
@@ -192,7 +214,16 @@ impl Daemon {
         ready: impl FnOnce(),
     ) -> Result<(), StartError> {
         let Self {
-            config, listeners, clock, engine, committer, flusher, ledger, unreadable, ..
+            config,
+            listeners,
+            clock,
+            engine,
+            committer,
+            flusher,
+            ledger,
+            unreadable,
+            journals,
+            ..
         } = self;
         let starting = Arc::clone(&ledger);
         // Before anything is served: from here on what ends without a clean stop is a crash.
@@ -209,7 +240,7 @@ impl Daemon {
             threads => threads,
         };
         let desk = Desk::new(debits);
-        let observers = Arc::new(Observers::default());
+        let observers = Arc::new(Observers::with(Recorder::new(journals.clone())));
         let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
@@ -231,6 +262,7 @@ impl Daemon {
             limits: config.limits.clone(),
             rights: config.admin_rights.clone(),
             unreadable,
+            audit: journals.audit.clone(),
             data_connections: Box::new(move || open.upgrade().map_or(0, |open| open.open())),
             stop: drain.clone(),
             cut: cut.clone(),
@@ -256,6 +288,10 @@ impl Daemon {
             ended.await;
         }
         let flushed = tokio::task::spawn_blocking(move || {
+            // Nothing is decided or changed any more.
+            if let Some(audit) = &journals.audit {
+                audit.stop();
+            }
             let flushed = flush.stop();
             let settled = ledger.stop();
             committer.stop()?;

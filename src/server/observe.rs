@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keygate_protocol::{Validate, VerdictCode};
 use parking_lot::Mutex;
 
+use super::recorder::Recorder;
 use crate::clock::Now;
 use crate::engine::Answer;
 
@@ -16,17 +17,25 @@ const CODES: usize = 256;
 #[derive(Default)]
 pub(super) struct Observers {
     all: Mutex<Vec<Arc<Observer>>>,
+    recorder: Recorder,
 }
 
 /// One thread's: nobody else writes its figures, so counting costs no more than a load and a store.
 pub(super) struct Observer {
     by_code: [AtomicU64; CODES],
+    recorder: Recorder,
 }
 
 impl Observers {
+    /// Observers whose decisions go to a recorder.
+    pub(super) fn with(recorder: Recorder) -> Self {
+        Self { recorder, ..Self::default() }
+    }
+
     /// One more, for a thread that decides.
     pub(super) fn add(&self) -> Arc<Observer> {
-        let observer = Arc::new(Observer { by_code: [const { AtomicU64::new(0) }; CODES] });
+        let by_code = [const { AtomicU64::new(0) }; CODES];
+        let observer = Arc::new(Observer { by_code, recorder: self.recorder.clone() });
         self.all.lock().push(Arc::clone(&observer));
         observer
     }
@@ -43,6 +52,11 @@ impl Observers {
 }
 
 impl Observer {
+    /// Where records of decisions go.
+    pub(super) const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Takes note of a final verdict. One that waits for a lease is none.
     pub(super) fn decided(&self, _question: &Validate<'_>, answer: &Answer, _now: Now) {
         let counter = &self.by_code[answer.verdict.code as usize];

@@ -73,7 +73,7 @@ async fn what_becomes_of_a_key_is_told_with_the_fields_that_changed() {
     assert_eq!(told[1].after, json!({"name": "b", "revision": 2}));
     assert_eq!((&told[2].reason, &told[3].reason), (&reason, &reason));
     assert_eq!(told[2].after["key_hash"], "(left out)");
-    assert_eq!(told[3].after["status"], "SUSPENDED");
+    assert_eq!(told[3].after["status"], "STATUS_SUSPENDED");
     assert_eq!(told[5].before["deleted_at"], serde_json::Value::Null);
 }
 

@@ -31,6 +31,7 @@ impl Dispatcher<'_> {
                 None => self.retry_each(group, now, out),
             }
         }
+        self.answer_settled(now, out);
         self.nudge();
     }
 
@@ -48,10 +49,15 @@ impl Dispatcher<'_> {
                 self.under_way.deferred.park_again(number, request, wait.accounts());
             } else {
                 self.under_way.slots.note(answer, now);
-                if let Ok(question) = Validate::decode(&request.payload) {
+                let question = Validate::decode(&request.payload).ok();
+                let receipt = question.and_then(|question| {
                     self.observer.decided(&question, answer, now);
+                    self.record(&question, answer, now)
+                });
+                match receipt {
+                    None => put_reply(answer, request.correlation, out),
+                    Some(receipt) => self.hold_one(answer, request.correlation, receipt),
                 }
-                put_reply(answer, request.correlation, out);
             }
         }
     }
@@ -60,12 +66,13 @@ impl Dispatcher<'_> {
     fn retry_batch(
         &mut self,
         number: u64,
-        batch: Parked,
+        mut batch: Parked,
         mut verdicts: Verdicts,
         now: Now,
         out: &mut BytesMut,
     ) {
         let mut accounts = HashSet::<Account>::new();
+        let mut receipts = std::mem::take(&mut batch.receipts);
         let items = Batch::decode(&batch.payload).into_iter().flatten().enumerate();
         let open: Vec<(usize, Validate<'_>)> = items
             .filter(|(at, _)| verdicts.get(*at).is_some_and(Option::is_none))
@@ -81,6 +88,7 @@ impl Dispatcher<'_> {
                     accounts.extend(wait.accounts());
                 } else {
                     self.observer.decided(question, answer, now);
+                    receipts.extend(self.record(question, answer, now).map(|it| (*at, it)));
                     self.under_way.slots.note(answer, now);
                     let mut verdict = BytesMut::new();
                     answer.verdict.encode(&mut verdict);
@@ -90,8 +98,11 @@ impl Dispatcher<'_> {
         }
         drop(open);
         if verdicts.contains(&None) {
-            let batch = Parked { verdicts: Some(verdicts), ..batch };
+            let batch = Parked { verdicts: Some(verdicts), receipts, ..batch };
             return self.under_way.deferred.park_again(number, batch, accounts);
+        }
+        if !receipts.is_empty() {
+            return self.hold_batch(batch.correlation, verdicts, receipts);
         }
         let opcode = Opcode::ValidateBatch.reply();
         frame::encode(out, opcode, Flags::NONE, batch.correlation, |out| {
