@@ -14,6 +14,7 @@ pub use crate::tenant::{
     TenantUpdate, TenantUsage,
 };
 pub use crate::usage::{EndpointUsage, KeyUsage, LimitUsage, RecentError};
+pub use crate::watch::{Watch, WatchFrame};
 
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;

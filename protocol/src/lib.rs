@@ -24,6 +24,7 @@ pub mod tenant;
 mod usage;
 pub mod validate;
 pub mod verdict;
+mod watch;
 mod wire;
 
 pub use error::{ErrorCode, ErrorReply, Execution};

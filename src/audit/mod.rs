@@ -35,7 +35,7 @@ pub use frame::FrameError;
 pub use log::LogOptions;
 pub use mac::ChainKey;
 pub use options::{Options, Sync};
-pub use payload::{Begin, Cause, Link, Note, Said};
+pub use payload::{Begin, Cause, Link, Note, Said, to_json as event_json};
 pub use problem::{Problem, ProblemKind, Report};
 pub use verify::verify;
 pub use writer::{Audit, AuditStats, OnFailing, Waiter};

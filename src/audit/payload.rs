@@ -101,7 +101,8 @@ fn cut(value: &Value) -> Value {
 }
 
 /// An event as JSON that fits a record: values of a change that are too long are cut, and say so.
-pub(super) fn to_json(event: &Event) -> Vec<u8> {
+#[must_use]
+pub fn to_json(event: &Event) -> Vec<u8> {
     let json = |event: &Event| serde_json::to_vec(event).unwrap_or_default();
     let whole = json(event);
     if whole.len() <= PAYLOAD_BYTES_MAX {

@@ -45,6 +45,7 @@ mod usage;
 mod validate;
 mod verdict;
 mod verify;
+mod watch;
 mod when;
 mod whole;
 
@@ -166,6 +167,8 @@ enum Command {
     /// Read the audit log, and say whether it is as it was written: without the daemon
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show changes, denials and alerts as they happen
+    Watch(watch::Args),
     /// Look at daemon and data, and say what mends what is wrong
     Doctor(doctor::Args),
     /// Say what limits would have done to traffic that is over: no daemon, no disk
@@ -235,6 +238,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Verify(args) => verify::run(args, global),
         Command::Compact(args) => compact::run(args, global),
         Command::Audit(command) => audit::run(command, global),
+        Command::Watch(args) => watch::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
         Command::Simulate(args) => simulate::run(args, global),
         Command::Bench(args) => bench_command::run(args, global),

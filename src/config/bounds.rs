@@ -55,6 +55,8 @@ bounds! {
     limits.increment_ids_max: "ids", 64, 1_000_000_000;
     limits.slots_max: "slots", 1, 100_000_000;
     limits.deferred_max: "requests", 1, 65_536;
+    limits.watch_events_max: "events", 1, 65_536;
+    limits.watchers_max: "connections", 0, 4096;
     store.cache_bytes: "bytes", 1 << 20, 1 << 40;
     store.commit_queue_max: "writes", 1, 1 << 20;
     store.usage_flush_interval_ms: "ms", 10, DAY_MS;

@@ -117,6 +117,10 @@ pub struct Limits {
     /// Requests of one connection whose replies wait for the ledger; beyond, nothing more of it is
     /// read.
     pub deferred_max: usize,
+    /// Events that wait for the slowest of those who watch; it is told how many more it has missed.
+    pub watch_events_max: usize,
+    /// How many may watch at a time.
+    pub watchers_max: usize,
 }
 
 /// The store's settings.
@@ -209,6 +213,8 @@ impl Default for Limits {
             increment_ids_max: 1_000_000,
             slots_max: 1_000_000,
             deferred_max: 1024,
+            watch_events_max: 1024,
+            watchers_max: 16,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod health;
 mod import;
+mod watch;
 mod whole;
 
 use std::cell::RefCell;
@@ -29,6 +30,7 @@ use super::dispatch::{Dispatcher, Go, UnderWay, put_error};
 use super::hello::hello;
 use super::observe::{Observer, Observers};
 use super::reload::Reload;
+use super::watchers::Watchers;
 use crate::admin::{Admin, AdminError, Caller, Listing};
 use crate::audit::Audit;
 use crate::clock::{Clock, Now};
@@ -58,6 +60,8 @@ pub(super) struct Shared {
     pub(super) unreadable: u64,
     /// The audit log, where one is kept.
     pub(super) audit: Option<Arc<Audit>>,
+    /// Whoever watches.
+    pub(super) watchers: Arc<Watchers>,
     /// Open connections of the data plane.
     pub(super) data_connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// Stop reading, finish the request in hand, close.
@@ -192,6 +196,7 @@ impl Connection {
             Opcode::Export => self.export(request).await,
             Opcode::Backup | Opcode::Verify => self.whole_store(opcode, request).await,
             Opcode::KeyList => self.list(request).await,
+            Opcode::Watch => self.watch(request).await,
             opcode => {
                 let answered = self.answer(opcode, request).await;
                 let Err(error) = answered else { return Go::On };

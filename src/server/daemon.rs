@@ -19,6 +19,7 @@ use super::observe::Observers;
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::recorder::Recorder;
 use super::reload::{self, Reload};
+use super::watchers::Watchers;
 use super::worker::Workers;
 use super::{admin, connection, retention, tenants};
 use crate::admin::{Admin, Origin};
@@ -156,7 +157,9 @@ impl Daemon {
         let origin = Origin { engine: config.store.engine, pepper: own };
         // The log says it; whoever is to be told otherwise is told by the alerts.
         let audit = open_audit(&config, &engine, &clock, Box::new(|_| {}))?;
-        let journals = Journals { audit };
+        let limits = &config.limits;
+        let watchers = Watchers::new(limits.watch_events_max, limits.watchers_max);
+        let journals = Journals { audit, watchers: Arc::new(watchers) };
         Ok(Self {
             config,
             source,
@@ -263,6 +266,7 @@ impl Daemon {
             rights: config.admin_rights.clone(),
             unreadable,
             audit: journals.audit.clone(),
+            watchers: Arc::clone(&journals.watchers),
             data_connections: Box::new(move || open.upgrade().map_or(0, |open| open.open())),
             stop: drain.clone(),
             cut: cut.clone(),

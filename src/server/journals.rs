@@ -5,6 +5,7 @@ use std::sync::Arc;
 use keygate_protocol::VerdictCode;
 
 use super::StartError;
+use super::watchers::Watchers;
 use crate::audit::{Audit, LogOptions, OnFailing, Options, Sync, SystemDisk, key};
 use crate::clock::Clock;
 use crate::config::{AuditSync, Config};
@@ -12,10 +13,19 @@ use crate::engine::Engine;
 use crate::event::Journal;
 
 /// All of them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Journals {
     /// The audit log, where one is kept.
     pub(super) audit: Option<Arc<Audit>>,
+    /// Whoever watches.
+    pub(super) watchers: Arc<Watchers>,
+}
+
+impl Default for Journals {
+    /// Nobody.
+    fn default() -> Self {
+        Self { audit: None, watchers: Arc::new(Watchers::new(1, 0)) }
+    }
 }
 
 impl Journals {
@@ -25,6 +35,7 @@ impl Journals {
         if let Some(audit) = &self.audit {
             all.push(Arc::clone(audit) as Arc<dyn Journal>);
         }
+        all.push(Arc::clone(&self.watchers) as Arc<dyn Journal>);
         Arc::new(all)
     }
 }

@@ -28,6 +28,7 @@ mod retention;
 mod slots;
 mod tenants;
 mod watch;
+mod watchers;
 mod worker;
 
 pub use daemon::{Daemon, StartError};
