@@ -70,6 +70,11 @@ pub enum Note {
         /// When, microseconds since 1970.
         at_us: i64,
     },
+    /// The disk takes records again.
+    Resumed {
+        /// When, microseconds since 1970.
+        at_us: i64,
+    },
     /// What could not be taken, because the queue was full.
     Lost {
         /// When it is said, microseconds since 1970.

@@ -271,6 +271,11 @@ impl Writer {
 
     /// Writes what was taken. What the file does not take stays, and is not waited for any more.
     fn write_all(&mut self) {
+        if self.failing && self.unwritten.is_empty() {
+            // Without a record nobody would learn that the disk takes one again.
+            let at_us = self.clock.now().wall_us;
+            self.unwritten.push_back(Record::note(&Note::Resumed { at_us }));
+        }
         while !self.unwritten.is_empty() {
             let records = self.unwritten.iter().take(WRITTEN_AT_A_TIME);
             let records = records.map(|record| (record.kind, &*record.payload));

@@ -56,6 +56,9 @@ pub(super) fn said_line(said: &Said, colours: Colours) -> String {
                     (at_us, format!("log      the daemon starts{how}{cut}"))
                 }
                 Note::Stop { at_us } => (at_us, "log      the daemon stops".to_owned()),
+                Note::Resumed { at_us } => {
+                    (at_us, "log      the disk takes records again".to_owned())
+                }
                 Note::Lost { at_us, changes, decisions, alerts } => (
                     at_us,
                     format!(

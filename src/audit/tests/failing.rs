@@ -81,6 +81,7 @@ struct Bench {
     desk: Arc<AuditDesk>,
     audit: Audit,
     failures: Arc<Mutex<Vec<String>>>,
+    clock: Arc<ManualClock>,
 }
 
 fn decision(cost: u64) -> Decision {
@@ -98,9 +99,10 @@ impl Bench {
         let told = Arc::clone(&failures);
         let on_failing = Box::new(move |why| told.lock().push(why));
         let disk_of_log = Box::new(disk.clone());
-        let places = (Arc::clone(&desk), clock as Arc<dyn crate::clock::Clock>);
+        let time = Arc::clone(&clock) as Arc<dyn crate::clock::Clock>;
+        let places = (Arc::clone(&desk), time);
         let audit = Audit::start(options, key(), disk_of_log, places, |_| Some("X"), on_failing);
-        Self { dir, disk, desk, audit: audit.expect("started"), failures }
+        Self { dir, disk, desk, audit: audit.expect("started"), failures, clock }
     }
 
     /// Hands a record over as a decision does; whether it was accepted.
@@ -196,6 +198,19 @@ fn a_failed_sync_is_not_tried_again_and_who_waited_is_refused() {
     assert!(recorded.contains(&(2, "AUDIT_UNAVAILABLE".to_owned())), "{recorded:?}");
     let report = judged(bench.dir.path());
     assert!(report.is_clean(), "{:#?}", report.problems);
+}
+
+#[test]
+fn a_log_that_failed_recovers_without_a_record_that_waits() {
+    let bench = Bench::new(Sync::Queue);
+    bench.disk.0.unsynced.store(true, Ordering::Relaxed);
+    assert!(bench.accepted(1));
+    bench.until("the writer", |bench| bench.recorded().len() == 1);
+    bench.clock.advance_us(1_000_001);
+    bench.until("the failure", Bench::is_failing);
+    bench.disk.0.unsynced.store(false, Ordering::Relaxed);
+    bench.until("the recovery", |bench| !bench.is_failing());
+    assert!(bench.desk.reserve());
 }
 
 #[test]
