@@ -18,6 +18,7 @@
 //!    one thread that writes.
 //! 6. [`ledger`]: what is scarce and must survive a crash is debited there before it is spent.
 //! 7. [`admin`]: the operations of the admin socket. The store first, then the catalog.
+//!    [`audit`]: who changed what and what was decided, in a file of its own, chained.
 //!
 //! What moves bytes and decides nothing:
 //!
