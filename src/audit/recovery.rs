@@ -88,12 +88,14 @@ pub(super) fn recover(dir: &Path, key: &ChainKey) -> io::Result<Found> {
 }
 
 /// Goes on behind everything that ever was: no sequence is used twice.
-fn damaged(found: Found, head: Option<Link>, why: &str) -> Found {
-    let end = match head {
-        Some(head) if head.sequence >= found.end.sequence => head,
-        _ => found.end,
-    };
-    Found { end, append: None, cause: Cause::Damage, damage: Some(why.to_owned()), ..found }
+fn damaged(mut found: Found, head: Option<Link>, why: &str) -> Found {
+    if let Some(head) = head.filter(|head| head.sequence >= found.end.sequence) {
+        found.end = head;
+    }
+    found.append = None;
+    found.cause = Cause::Damage;
+    found.damage = Some(why.to_owned());
+    found
 }
 
 /// The last whole record of a file, where what stands behind the end that was found is whole and does
