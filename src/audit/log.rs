@@ -4,7 +4,9 @@
 //! used again, because a second sync would succeed and mean nothing.
 
 use std::collections::VecDeque;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::dir::{self, LogName};
@@ -17,6 +19,8 @@ use super::recovery::{Found, recover};
 
 /// Of the format.
 const VERSION: u32 = 1;
+/// The file whose lock is the right to write.
+const LOCK: &str = "LOCK";
 const HOUR_US: i64 = 3_600_000_000;
 
 /// How the log is kept.
@@ -47,6 +51,8 @@ pub(super) struct Log {
     sure: Link,
     removed: u64,
     head: Head,
+    /// Held for its lock.
+    _lock: File,
 }
 
 /// The file that is written to.
@@ -81,8 +87,10 @@ impl Log {
         disk: Box<dyn Disk>,
     ) -> io::Result<(Self, Found)> {
         make_dir(&options.dir)?;
+        let lock = lock(&options.dir)?;
         let found = recover(&options.dir, &key)?;
         let mut log = Self {
+            _lock: lock,
             head: Head::new(&options.dir),
             files: dir::list(&options.dir)?.into(),
             cause: found.cause,
@@ -295,6 +303,20 @@ impl Log {
     /// Where it lies.
     pub(super) fn dir(&self) -> &Path {
         &self.options.dir
+    }
+}
+
+/// The right to write the log: two daemons would break each other's chain. The system drops the lock
+/// with the process, however that ends.
+fn lock(dir: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(dir.join(LOCK))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process writes it"))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -74,6 +74,15 @@ pub fn last_sequence(dir: &Path) -> io::Result<u64> {
     Ok(sequences.max().unwrap_or(newest.first - 1))
 }
 
+/// The newest file's first record and its length: while both stay, there is nothing new.
+///
+/// # Errors
+/// The directory or the newest file cannot be read.
+pub fn extent(dir: &Path) -> io::Result<(u64, u64)> {
+    let Some(newest) = dir::list(dir)?.pop() else { return Ok((0, 0)) };
+    Ok((newest.first, newest.path(dir).metadata()?.len()))
+}
+
 fn said(kind: Kind, payload: &[u8]) -> Option<Said> {
     match kind {
         Kind::Begin => serde_json::from_slice(payload).ok().map(Said::Begin),

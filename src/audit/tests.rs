@@ -73,6 +73,8 @@ fn a_chain_goes_on_over_files_and_restarts() {
     assert!(files > 3, "{files}");
     assert_clean(dir.path(), 40 + files as u64);
     let (mut log, found) = open(dir.path());
+    let again = Log::open(options(dir.path()), key(), Box::new(SystemDisk)).err();
+    assert_eq!(again.expect("it is held").kind(), std::io::ErrorKind::ResourceBusy);
     assert!(!found.clean && found.damage.is_none() && found.cut_bytes == 0);
     append(&mut log, 3);
     log.sync(true).expect("synced");

@@ -347,8 +347,9 @@ impl Writer {
 
     fn recover(&mut self) {
         if std::mem::take(&mut self.failing) {
-            *self.shared.failing.lock() = None;
+            // In this order: who finds the log well finds the desk open.
             self.shared.desk.set_open(true);
+            *self.shared.failing.lock() = None;
             tracing::info!("audit records can be written again");
         }
     }

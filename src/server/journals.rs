@@ -58,6 +58,13 @@ pub(super) fn open_audit(
     let path = key::path(&config.data_dir)?;
     let failed = |error| StartError::Audit { dir: dir.clone(), error };
     let may_make = !key::has_log(&dir).map_err(failed)?;
+    if may_make && path.exists() {
+        tracing::warn!(
+            dir = %dir.display(),
+            "there is a key of an audit log and no log: it begins anew, and what was in it before, if \
+             anything was, is not there any more"
+        );
+    }
     let key = key::load(&path, may_make)?;
     let options = Options {
         log: LogOptions {

@@ -161,7 +161,7 @@ fn a_full_disk_closes_the_desk_and_is_left_without_a_restart_and_without_a_gap()
         assert_eq!(bench.accepted(3), sync == Sync::Queue);
         bench.until("the failure", Bench::is_failing);
         assert!(!bench.desk.reserve() && !bench.accepted(4));
-        assert_eq!(bench.failures.lock().len(), 1);
+        bench.until("the word of it", |bench| bench.failures.lock().len() == 1);
         // What nobody demands waits.
         bench.audit.note(&Event { at_us: 3, what: crate::event::What::Decision(decision(5)) });
         bench.until("attempts", |bench| bench.disk.0.made.load(Ordering::Relaxed) >= 3);

@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::event_line::{Colours, said_line};
 use super::output::{print, print_json};
 use super::{Exit, Global};
-use crate::audit::read::{Entry, each, last_sequence};
+use crate::audit::read::{Entry, each, extent, last_sequence};
 use crate::audit::{self, Report, key};
 use crate::config::{Audit, DATA_DIR_DEFAULT};
 use filter::Filter;
@@ -105,8 +105,13 @@ fn tail(args: &Tail, global: &Global) -> Result<Exit, CliError> {
     let dir = args.place.dir();
     let newest = last_sequence(&dir).map_err(|error| unread(&dir, error))?;
     let mut last = newest.saturating_sub(args.count);
+    let mut shown = None;
     loop {
-        last = show(&dir, last, global.json, |_| true)?;
+        // Before it is read, so that nothing is passed over.
+        let there = extent(&dir).map_err(|error| unread(&dir, error))?;
+        if shown.replace(there) != Some(there) {
+            last = show(&dir, last, global.json, |_| true)?;
+        }
         if !args.follow {
             return Ok(Exit::Fine);
         }
