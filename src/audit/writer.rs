@@ -25,8 +25,11 @@ pub use super::queue::Waiter;
 /// Between two looks at what is due: the disk that failed, the counts of denials, the next sync.
 const LOOK: Duration = Duration::from_secs(1);
 const LOOK_NS: u64 = 1_000_000_000;
-/// Records that are written at a time, so that a sync is never far.
-const WRITTEN_AT_A_TIME: usize = 4096;
+/// Records that are written at a time: few, so that a crash finds little that is encoded and not
+/// written …
+const WRITTEN_AT_A_TIME: usize = 128;
+/// … but where somebody waits for the disk, as many as may share a sync.
+const SYNCED_AT_A_TIME: usize = 4096;
 /// What a decision is recorded as whose record could not be synced in time: so it was answered.
 const UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 
@@ -97,6 +100,10 @@ impl Audit {
         let mut writer = Writer {
             log,
             shared: Arc::clone(&shared),
+            at_a_time: match options.sync {
+                Sync::Queue => WRITTEN_AT_A_TIME,
+                Sync::Fsync => SYNCED_AT_A_TIME,
+            },
             clock,
             on_failing,
             unwritten: VecDeque::from([Record::note(&start)]),
@@ -210,6 +217,7 @@ struct Writer {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     on_failing: OnFailing,
+    at_a_time: usize,
     /// Taken, and not in the file yet.
     unwritten: VecDeque<Record>,
     /// In the file, and waited for until they are on disk.
@@ -227,7 +235,7 @@ impl Writer {
                 if closed { self.shared.queue.take(Duration::ZERO).closed } else { false }
             } else {
                 let taken = self.shared.queue.take(LOOK);
-                self.unwritten.extend(taken.items.into_iter().map(Record::of));
+                self.write(taken.items);
                 taken.closed
             };
             self.look(closed);
@@ -235,6 +243,20 @@ impl Writer {
             self.settle(closed);
             if closed {
                 return self.end();
+            }
+        }
+    }
+
+    /// Encodes and writes, some at a time.
+    fn write(&mut self, mut items: VecDeque<Item>) {
+        while !items.is_empty() {
+            // Once it fails all the rest stays.
+            let some = if self.failing { items.len() } else { items.len().min(self.at_a_time) };
+            self.unwritten.extend(items.drain(..some).map(Record::of));
+            if self.failing {
+                self.unwritten.iter_mut().for_each(Record::refuse);
+            } else {
+                self.write_all();
             }
         }
     }
@@ -277,7 +299,7 @@ impl Writer {
             self.unwritten.push_back(Record::note(&Note::Resumed { at_us }));
         }
         while !self.unwritten.is_empty() {
-            let records = self.unwritten.iter().take(WRITTEN_AT_A_TIME);
+            let records = self.unwritten.iter().take(self.at_a_time);
             let records = records.map(|record| (record.kind, &*record.payload));
             let (accepted, appended) = self.log.append(records, self.clock.now().wall_us);
             let accepted = self.unwritten.drain(..accepted);

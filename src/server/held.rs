@@ -80,3 +80,54 @@ impl Held {
         Some(reply)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Waiter;
+
+    fn encoded(key_id: u64, slot: Option<u64>) -> Box<[u8]> {
+        let mut out = BytesMut::new();
+        Verdict { slot, ..Verdict::of(VerdictCode::Valid, key_id) }.encode(&mut out);
+        out.as_ref().into()
+    }
+
+    /// A batch of three, whose last two wait for their records, and what settles those.
+    fn batch() -> (HeldReply, Vec<Waiter>) {
+        let (receipts, waiters): (Vec<_>, Vec<_>) = (0..2).map(|_| Receipt::new(|| {})).unzip();
+        let verdicts = vec![encoded(1, None), encoded(2, Some(20)), encoded(3, Some(30))];
+        let receipts = receipts.into_iter().zip(1..).map(|(it, at)| (at, it)).collect();
+        (HeldReply { correlation: 7, verdicts, is_batch: true, receipts }, waiters)
+    }
+
+    #[test]
+    fn a_reply_is_held_until_its_last_record_is_settled_and_those_behind_it_overtake() {
+        let mut held = Held::default();
+        let (first, mut of_first) = batch();
+        let (second, of_second) = batch();
+        held.push(HeldReply { correlation: 1, ..first });
+        held.push(HeldReply { correlation: 2, ..second });
+        assert!(held.bytes() > 0 && held.take_settled().is_none());
+        of_second.into_iter().for_each(|waiter| waiter(true));
+        assert_eq!(held.take_settled().map(|reply| reply.correlation), Some(2));
+        of_first.remove(1)(true);
+        assert!(held.take_settled().is_none());
+        of_first.remove(0)(true);
+        assert_eq!(held.take_settled().map(|reply| reply.correlation), Some(1));
+        assert_eq!((held.len(), held.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn of_a_batch_the_verdicts_whose_records_were_refused_become_denials() {
+        let (mut reply, mut waiters) = batch();
+        waiters.remove(1)(false);
+        waiters.remove(0)(true);
+        assert_eq!(reply.refuse(), [(3, 30)], "its slot is held by nobody");
+        let verdicts = reply.verdicts.iter().map(|it| Verdict::decode(it).expect("a verdict").0);
+        let verdicts: Vec<_> =
+            verdicts.map(|verdict| (verdict.key_id, verdict.code, verdict.slot)).collect();
+        let valid = VerdictCode::Valid;
+        let denied = (3, VerdictCode::AuditUnavailable, None);
+        assert_eq!(verdicts, [(1, valid, None), (2, valid, Some(20)), denied]);
+    }
+}
