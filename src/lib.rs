@@ -23,17 +23,19 @@
 //! What moves bytes and decides nothing:
 //!
 //! 8. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
-//! 9. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
-//!    nothing of the daemon.
-//! 10. [`cli`]: one file per command.
+//! 9. [`http`]: metrics and health for those who watch, where the configuration asks for it.
+//! 10. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
+//! 11. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
+//!     nothing of the daemon.
+//! 12. [`cli`]: one file per command.
 //!
 //! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, [`event`],
-//! what happens that somebody may want to know, and [`clock`], the only file of the daemon that reads
-//! time.
+//! what happens that somebody may want to know, [`metrics`], what is measured and how it is written,
+//! and [`clock`], the only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
-//! config → key.
+//! config → key; server → http; http, server and store → metrics; deliver → {event, config, key}.
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
@@ -42,11 +44,14 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod deliver;
 pub mod engine;
 pub mod event;
+pub mod http;
 pub mod key;
 pub mod ledger;
 pub mod limit;
+pub mod metrics;
 pub mod server;
 pub mod store;
 pub mod usage;

@@ -3,7 +3,7 @@
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 
 use super::document::Problem;
-use super::{Config, names, rights};
+use super::{Config, alerts, http, names, rights};
 use crate::key::rules::TomlKey;
 use crate::key::token::Prefixes;
 
@@ -37,6 +37,9 @@ macro_rules! bounds {
     (@name $section:ident.$part:ident) => {
         concat!(stringify!($section), ".", stringify!($part))
     };
+    (@name $section:ident.$inner:ident.$part:ident) => {
+        concat!(stringify!($section), ".", stringify!($inner), ".", stringify!($part))
+    };
 }
 
 bounds! {
@@ -54,6 +57,7 @@ bounds! {
     limits.increment_id_window_ms: "ms", 100, 30 * DAY_MS;
     limits.increment_ids_max: "ids", 64, 1_000_000_000;
     limits.slots_max: "slots", 1, 100_000_000;
+    usage.detail_bytes_max: "bytes", 0, 1 << 40;
     limits.deferred_max: "requests", 1, 65_536;
     limits.watch_events_max: "events", 1, 65_536;
     limits.watchers_max: "connections", 0, 4096;
@@ -69,11 +73,25 @@ bounds! {
     audit.files_max: "files", 2, 100_000;
     audit.queue_records_max: "records", 1, 16_777_216;
     audit.denials_per_second_max: "records", 0, 1_000_000;
+    http.connections_max: "connections", 1, 4096;
+    http.header_timeout_ms: "ms", 100, 30 * DAY_MS;
+    http.exchange_timeout_ms: "ms", 100, 30 * DAY_MS;
+    alerts.webhook_connect_timeout_ms: "ms", 10, 60_000;
+    alerts.webhook_timeout_ms: "ms", 10, 120_000;
+    alerts.sink_timeout_ms: "ms", 10, 60_000;
+    alerts.smtp.port: "port", 1, 65_535;
+    alerts.smtp.timeout_ms: "ms", 10, 300_000;
 }
 
 /// A number of the configuration, whatever its type.
 trait Wide {
     fn wide(self) -> u64;
+}
+
+impl Wide for u16 {
+    fn wide(self) -> u64 {
+        self.into()
+    }
 }
 
 impl Wide for u32 {
@@ -147,6 +165,8 @@ pub(super) fn found(config: &Config) -> Problems {
     }
     rights::check(config, &mut problems);
     names::check(config, &mut problems);
+    http::check(&config.http, &mut problems);
+    alerts::check(&config.alerts, &mut problems);
     problems
 }
 
@@ -161,26 +181,27 @@ mod tests {
 
     #[test]
     fn every_number_has_its_bound() {
-        let numbers = |config: &Config| {
-            let of = serde_json::to_value(config).expect("JSON");
-            let mut names = Vec::new();
-            for (section, value) in of.as_object().expect("settings") {
-                match value {
-                    // A mode is one of three, not a range.
-                    serde_json::Value::Number(_) if section == "admin_socket_mode" => {}
-                    serde_json::Value::Number(_) => names.push(section.clone()),
-                    serde_json::Value::Object(inner) => {
-                        let numbers = inner.iter().filter(|(_, value)| value.is_number());
-                        names.extend(numbers.map(|(name, _)| format!("{section}.{name}")));
-                    }
-                    _ => {}
-                }
-            }
-            names.sort_unstable();
-            names
-        };
+        let config = serde_json::to_value(Config::default()).expect("JSON");
+        let mut numbers = Vec::new();
+        names_of_numbers("", &config, &mut numbers);
+        numbers.sort_unstable();
         let mut bounded: Vec<_> = BOUNDS.iter().map(|bound| bound.name.to_owned()).collect();
         bounded.sort_unstable();
-        assert_eq!(bounded, numbers(&Config::default()));
+        assert_eq!(bounded, numbers);
+    }
+
+    fn names_of_numbers(section: &str, of: &serde_json::Value, names: &mut Vec<String>) {
+        for (name, value) in of.as_object().expect("settings") {
+            let name = format!("{section}{name}");
+            match value {
+                // A mode is one of three, not a range.
+                serde_json::Value::Number(_) if name == "admin_socket_mode" => {}
+                serde_json::Value::Number(_) => names.push(name),
+                serde_json::Value::Object(_) => {
+                    names_of_numbers(&format!("{name}."), value, names);
+                }
+                _ => {}
+            }
+        }
     }
 }

@@ -5,10 +5,12 @@
 //! what values may be, [`names`] is what tiers, profiles, regions and sinks may be, [`Source`] reads
 //! all of it again, and [`change`] tells what is different then.
 
+mod alerts;
 mod audit;
 mod bounds;
 pub mod change;
 mod document;
+mod http;
 pub mod names;
 mod source;
 
@@ -20,9 +22,11 @@ use std::path::{Path, PathBuf};
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{Alerts, Smtp, SmtpTls};
 pub use audit::{Audit, AuditSync};
 pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
+pub use http::{Http, Listen};
 pub use names::{Profile, Sink, SinkKind};
 pub use source::{Overrides, Source};
 
@@ -68,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// The store.
     pub store: Store,
+    /// What is told of usage.
+    pub usage: Usage,
     /// The life of keys.
     pub keys: Keys,
     /// The ledger of durable limits.
@@ -82,6 +88,10 @@ pub struct Config {
     pub regions: Vec<String>,
     /// Sinks by name, for `monitoring_integrations`.
     pub sinks: BTreeMap<String, Sink>,
+    /// Metrics and health.
+    pub http: Http,
+    /// How alerts are sent.
+    pub alerts: Alerts,
 }
 
 /// Bounds of connections, frames and waits.
@@ -137,6 +147,17 @@ pub struct Store {
     pub usage_flush_interval_ms: u64,
 }
 
+/// What is told of usage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Usage {
+    /// Whether it is told by the hour and the day, with denials, costs, and the sums of tenants.
+    pub history: bool,
+    /// What endpoints and recent errors of all keys may take in memory, about; beyond it they are
+    /// counted as `(other)`, or forgotten.
+    pub detail_bytes_max: usize,
+}
+
 /// The life of keys.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -185,6 +206,7 @@ impl Default for Config {
             threads: 0,
             limits: Limits::default(),
             store: Store::default(),
+            usage: Usage::default(),
             keys: Keys::default(),
             ledger: Ledger::default(),
             audit: Audit::default(),
@@ -192,6 +214,8 @@ impl Default for Config {
             profiles: BTreeMap::new(),
             regions: Vec::new(),
             sinks: BTreeMap::new(),
+            http: Http::default(),
+            alerts: Alerts::default(),
         }
     }
 }
@@ -227,6 +251,12 @@ impl Default for Store {
             commit_queue_max: 4096,
             usage_flush_interval_ms: 1000,
         }
+    }
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { history: true, detail_bytes_max: 256 * 1024 * 1024 }
     }
 }
 

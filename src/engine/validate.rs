@@ -180,6 +180,10 @@ impl Engine {
                 reserved: entry.marks.has(Marks::AUDITED) && answer.verdict.code.is_valid(),
             });
         }
+        let code = answer.verdict.code;
+        if !code.is_valid() && !question.peeks() && answer.wait.is_none() {
+            self.usage.denied(entry.id, code, moment.hour);
+        }
         let flags = question.flags;
         if flags.has(ValidateFlags::DETAILS) {
             answer.policy = Some(Arc::clone(policy));

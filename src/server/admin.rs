@@ -27,6 +27,7 @@ use self::import::Stream;
 use super::admit::admit;
 use super::deferred::Desk;
 use super::dispatch::{Dispatcher, Go, UnderWay, put_error};
+use super::doors::Doors;
 use super::hello::hello;
 use super::observe::{Observer, Observers};
 use super::reload::Reload;
@@ -52,6 +53,7 @@ pub(super) struct Shared {
     /// Told of the verdicts that are given on this socket, all of whose connections are one thread's.
     pub(super) observer: Arc<Observer>,
     pub(super) observers: Arc<Observers>,
+    pub(super) doors: Doors,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     /// Who may do what here.
@@ -87,6 +89,7 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     match admitted {
         Ok(caller) => connection.caller = caller,
         Err(message) => {
+            connection.shared.observer.refused(ErrorCode::NotAdmitted);
             put_error(&mut connection.output, 0, ErrorCode::NotAdmitted, &message);
             // Whether it arrives is the peer's affair.
             let _ = connection.flush().await;
@@ -144,6 +147,7 @@ impl Connection {
                 }
                 Ok(None) => {}
                 Err(error) => {
+                    self.shared.observer.refused(ErrorCode::BadFrame);
                     put_error(&mut self.output, 0, ErrorCode::BadFrame, &error.to_string());
                     return None;
                 }
@@ -269,6 +273,12 @@ impl Connection {
             }
             Opcode::KeyReview => self.put(request, &admin.review(caller, parse(payload)?).await?),
             Opcode::KeyUsage => self.put(request, &admin.usage(caller, parse(payload)?).await?),
+            Opcode::UsageHistory => {
+                self.put(request, &admin.usage_history(caller, parse(payload)?).await?);
+            }
+            Opcode::UsageTop => {
+                self.put(request, &admin.usage_top(caller, parse(payload)?).await?);
+            }
             Opcode::Stats => {
                 parse_none(payload)?;
                 let mut stats = admin.stats(caller).await?;
@@ -285,6 +295,8 @@ impl Connection {
                     stats.extend(audit_stats(audit));
                 }
                 stats.insert("records_unreadable".to_owned(), shared.unreadable);
+                let refused = shared.doors.data.refused() + shared.doors.admin.refused();
+                stats.insert("connections_refused".to_owned(), refused);
                 self.put(request, &stats);
             }
             Opcode::Health => {
@@ -406,6 +418,7 @@ impl Connection {
     }
 
     fn error(&mut self, header: Header, code: ErrorCode, message: &str) {
+        self.shared.observer.refused(code);
         put_error(&mut self.output, header.correlation, code, message);
     }
 

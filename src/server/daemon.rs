@@ -12,29 +12,30 @@ use tokio_util::task::TaskTracker;
 
 use super::accept::accept;
 use super::deferred::{Debits, Desk};
+use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
 use super::journals::{Journals, open_audit};
 use super::listen::{ListenError, Listeners};
-use super::observe::Observers;
+use super::observe::{Observers, Plane};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::recorder::Recorder;
 use super::reload::{self, Reload};
+use super::scrape::Parts;
+use super::store_size::StoreSize;
 use super::watchers::Watchers;
 use super::worker::Workers;
-use super::{admin, connection, retention, tenants};
+use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError, Limits, Source};
+use crate::config::{Config, ConfigError, Source};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
 use crate::ledger::Ledger;
 use crate::limit::LedgerState;
-use crate::store::rows::USAGE_SCHEMA;
 use crate::store::{
     self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
 };
-use crate::usage::UsageRow;
 
 /// Descriptors beside those of connections: the store, listeners, runtimes, the log.
 const DESCRIPTORS_OF_ITS_OWN: u64 = 64;
@@ -109,7 +110,7 @@ impl Daemon {
         let prefixes = Prefixes::new(&config.token_brand)?;
         // Whatever this process makes is its owner's alone, until its mode is widened.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-        raise_descriptor_limit(&config.limits);
+        raise_descriptor_limit(&config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let options = StoreOptions { cache_bytes: config.store.cache_bytes };
         let store = store::open(config.store.engine, &config.data_dir, &options)?;
@@ -119,7 +120,7 @@ impl Daemon {
             queue_jobs_max: config.store.commit_queue_max,
             ..CommitterOptions::default()
         };
-        let committer = Arc::new(Committer::start(&keys, &options)?);
+        let committer = Arc::new(Committer::start_timed(&keys, &options, Arc::clone(&clock))?);
         let pepper = load_pepper(&config, &keys, &committer)?;
         let limits = &config.limits;
         let window_us = micros(limits.increment_id_window_ms);
@@ -132,6 +133,8 @@ impl Daemon {
                 increment_id_window_us: window_us,
                 increment_ids_max: limits.increment_ids_max,
                 slots_max: limits.slots_max,
+                usage_history: config.usage.history,
+                usage_detail_bytes_max: config.usage.detail_bytes_max,
             },
         ));
         engine.number_slots_from(getrandom::u64().map_err(io::Error::other)? >> 2);
@@ -221,6 +224,7 @@ impl Daemon {
             listeners,
             clock,
             engine,
+            keys,
             committer,
             flusher,
             ledger,
@@ -233,7 +237,9 @@ impl Daemon {
         tokio::task::spawn_blocking(move || starting.start()).await.map_err(io::Error::other)??;
         let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
         let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
-        let flush = flusher.start(interval, Arc::clone(&debits))?;
+        let flush_timing = flusher.timing();
+        let observers = Arc::new(Observers::with(Recorder::new(journals.clone())));
+        let flush = flusher.start(interval, Arc::clone(&debits), Arc::clone(&observers))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
         // Cancelled at the stop's deadline: whoever has not ended by then is dropped.
@@ -243,7 +249,6 @@ impl Daemon {
             threads => threads,
         };
         let desk = Desk::new(debits);
-        let observers = Arc::new(Observers::with(Recorder::new(journals.clone())));
         let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
@@ -259,8 +264,9 @@ impl Daemon {
             reload,
             engine,
             desk,
-            observer: observers.add(),
+            observer: observers.add_on(Plane::Admin),
             observers,
+            doors: Doors::default(),
             clock,
             limits: config.limits.clone(),
             rights: config.admin_rights.clone(),
@@ -273,6 +279,17 @@ impl Daemon {
         });
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
+        if let Some(socket) = &listeners.http {
+            let parts = Parts {
+                config: &config,
+                shared: &shared,
+                size: &StoreSize::new(keys),
+                committer: &committer,
+                ledger: &ledger,
+                flush: &flush_timing,
+            };
+            http::accept(socket, &parts, &tasks, &stop)?;
+        }
         let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
@@ -408,7 +425,7 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
         );
     }
     let mut unreadable = left_out.len() as u64;
-    keys.for_each_usage(USAGE_SCHEMA, |id, row: Result<UsageRow, StoreError>| {
+    keys.for_each_usage(|id, row| {
         match row {
             // Its record may be mended, so its usage stays where it is.
             Ok(_) if left_out.contains(&id) => {}
@@ -419,6 +436,16 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
             }
         }
         Ok::<(), StartError>(())
+    })?;
+    keys.for_each_sum(|of, row| {
+        match row {
+            Ok(row) => engine.restore_sum(of, row),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(tenant = of, %error, "usage of a tenant could not be read");
+            }
+        }
+        Ok::<(), StoreError>(())
     })?;
     Ok(unreadable)
 }
@@ -446,14 +473,15 @@ fn open_ledger(
 }
 
 /// As many descriptors as the system allows: each connection takes one.
-fn raise_descriptor_limit(limits: &Limits) {
+fn raise_descriptor_limit(Config { limits, http, .. }: &Config) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    let needed = limits.connections_max.saturating_add(limits.admin_connections_max) as u64;
+    let needed = limits.connections_max + limits.admin_connections_max + http.connections_max;
+    let needed = needed as u64;
     let allowed = getrlimit(Resource::Nofile).current;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed + DESCRIPTORS_OF_ITS_OWN) {
         tracing::warn!(

@@ -68,6 +68,8 @@ pub(super) struct Parked {
     pub(super) is_large: bool,
     /// Of a batch: which of its verdicts wait for their records.
     pub(super) receipts: Receipts,
+    /// When it was read, on the monotonic clock.
+    pub(super) since_ns: u64,
 }
 
 impl Parked {
@@ -129,6 +131,11 @@ impl Deferred {
             bell: std::sync::OnceLock::new(),
             held: Held::default(),
         }
+    }
+
+    /// Requests that are parked or held.
+    pub(super) fn len(&self) -> usize {
+        self.parked.len() + self.held.len()
     }
 
     /// Whether nothing is parked or held.
@@ -294,8 +301,8 @@ pub(super) mod tests {
 
     fn request(payload: usize, tenant: Option<&str>, is_large: bool) -> Parked {
         let (payload, tenant) = (vec![0; payload].into(), tenant.map(Arc::from));
-        let receipts = Vec::new();
-        Parked { correlation: 0, payload, tenant, verdicts: None, is_large, receipts }
+        let (receipts, since_ns) = (Vec::new(), 0);
+        Parked { correlation: 0, payload, tenant, verdicts: None, is_large, receipts, since_ns }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct HeldReply {
     pub(super) verdicts: Vec<Box<[u8]>>,
     pub(super) is_batch: bool,
     pub(super) receipts: Receipts,
+    /// When its request was read, on the monotonic clock.
+    pub(super) since_ns: u64,
 }
 
 impl HeldReply {
@@ -97,7 +99,7 @@ mod tests {
         let (receipts, waiters): (Vec<_>, Vec<_>) = (0..2).map(|_| Receipt::new(|| {})).unzip();
         let verdicts = vec![encoded(1, None), encoded(2, Some(20)), encoded(3, Some(30))];
         let receipts = receipts.into_iter().zip(1..).map(|(it, at)| (at, it)).collect();
-        (HeldReply { correlation: 7, verdicts, is_batch: true, receipts }, waiters)
+        (HeldReply { correlation: 7, verdicts, is_batch: true, receipts, since_ns: 0 }, waiters)
     }
 
     #[test]

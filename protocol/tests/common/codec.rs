@@ -6,9 +6,9 @@ use keygate_protocol::hello::{Hello, HelloReply};
 use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
-    ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport, PayloadError,
-    RenewOutcome, SlotRenew, Validate, ValidateFlags, Verdict, VerdictCode, Warnings, admin,
-    tenant,
+    Counters, ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport,
+    PayloadError, RenewOutcome, SlotRenew, Validate, ValidateFlags, Verdict, VerdictCode, Warnings,
+    admin, tenant,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -188,6 +188,12 @@ fn increment(payload: &[u8]) -> Result<Value, Fault> {
     });
     put(&mut fields, "slot", report.slot.map(|slot| slot.to_string()));
     put(&mut fields, "refund", report.refund.map(|credits| credits.to_string()));
+    let counters: Vec<Value> = report
+        .counters
+        .iter()
+        .map(|(name, counted)| json!({ "name": name, "counted": counted.to_string() }))
+        .collect();
+    put(&mut fields, "counters", Some(counters).filter(|counters| !counters.is_empty()));
     Ok(fields)
 }
 
@@ -232,6 +238,10 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyRotateReply" => through::<admin::KeyRotated>(payload),
         "KeySetStatus" => through::<admin::KeySetStatus>(payload),
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
+        "UsageHistory" => through::<admin::UsageHistoryRequest>(payload),
+        "UsageHistoryReply" => through::<admin::UsageHistory>(payload),
+        "UsageTop" => through::<admin::UsageTopRequest>(payload),
+        "UsageTopReply" => through::<admin::UsageTop>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
         "Export" | "Stats" | "Health" | "Reload" | "Verify" => {
@@ -404,6 +414,12 @@ fn put_verdict(fields: &Value, out: &mut BytesMut) {
 
 fn put_increment(fields: &Value, out: &mut BytesMut) {
     let id = fields["id"].as_str();
+    let counters: Vec<(&str, u64)> = fields["counters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|counter| (text(&counter["name"]), number(&counter["counted"])))
+        .collect();
     Increment {
         key_id: number(&fields["key_id"]),
         count: number(&fields["count"]),
@@ -414,6 +430,7 @@ fn put_increment(fields: &Value, out: &mut BytesMut) {
         id: id.map(|id| u128::from_str_radix(id, 16).expect("32 hexadecimal digits")),
         slot: optional(&fields["slot"]),
         refund: optional(&fields["refund"]),
+        counters: Counters::of(&counters),
     }
     .encode(out);
 }

@@ -62,26 +62,32 @@ impl Dispatcher<'_> {
         });
         if !waiting.is_empty() {
             let reply = out.split_off(start);
-            self.park_batch(frame, verdicts(&reply, &waiting), receipts, accounts);
+            self.park_batch(frame, now, verdicts(&reply, &waiting), (receipts, accounts));
         } else if !receipts.is_empty() {
             let reply = out.split_off(start);
-            self.hold_batch(frame.header.correlation, verdicts(&reply, &[]), receipts);
+            self.hold_batch(frame.header.correlation, verdicts(&reply, &[]), receipts, now.mono_ns);
         }
     }
 
     /// Holds a batch whose items are all decided until their records are on disk.
-    pub(super) fn hold_batch(&mut self, correlation: u32, verdicts: Verdicts, receipts: Receipts) {
+    pub(super) fn hold_batch(
+        &mut self,
+        correlation: u32,
+        verdicts: Verdicts,
+        receipts: Receipts,
+        since_ns: u64,
+    ) {
         let verdicts = verdicts.into_iter().flatten().collect();
-        let reply = HeldReply { correlation, verdicts, is_batch: true, receipts };
+        let reply = HeldReply { correlation, verdicts, is_batch: true, receipts, since_ns };
         self.under_way.deferred.hold(reply);
     }
 
     fn park_batch(
         &mut self,
         frame: Frame<'_>,
+        now: Now,
         verdicts: Verdicts,
-        receipts: Receipts,
-        accounts: HashSet<Account>,
+        (receipts, accounts): (Receipts, HashSet<Account>),
     ) {
         let request = Parked {
             correlation: frame.header.correlation,
@@ -90,7 +96,9 @@ impl Dispatcher<'_> {
             verdicts: Some(verdicts),
             is_large: true,
             receipts,
+            since_ns: now.mono_ns,
         };
+        self.observer.deferred();
         self.under_way.deferred.park(request, accounts);
     }
 

@@ -27,12 +27,18 @@ impl Dispatcher<'_> {
     }
 
     /// Holds the reply to a single question until its record is on disk.
-    pub(super) fn hold_one(&mut self, answer: &Answer, correlation: u32, receipt: Receipt) {
+    pub(super) fn hold_one(
+        &mut self,
+        answer: &Answer,
+        correlation: u32,
+        receipt: Receipt,
+        since_ns: u64,
+    ) {
         let mut verdict = BytesMut::new();
         put_answer(answer, &mut verdict);
         let verdicts = vec![verdict.as_ref().into()];
         let receipts = vec![(0, receipt)];
-        let reply = HeldReply { correlation, verdicts, is_batch: false, receipts };
+        let reply = HeldReply { correlation, verdicts, is_batch: false, receipts, since_ns };
         self.under_way.deferred.hold(reply);
     }
 
@@ -46,6 +52,7 @@ impl Dispatcher<'_> {
                 self.under_way.slots.given_back(key, slot);
             }
             put_held(&reply, out);
+            self.waited(reply.since_ns, now);
         }
     }
 }

@@ -54,12 +54,22 @@ impl Dispatcher<'_> {
                     self.observer.decided(&question, answer, now);
                     self.record(&question, answer, now)
                 });
+                let Parked { correlation, since_ns, .. } = request;
                 match receipt {
-                    None => put_reply(answer, request.correlation, out),
-                    Some(receipt) => self.hold_one(answer, request.correlation, receipt),
+                    None => {
+                        put_reply(answer, correlation, out);
+                        self.waited(since_ns, now);
+                    }
+                    Some(receipt) => self.hold_one(answer, correlation, receipt, since_ns),
                 }
             }
         }
+    }
+
+    /// Takes note of a request that is answered at last. The write of its reply is not in it: that is
+    /// nothing beside the wait for a disk.
+    pub(super) fn waited(&self, since_ns: u64, now: Now) {
+        self.observer.answered(1, now.mono_ns.saturating_sub(since_ns));
     }
 
     /// Decides the items of a batch that have no verdict yet, and answers it when all have one.
@@ -102,8 +112,9 @@ impl Dispatcher<'_> {
             return self.under_way.deferred.park_again(number, batch, accounts);
         }
         if !receipts.is_empty() {
-            return self.hold_batch(batch.correlation, verdicts, receipts);
+            return self.hold_batch(batch.correlation, verdicts, receipts, batch.since_ns);
         }
+        self.waited(batch.since_ns, now);
         let opcode = Opcode::ValidateBatch.reply();
         frame::encode(out, opcode, Flags::NONE, batch.correlation, |out| {
             let mut writer = BatchWriter::new(out);
