@@ -18,6 +18,7 @@
 //!    one thread that writes.
 //! 6. [`ledger`]: what is scarce and must survive a crash is debited there before it is spent.
 //! 7. [`admin`]: the operations of the admin socket. The store first, then the catalog.
+//!    [`audit`]: who changed what and what was decided, in a file of its own, chained.
 //!
 //! What moves bytes and decides nothing:
 //!
@@ -38,6 +39,7 @@
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -33,9 +33,10 @@ struct Row {
 #[rustfmt::skip]
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
-    Row { module: "cli",    may: &["server", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
-    Row { module: "server", may: &["admin", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "http", "metrics", "clock"], protocol: true, pure: false },
+    Row { module: "cli",    may: &["server", "audit", "event", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
+    Row { module: "server", may: &["admin", "audit", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "http", "metrics", "clock"], protocol: true, pure: false },
     Row { module: "admin",  may: &["ledger", "engine", "store", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "audit",  may: &["engine::AuditDesk", "event", "key::Pepper", "key::digest", "clock"], protocol: false, pure: false },
     Row { module: "ledger", may: &["engine", "store", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
@@ -393,8 +394,10 @@ fn entries() -> BTreeSet<String> {
 #[test]
 fn every_verdict_code_has_a_case() {
     let cases: BTreeSet<&str> = verdict_cases::CASES.iter().map(|case| case.code).collect();
-    // No command makes a disk fail: `src/ledger/tests/failures.rs` shows that one.
-    let shown_here = |code: &&VerdictCode| **code != VerdictCode::LedgerUnavailable;
+    // No command makes a disk fail: `src/ledger/tests/failures.rs` shows the one, `tests/audit.rs` the
+    // other.
+    let elsewhere = [VerdictCode::LedgerUnavailable, VerdictCode::AuditUnavailable];
+    let shown_here = |code: &&VerdictCode| !elsewhere.contains(code);
     let codes: BTreeSet<&str> =
         VerdictCode::ALL.iter().filter(shown_here).map(|code| code.name()).collect();
     assert_eq!(cases, codes, "tests/verdicts/cases.rs has a case for each code of the table");

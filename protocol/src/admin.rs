@@ -17,6 +17,7 @@ pub use crate::usage::{
     EndpointUsage, KeyUsage, LimitUsage, RecentError, Span, TOP_MAX, TopBy, TopKey, UsageHistory,
     UsageHistoryRequest, UsageSpan, UsageSums, UsageTop, UsageTopRequest,
 };
+pub use crate::watch::{Watch, WatchFrame};
 
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;

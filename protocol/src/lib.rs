@@ -25,6 +25,7 @@ pub mod tenant;
 mod usage;
 pub mod validate;
 pub mod verdict;
+mod watch;
 mod wire;
 
 pub use counters::Counters;

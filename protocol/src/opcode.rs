@@ -113,6 +113,8 @@ opcodes! {
     Backup = 0x61, admin;
     /// Every row judged; progress streamed out, then the report.
     Verify = 0x62, admin;
+    /// What happens from now on, streamed out until either side ends it.
+    Watch = 0x78, admin;
 }
 
 impl Opcode {

@@ -85,6 +85,7 @@ verdicts! {
     34 CreditsExhausted "CREDITS_EXHAUSTED" 402 "the key's balance does not cover the cost";
     35 LedgerUnavailable "LEDGER_UNAVAILABLE" 503 "a quota cannot be debited, and what was leased of it is spent";
     36 LimitUnknown "LIMIT_UNKNOWN" 403 "the key has no limit of a name that the request spends";
+    37 AuditUnavailable "AUDIT_UNAVAILABLE" 503 "the key demands audit, and no record of the decision could be taken";
 }
 
 impl VerdictCode {

@@ -38,6 +38,9 @@ pub(super) enum CliError {
         /// What to do.
         instead: &'static str,
     },
+    /// The key of the audit log cannot be had.
+    #[error("{0}")]
+    AuditKey(#[from] crate::audit::key::KeyError),
     /// The load generator failed.
     #[error("{0}")]
     Bench(#[from] BenchError),

@@ -12,6 +12,7 @@ macro_rules! eprintln {
     }};
 }
 
+mod audit;
 mod backup;
 pub mod bench;
 mod bench_command;
@@ -21,6 +22,7 @@ mod connect;
 mod demo;
 mod doctor;
 mod error;
+mod event_line;
 mod export;
 mod import;
 mod increment;
@@ -43,6 +45,7 @@ mod usage;
 mod validate;
 mod verdict;
 mod verify;
+mod watch;
 mod when;
 mod whole;
 
@@ -161,6 +164,11 @@ enum Command {
     Verify(verify::Args),
     /// Rewrite a stopped daemon's store, which gives unused room back
     Compact(compact::Args),
+    /// Read the audit log, and say whether it is as it was written: without the daemon
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Show changes, denials and alerts as they happen
+    Watch(watch::Args),
     /// Look at daemon and data, and say what mends what is wrong
     Doctor(doctor::Args),
     /// Say what limits would have done to traffic that is over: no daemon, no disk
@@ -229,6 +237,8 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Restore(args) => restore::run(args, global),
         Command::Verify(args) => verify::run(args, global),
         Command::Compact(args) => compact::run(args, global),
+        Command::Audit(command) => audit::run(command, global),
+        Command::Watch(args) => watch::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
         Command::Simulate(args) => simulate::run(args, global),
         Command::Bench(args) => bench_command::run(args, global),

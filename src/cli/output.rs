@@ -44,7 +44,7 @@ fn metadata_text(text: &str) -> String {
 
 /// A text that others have written, for a terminal: what would end the line or move the cursor is
 /// shown by its escape.
-fn plain(text: &str) -> Cow<'_, str> {
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
     }

@@ -133,6 +133,10 @@ impl Args {
             VerdictCode::LedgerUnavailable => {
                 Some("the daemon's store takes no writes: `keygate status` says why".to_owned())
             }
+            VerdictCode::AuditUnavailable => Some(
+                "the audit log takes no records, or none is kept: `keygate status` says why"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -189,6 +193,7 @@ mod tests {
         for (args, code, words) in [
             (&["--limit=a", "--limit=b"][..], VerdictCode::LimitUnknown, Some("asked for: a, b")),
             (&[], VerdictCode::LedgerUnavailable, Some("`keygate status` says why")),
+            (&[], VerdictCode::AuditUnavailable, Some("`keygate status` says why")),
             (&[], VerdictCode::AddressNotAllowed, Some("did not state it: --ip")),
             (&["--ip=::1"], VerdictCode::AddressNotAllowed, None),
             (&[], VerdictCode::RateExceeded, None),

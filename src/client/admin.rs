@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::error::{Error, ReplyError};
 use super::slot::Reply;
 use super::table::Request;
-use super::{Backup, Client, Export, Import, Verification, refused};
+use super::{Backup, Client, Export, Import, Verification, Watching, refused};
 
 /// The calls of the admin socket. On the data socket the daemon refuses them.
 ///
@@ -216,6 +216,16 @@ impl Client {
     /// [`Error::Connect`].
     pub async fn verify(&self) -> Result<Verification, Error> {
         Verification::begin(self.handle.settings.clone()).await
+    }
+
+    /// Begins to watch what happens from now on, on a connection of its own; with a tenant only what
+    /// concerns that.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn watch(&self, tenant: Option<String>) -> Result<Watching, Error> {
+        let request = keygate_protocol::admin::Watch { tenant };
+        Watching::begin(self.handle.settings.clone(), &request).await
     }
 
     pub(super) async fn admin<R: DeserializeOwned>(

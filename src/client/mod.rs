@@ -73,7 +73,7 @@ pub use error::{ConnectError, Error, Loss, Refusal, ReplyError};
 pub use handshake::ServerInfo;
 pub use report::Report;
 pub use request::ValidateRequest;
-pub use stream::{Backup, Export, ExportPage, Import, Verification};
+pub use stream::{Backup, Export, ExportPage, Import, Verification, Watching};
 pub use validation::Validation;
 
 use buffer::Payload;

@@ -4,7 +4,9 @@
 use std::future::Future;
 
 use bytes::{BufMut, BytesMut};
-use keygate_protocol::admin::{BackupFrame, ImportReport, KeyPage, NoFields, VerifyFrame};
+use keygate_protocol::admin::{
+    BackupFrame, ImportReport, KeyPage, NoFields, VerifyFrame, WatchFrame,
+};
 use keygate_protocol::frame::{HEADER_BYTES, encode};
 use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
 use keygate_protocol::{Flags, Frame, Opcode, opcode};
@@ -340,6 +342,27 @@ impl Backup {
     /// # Errors
     /// [`Error`]. What came before it is then no backup.
     pub async fn next_frame(&mut self) -> Result<Option<BackupFrame>, Error> {
+        self.0.next().await
+    }
+}
+
+/// What happens, as it happens. Made by [`super::Client::watch`].
+#[derive(Debug)]
+pub struct Watching(Down);
+
+impl Watching {
+    pub(super) async fn begin(
+        settings: Settings,
+        request: &keygate_protocol::admin::Watch,
+    ) -> Result<Self, Error> {
+        Ok(Self(Down::begin(settings, Opcode::Watch, request).await?))
+    }
+
+    /// The next events, or none: once a second at the least the daemon says that it is there.
+    ///
+    /// # Errors
+    /// [`Error`], with `STOPPING` when the daemon stops. There is nothing more behind any.
+    pub async fn next_frame(&mut self) -> Result<Option<WatchFrame>, Error> {
         self.0.next().await
     }
 }

@@ -59,6 +59,8 @@ bounds! {
     limits.slots_max: "slots", 1, 100_000_000;
     usage.detail_bytes_max: "bytes", 0, 1 << 40;
     limits.deferred_max: "requests", 1, 65_536;
+    limits.watch_events_max: "events", 1, 65_536;
+    limits.watchers_max: "connections", 0, 4096;
     store.cache_bytes: "bytes", 1 << 20, 1 << 40;
     store.commit_queue_max: "writes", 1, 1 << 20;
     store.usage_flush_interval_ms: "ms", 10, DAY_MS;
@@ -66,6 +68,11 @@ bounds! {
     keys.rotation_grace_ms: "ms", 0, 3650 * DAY_MS;
     keys.rotation_grace_max_ms: "ms", 0, 3650 * DAY_MS;
     keys.deleted_retention_days: "days", 0, 3650;
+    audit.file_bytes_max: "bytes", 128 << 10, 1 << 30;
+    audit.file_age_max_hours: "hours", 1, 87_600;
+    audit.files_max: "files", 2, 100_000;
+    audit.queue_records_max: "records", 1, 16_777_216;
+    audit.denials_per_second_max: "records", 0, 1_000_000;
     http.connections_max: "connections", 1, 4096;
     http.header_timeout_ms: "ms", 100, 30 * DAY_MS;
     http.exchange_timeout_ms: "ms", 100, 30 * DAY_MS;

@@ -6,6 +6,7 @@
 //! all of it again, and [`change`] tells what is different then.
 
 mod alerts;
+mod audit;
 mod bounds;
 pub mod change;
 mod document;
@@ -22,6 +23,7 @@ use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 pub use alerts::{Alerts, Smtp, SmtpTls};
+pub use audit::{Audit, AuditSync};
 pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
 pub use http::{Http, Listen};
@@ -76,6 +78,8 @@ pub struct Config {
     pub keys: Keys,
     /// The ledger of durable limits.
     pub ledger: Ledger,
+    /// The audit log.
+    pub audit: Audit,
     /// Billing tiers by name: what a key of the tier may use where it does not say itself.
     pub tiers: BTreeMap<String, Allowance>,
     /// Compliance profiles by name: what a record that names one must have.
@@ -123,6 +127,10 @@ pub struct Limits {
     /// Requests of one connection whose replies wait for the ledger; beyond, nothing more of it is
     /// read.
     pub deferred_max: usize,
+    /// Events that wait for the slowest of those who watch; it is told how many more it has missed.
+    pub watch_events_max: usize,
+    /// How many may watch at a time.
+    pub watchers_max: usize,
 }
 
 /// The store's settings.
@@ -201,6 +209,7 @@ impl Default for Config {
             usage: Usage::default(),
             keys: Keys::default(),
             ledger: Ledger::default(),
+            audit: Audit::default(),
             tiers: BTreeMap::new(),
             profiles: BTreeMap::new(),
             regions: Vec::new(),
@@ -228,6 +237,8 @@ impl Default for Limits {
             increment_ids_max: 1_000_000,
             slots_max: 1_000_000,
             deferred_max: 1024,
+            watch_events_max: 1024,
+            watchers_max: 16,
         }
     }
 }

@@ -232,7 +232,9 @@ impl Catalog {
             marks: Marks::default()
                 .with_if(Marks::FOREIGN, key.foreign)
                 .with_if(Marks::RULED, key.policy.access.is_some())
-                .with_if(Marks::DELETED, key.deleted),
+                .with_if(Marks::DELETED, key.deleted)
+                .with_if(Marks::AUDITED, key.audited)
+                .with_if(Marks::RECORDED, key.audited || key.recorded),
             policy: self.policies.take(key.policy),
             tenant: self.tenants.take(&key.tenant, key.deleted),
             rotation_due_s: key.rotation_due_s,

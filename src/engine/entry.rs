@@ -55,6 +55,10 @@ impl Marks {
     pub(super) const RULED: Self = Self(2);
     /// Not to be found by its token; only its figures are kept.
     pub(super) const DELETED: Self = Self(4);
+    /// No verdict on it is valid before its record was accepted.
+    pub(super) const AUDITED: Self = Self(8);
+    /// Every decision on it is recorded; so it is of audited ones.
+    pub(super) const RECORDED: Self = Self(16);
 
     /// With this mark, if it is so.
     pub(super) const fn with_if(self, mark: Self, so: bool) -> Self {

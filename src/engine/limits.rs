@@ -11,7 +11,7 @@ use keygate_protocol::{LimitName, Validate, ValidateFlags, VerdictCode, Warnings
 use parking_lot::MutexGuard;
 
 use super::catalog::Catalog;
-use super::entry::{Cell, Entry};
+use super::entry::{Cell, Entry, Marks};
 use super::ledger::Account;
 use super::tenants::Shared;
 use super::{Answer, Engine};
@@ -112,7 +112,7 @@ impl Engine {
         Moment { now, calendar, void, said, ledger, hour }
     }
 
-    /// 9: limits, all or nothing; then the verdict is counted.
+    /// 9 and 10: limits, all or nothing, and audit; then the verdict is counted.
     pub(super) fn spend(
         &self,
         catalog: &Catalog,
@@ -141,6 +141,13 @@ impl Engine {
             if ask.ledger == LedgerState::Open {
                 answer.wait = Some(budgets.want(catalog, entry, &places, &ask));
             }
+        }
+        // 10: audit. A place for its record, before anything is spent.
+        if entry.marks.has(Marks::AUDITED)
+            && answer.verdict.code.is_valid()
+            && !self.audit().reserve()
+        {
+            answer.verdict.code = VerdictCode::AuditUnavailable;
         }
         let spends = ask.spends && answer.verdict.code.is_valid();
         if spends {

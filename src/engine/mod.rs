@@ -8,6 +8,7 @@
 //! [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
 
 mod access;
+mod audit;
 pub mod catalog;
 mod entry;
 mod increment;
@@ -34,13 +35,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
+pub use audit::AuditDesk;
 pub use catalog::{CatalogError, Loaded, Metadata};
 pub use ledger::Account;
 pub use limits::Wait;
 pub use tenants::{NamedTenant, TenantView};
 pub use usage::{KeyUsage, SettledKey, SettledSum};
 pub use uses::Count;
-pub use validate::{Answer, Answers, BATCH};
+pub use validate::{Answer, Answers, BATCH, Record};
 
 use crate::clock::Now;
 use crate::key::token::Prefixes;
@@ -77,6 +79,7 @@ pub struct Engine {
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
     ledger: ledger::LedgerDesk,
+    audit: Arc<AuditDesk>,
     slots: limits::AllSlots,
     limits: EngineLimits,
     /// What keys are compiled under. Held for reading from a key's compile until it stands in the
@@ -100,6 +103,7 @@ impl Engine {
             prefixes,
             usage: usage::UsageKeeper::new(&limits),
             ledger: ledger::LedgerDesk::default(),
+            audit: Arc::default(),
             slots: limits::AllSlots::new(limits.slots_max),
             rules: RwLock::default(),
             expiry_warning_us: AtomicI64::new(limits.expiry_warning_us),

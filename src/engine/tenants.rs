@@ -324,6 +324,13 @@ impl Engine {
         self.count_lost(&mut catalog);
     }
 
+    /// The tenant of a key; `None` where there is no such key any more.
+    #[must_use]
+    pub fn tenant_of_key(&self, id: u64) -> Option<Arc<str>> {
+        let catalog = self.read();
+        catalog.by_id(id).map(|entry| Arc::clone(catalog.tenants.name(entry.tenant)))
+    }
+
     /// A tenant that has a record or keys.
     #[must_use]
     pub fn tenant(&self, id: &str) -> Option<TenantView> {

@@ -1,4 +1,5 @@
 mod access;
+mod audit;
 mod bookkeeping;
 mod defects;
 mod found;

@@ -38,6 +38,18 @@ pub struct Answer {
     pub tenant: Option<Arc<str>>,
     /// The key's metadata, if it was asked for, and the key is known and has any.
     pub metadata: Option<Arc<Metadata>>,
+    /// Where the key asks for a record of every decision on it.
+    pub record: Option<Record>,
+}
+
+/// What the record of a decision needs to know beside the answer.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The key's tenant.
+    pub tenant: Arc<str>,
+    /// Whether the key demands audit and the verdict is valid: a place was reserved at the
+    /// [`AuditDesk`](super::AuditDesk), which whoever takes the answer fills or gives back.
+    pub reserved: bool,
 }
 
 /// The answers to a batch, made once and written over: a verdict has room for all limits there may
@@ -162,6 +174,12 @@ impl Engine {
         if denial.is_none() {
             self.spend(catalog, entry, question, moment, answer);
         }
+        if entry.marks.has(Marks::RECORDED) {
+            answer.record = Some(Record {
+                tenant: Arc::clone(catalog.tenants.name(entry.tenant)),
+                reserved: entry.marks.has(Marks::AUDITED) && answer.verdict.code.is_valid(),
+            });
+        }
         let code = answer.verdict.code;
         if !code.is_valid() && !question.peeks() && answer.wait.is_none() {
             self.usage.denied(entry.id, code, moment.hour);
@@ -219,6 +237,7 @@ impl Answer {
             policy: None,
             tenant: None,
             metadata: None,
+            record: None,
         }
     }
 
@@ -230,6 +249,7 @@ impl Answer {
         self.policy = None;
         self.tenant = None;
         self.metadata = None;
+        self.record = None;
     }
 }
 

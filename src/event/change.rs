@@ -87,6 +87,23 @@ pub struct Decision {
     pub count: u64,
 }
 
+impl Decision {
+    /// Denials that were counted and not recorded each.
+    #[must_use]
+    pub fn unrecorded(code: &str, count: u64) -> Self {
+        Self {
+            code: code.to_owned(),
+            subject: None,
+            cost: 0,
+            peek: false,
+            denied_by: None,
+            ip: None,
+            environment: None,
+            count,
+        }
+    }
+}
+
 /// 64-bit ids as decimal strings.
 pub(super) mod decimal {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -251,12 +251,12 @@ record! {
         Set supported_features: Vec<String> => ListOf<Stated, 256>;
         Set documentation_url: String => TextOf<Page, 2048>;
         Set support_contact: String => Text<320>;
-        Later log_all_requests: bool => Flag;
+        Set log_all_requests: bool => Flag;
         Derived last_rotation_reason: String => Text<REASON_BYTES_MAX>;
         Derived last_rotation_date: Option<Time> => Instant;
         Set rotation_frequency_days: Option<u32> => NumberTo<ROTATION_DAYS_MAX>;
         Set compliance_standards: Vec<String> => TextList<32, 64>;
-        Later requires_audit_logging: bool => Flag;
+        Set requires_audit_logging: bool => Flag;
         Set data_residency: String => TextOf<StatedList, 256>;
         Set approved_integrations: Vec<String> => ListOf<Stated, 256>;
         Later alert_emails: Vec<String> => ListOf<Mail, 32>;

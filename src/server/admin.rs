@@ -1,6 +1,8 @@
 //! One admin connection: a request at a time, JSON in the same frames.
 
+mod health;
 mod import;
+mod watch;
 mod whole;
 
 use std::cell::RefCell;
@@ -20,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
+use self::health::{audit_stats, with_audit};
 use self::import::Stream;
 use super::admit::admit;
 use super::deferred::Desk;
@@ -28,7 +31,9 @@ use super::doors::Doors;
 use super::hello::hello;
 use super::observe::{Observer, Observers};
 use super::reload::Reload;
+use super::watchers::Watchers;
 use crate::admin::{Admin, AdminError, Caller, Listing};
+use crate::audit::Audit;
 use crate::clock::{Clock, Now};
 use crate::config::{AdminRight, Limits};
 use crate::engine::{Answers, Engine};
@@ -55,6 +60,10 @@ pub(super) struct Shared {
     pub(super) rights: Vec<AdminRight>,
     /// Records that could not be read at start.
     pub(super) unreadable: u64,
+    /// The audit log, where one is kept.
+    pub(super) audit: Option<Arc<Audit>>,
+    /// Whoever watches.
+    pub(super) watchers: Arc<Watchers>,
     /// Open connections of the data plane.
     pub(super) data_connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// Stop reading, finish the request in hand, close.
@@ -191,6 +200,7 @@ impl Connection {
             Opcode::Export => self.export(request).await,
             Opcode::Backup | Opcode::Verify => self.whole_store(opcode, request).await,
             Opcode::KeyList => self.list(request).await,
+            Opcode::Watch => self.watch(request).await,
             opcode => {
                 let answered = self.answer(opcode, request).await;
                 let Err(error) = answered else { return Go::On };
@@ -281,6 +291,9 @@ impl Connection {
                 };
                 stats.insert("verdicts".to_owned(), given(|_| true));
                 stats.insert("verdicts_denied".to_owned(), given(|code| !code.is_valid()));
+                if let Some(audit) = &shared.audit {
+                    stats.extend(audit_stats(audit));
+                }
                 stats.insert("records_unreadable".to_owned(), shared.unreadable);
                 let refused = shared.doors.data.refused() + shared.doors.admin.refused();
                 stats.insert("connections_refused".to_owned(), refused);
@@ -288,7 +301,8 @@ impl Connection {
             }
             Opcode::Health => {
                 parse_none(payload)?;
-                self.put(request, &admin.health(caller, shared.unreadable));
+                let health = admin.health(caller, shared.unreadable);
+                self.put(request, &with_audit(health, caller, shared.audit.as_deref()));
             }
             Opcode::Reload => {
                 parse_none(payload)?;

@@ -14,12 +14,15 @@ use super::accept::accept;
 use super::deferred::{Debits, Desk};
 use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
+use super::journals::{Journals, open_audit};
 use super::listen::{ListenError, Listeners};
 use super::observe::{Observers, Plane};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use super::recorder::Recorder;
 use super::reload::{self, Reload};
 use super::scrape::Parts;
 use super::store_size::StoreSize;
+use super::watchers::Watchers;
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, Origin};
@@ -58,6 +61,20 @@ pub enum StartError {
     /// The keys do not fit.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The key of the audit log cannot be had.
+    #[error(transparent)]
+    AuditKey(#[from] crate::audit::key::KeyError),
+    /// The audit log cannot be opened.
+    #[error(
+        "cannot open the audit log {}: {error}; audit.dir places it, and audit.enabled = false does \
+         without it", dir.display()
+    )]
+    Audit {
+        /// Its directory.
+        dir: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -79,6 +96,7 @@ pub struct Daemon {
     ledger: Arc<Ledger>,
     unreadable: u64,
     origin: Origin,
+    journals: Journals,
 }
 
 impl Daemon {
@@ -140,6 +158,11 @@ impl Daemon {
         let own = pepper::path(&config.data_dir)?;
         let own = own.starts_with(&config.data_dir).then_some(own);
         let origin = Origin { engine: config.store.engine, pepper: own };
+        // The log says it; whoever is to be told otherwise is told by the alerts.
+        let audit = open_audit(&config, &engine, &clock, Box::new(|_| {}))?;
+        let limits = &config.limits;
+        let watchers = Watchers::new(limits.watch_events_max, limits.watchers_max);
+        let journals = Journals { audit, watchers: Arc::new(watchers) };
         Ok(Self {
             config,
             source,
@@ -152,6 +175,7 @@ impl Daemon {
             ledger: Arc::new(ledger),
             unreadable,
             origin,
+            journals,
         })
     }
 
@@ -172,6 +196,7 @@ impl Daemon {
             retention::life_rules(&self.config.keys),
         );
         let admin = admin.with_ledger(Arc::clone(&self.ledger));
+        let admin = admin.with_journal(self.journals.of_changes());
         Arc::new(admin.with_origin(self.origin.clone()))
     }
 
@@ -204,6 +229,7 @@ impl Daemon {
             flusher,
             ledger,
             unreadable,
+            journals,
             ..
         } = self;
         let starting = Arc::clone(&ledger);
@@ -212,7 +238,7 @@ impl Daemon {
         let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
         let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
         let flush_timing = flusher.timing();
-        let observers = Arc::new(Observers::default());
+        let observers = Arc::new(Observers::with(Recorder::new(journals.clone())));
         let flush = flusher.start(interval, Arc::clone(&debits), Arc::clone(&observers))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
@@ -245,6 +271,8 @@ impl Daemon {
             limits: config.limits.clone(),
             rights: config.admin_rights.clone(),
             unreadable,
+            audit: journals.audit.clone(),
+            watchers: Arc::clone(&journals.watchers),
             data_connections: Box::new(move || open.upgrade().map_or(0, |open| open.open())),
             stop: drain.clone(),
             cut: cut.clone(),
@@ -281,6 +309,10 @@ impl Daemon {
             ended.await;
         }
         let flushed = tokio::task::spawn_blocking(move || {
+            // Nothing is decided or changed any more.
+            if let Some(audit) = &journals.audit {
+                audit.stop();
+            }
             let flushed = flush.stop();
             let settled = ledger.stop();
             committer.stop()?;

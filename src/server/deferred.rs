@@ -9,6 +9,9 @@ use arrayvec::ArrayVec;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::held::{Held, HeldReply, Receipts};
+use super::recorder::Receipt;
+use crate::audit::Waiter as Told;
 use crate::config::Limits;
 use crate::engine::{Account, BATCH};
 use crate::ledger::{Ledger, Waiter};
@@ -63,6 +66,8 @@ pub(super) struct Parked {
     pub(super) verdicts: Option<Verdicts>,
     /// Whether its reply is so large that it is judged by itself.
     pub(super) is_large: bool,
+    /// Of a batch: which of its verdicts wait for their records.
+    pub(super) receipts: Receipts,
     /// When it was read, on the monotonic clock.
     pub(super) since_ns: u64,
 }
@@ -74,7 +79,8 @@ impl Parked {
             size_of::<Option<Box<[u8]>>>() + verdict.as_ref().map_or(0, |bytes| bytes.len())
         };
         let verdicts: usize = self.verdicts.iter().flatten().map(of).sum();
-        size_of::<Self>() + self.payload.len() + verdicts
+        let receipts = self.receipts.len() * size_of::<(usize, Receipt)>();
+        size_of::<Self>() + self.payload.len() + verdicts + receipts
     }
 
     fn is_judged_alone(&self) -> bool {
@@ -99,7 +105,9 @@ pub(super) struct Deferred {
     /// Of the parked ones, those whose accounts were debited.
     debited: BTreeSet<u64>,
     /// Made with the first that is parked: most connections never have one.
-    bell: Option<Arc<Bell>>,
+    bell: std::sync::OnceLock<Arc<Bell>>,
+    /// Replies that wait for records of theirs.
+    held: Held,
 }
 
 /// What the ledger's thread tells the connection's.
@@ -120,23 +128,50 @@ impl Deferred {
             bytes: 0,
             next: 0,
             debited: BTreeSet::new(),
-            bell: None,
+            bell: std::sync::OnceLock::new(),
+            held: Held::default(),
         }
     }
 
-    /// Requests that are parked.
+    /// Requests that are parked or held.
     pub(super) fn len(&self) -> usize {
-        self.parked.len()
+        self.parked.len() + self.held.len()
     }
 
-    /// Whether nothing is parked.
+    /// Whether nothing is parked or held.
     pub(super) fn is_empty(&self) -> bool {
-        self.parked.is_empty()
+        self.parked.is_empty() && self.held.len() == 0
     }
 
     /// Whether one more request may be parked, beside so many with so many bytes.
     pub(super) fn has_room_beside(&self, requests: usize, bytes: usize) -> bool {
-        self.parked.len() + requests < self.requests_max && self.bytes + bytes < self.bytes_max
+        self.parked.len() + self.held.len() + requests < self.requests_max
+            && self.bytes + self.held.bytes() + bytes < self.bytes_max
+    }
+
+    /// A receipt for a record; the connection is woken when it is settled.
+    pub(super) fn receipt(&self) -> (Receipt, Told) {
+        let bell = self.bell();
+        Receipt::new(move || bell.rung.notify_one())
+    }
+
+    /// Holds a reply until its receipts are settled.
+    pub(super) fn hold(&mut self, reply: HeldReply) {
+        self.desk.parked.fetch_add(1, Ordering::Relaxed);
+        self.held.push(reply);
+        // They may have been settled before it was held.
+        self.bell().rung.notify_one();
+    }
+
+    /// The oldest held reply whose receipts are settled.
+    pub(super) fn take_settled(&mut self) -> Option<HeldReply> {
+        let reply = self.held.take_settled()?;
+        self.desk.parked.fetch_sub(1, Ordering::Relaxed);
+        Some(reply)
+    }
+
+    fn bell(&self) -> Arc<Bell> {
+        Arc::clone(self.bell.get_or_init(Arc::default))
     }
 
     /// Has accounts debited that ask for it; nobody waits for that.
@@ -161,7 +196,7 @@ impl Deferred {
         self.bytes += request.bytes();
         self.parked.insert(number, request);
         self.desk.parked.fetch_add(1, Ordering::Relaxed);
-        let bell = Arc::clone(self.bell.get_or_insert_default());
+        let bell = self.bell();
         let ring = move || {
             bell.debited.lock().push(number);
             bell.rung.notify_one();
@@ -172,7 +207,7 @@ impl Deferred {
 
     /// Waits until something may be judged anew; for ever where nothing is parked.
     pub(super) async fn rung(&self) {
-        match &self.bell {
+        match self.bell.get() {
             Some(bell) => bell.rung.notified().await,
             None => std::future::pending().await,
         }
@@ -180,7 +215,7 @@ impl Deferred {
 
     /// Takes note of what was debited since the last time.
     pub(super) fn hear(&mut self) {
-        if let Some(bell) = self.bell.as_ref().filter(|_| !self.parked.is_empty()) {
+        if let Some(bell) = self.bell.get().filter(|_| !self.parked.is_empty()) {
             self.debited.extend(std::mem::take(&mut *bell.debited.lock()));
         }
     }
@@ -214,7 +249,7 @@ impl Deferred {
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        self.desk.parked.fetch_sub(self.parked.len(), Ordering::Relaxed);
+        self.desk.parked.fetch_sub(self.parked.len() + self.held.len(), Ordering::Relaxed);
     }
 }
 
@@ -266,7 +301,8 @@ pub(super) mod tests {
 
     fn request(payload: usize, tenant: Option<&str>, is_large: bool) -> Parked {
         let (payload, tenant) = (vec![0; payload].into(), tenant.map(Arc::from));
-        Parked { correlation: 0, payload, tenant, verdicts: None, is_large, since_ns: 0 }
+        let (receipts, since_ns) = (Vec::new(), 0);
+        Parked { correlation: 0, payload, tenant, verdicts: None, is_large, receipts, since_ns }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Frames in, frames out: everything that one read brought is decided before anything is written.
 
 mod batch;
+mod hold;
 mod retry;
 
 use std::cell::RefCell;
@@ -246,7 +247,10 @@ impl Dispatcher<'_> {
             let Some(wait) = &answer.wait else {
                 self.under_way.slots.note(answer, now);
                 self.observer.decided(question, answer, now);
-                put_reply(answer, *correlation, out);
+                match self.record(question, answer, now) {
+                    None => put_reply(answer, *correlation, out),
+                    Some(receipt) => self.hold_one(answer, *correlation, receipt, now.mono_ns),
+                }
                 continue;
             };
             let request = Parked {
@@ -255,6 +259,7 @@ impl Dispatcher<'_> {
                 tenant: self.tenant.clone(),
                 verdicts: None,
                 is_large: question.flags.asks_for_more(),
+                receipts: Vec::new(),
                 since_ns: now.mono_ns,
             };
             self.observer.deferred();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keygate_protocol::{ErrorCode, IncrementOutcome, Validate, VerdictCode, frame, opcode};
 use parking_lot::Mutex;
 
+use super::recorder::Recorder;
 use crate::clock::Now;
 use crate::engine::Answer;
 use crate::metrics::{Buckets, Counter, Histogram, Snapshot};
@@ -42,6 +43,7 @@ const LATENCY_NS: Buckets = &[
 #[derive(Default)]
 pub(super) struct Observers {
     all: Mutex<Vec<Arc<Observer>>>,
+    recorder: Recorder,
 }
 
 /// Where requests come in.
@@ -55,6 +57,7 @@ pub(super) enum Plane {
 pub(super) struct Observer {
     plane: Plane,
     by_code: [AtomicU64; CODES],
+    recorder: Recorder,
     reports: [Counter; OUTCOMES.len()],
     errors: [Counter; CODES],
     latency: Histogram,
@@ -79,6 +82,11 @@ pub(super) struct Served {
 }
 
 impl Observers {
+    /// Observers whose decisions go to a recorder.
+    pub(super) fn with(recorder: Recorder) -> Self {
+        Self { recorder, ..Self::default() }
+    }
+
     /// One more, for a thread that decides.
     pub(super) fn add(&self) -> Arc<Observer> {
         self.add_on(Plane::Data)
@@ -88,6 +96,7 @@ impl Observers {
     pub(super) fn add_on(&self, plane: Plane) -> Arc<Observer> {
         let observer = Arc::new(Observer {
             plane,
+            recorder: self.recorder.clone(),
             by_code: [const { AtomicU64::new(0) }; CODES],
             reports: [const { Counter::new() }; OUTCOMES.len()],
             errors: [const { Counter::new() }; CODES],
@@ -137,6 +146,11 @@ impl Observers {
 }
 
 impl Observer {
+    /// Where records of decisions go.
+    pub(super) const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Takes note of a final verdict. One that waits for a lease is none.
     pub(super) fn decided(&self, _question: &Validate<'_>, answer: &Answer, _now: Now) {
         let counter = &self.by_code[answer.verdict.code as usize];

@@ -264,6 +264,8 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "StatsReply" => through::<admin::Stats>(payload),
         "Backup" => through::<admin::Backup>(payload),
         "BackupReply" => through::<admin::BackupFrame>(payload),
+        "Watch" => through::<admin::Watch>(payload),
+        "WatchReply" => through::<admin::WatchFrame>(payload),
         "VerifyReply" => through::<admin::VerifyFrame>(payload),
         "HealthReply" => through::<admin::Health>(payload),
         "ReloadReply" => through::<admin::Reloaded>(payload),

@@ -12,6 +12,7 @@ use super::{Dispatcher, put_payload_error, reply};
 use crate::clock::Now;
 use crate::engine::{Account, BATCH};
 use crate::server::deferred::{Parked, Verdicts};
+use crate::server::held::{HeldReply, Receipts};
 
 impl Dispatcher<'_> {
     pub(super) fn validate_batch(&mut self, frame: Frame<'_>, now: Now, out: &mut BytesMut) {
@@ -35,6 +36,7 @@ impl Dispatcher<'_> {
         let start = out.len();
         let mut questions = items.filter_map(|item| Validate::decode(item).ok()).peekable();
         let (mut decided, mut waiting, mut accounts) = (0, Vec::new(), HashSet::new());
+        let mut receipts = Receipts::new();
         reply(frame.header, Opcode::ValidateBatch, out, |out| {
             let mut batch = BatchWriter::new(out);
             while questions.peek().is_some() {
@@ -47,6 +49,8 @@ impl Dispatcher<'_> {
                         accounts.extend(wait.accounts());
                     } else {
                         self.observer.decided(question, answer, now);
+                        let receipt = self.record(question, answer, now);
+                        receipts.extend(receipt.map(|receipt| (decided, receipt)));
                     }
                     self.under_way.slots.note(answer, now);
                     // Of one that waits it stands in its place.
@@ -58,8 +62,24 @@ impl Dispatcher<'_> {
         });
         if !waiting.is_empty() {
             let reply = out.split_off(start);
-            self.park_batch(frame, now, verdicts(&reply, &waiting), accounts);
+            self.park_batch(frame, now, verdicts(&reply, &waiting), (receipts, accounts));
+        } else if !receipts.is_empty() {
+            let reply = out.split_off(start);
+            self.hold_batch(frame.header.correlation, verdicts(&reply, &[]), receipts, now.mono_ns);
         }
+    }
+
+    /// Holds a batch whose items are all decided until their records are on disk.
+    pub(super) fn hold_batch(
+        &mut self,
+        correlation: u32,
+        verdicts: Verdicts,
+        receipts: Receipts,
+        since_ns: u64,
+    ) {
+        let verdicts = verdicts.into_iter().flatten().collect();
+        let reply = HeldReply { correlation, verdicts, is_batch: true, receipts, since_ns };
+        self.under_way.deferred.hold(reply);
     }
 
     fn park_batch(
@@ -67,7 +87,7 @@ impl Dispatcher<'_> {
         frame: Frame<'_>,
         now: Now,
         verdicts: Verdicts,
-        accounts: HashSet<Account>,
+        (receipts, accounts): (Receipts, HashSet<Account>),
     ) {
         let request = Parked {
             correlation: frame.header.correlation,
@@ -75,6 +95,7 @@ impl Dispatcher<'_> {
             tenant: self.tenant.clone(),
             verdicts: Some(verdicts),
             is_large: true,
+            receipts,
             since_ns: now.mono_ns,
         };
         self.observer.deferred();

@@ -31,6 +31,7 @@ impl Dispatcher<'_> {
                 None => self.retry_each(group, now, out),
             }
         }
+        self.answer_settled(now, out);
         self.nudge();
     }
 
@@ -48,18 +49,26 @@ impl Dispatcher<'_> {
                 self.under_way.deferred.park_again(number, request, wait.accounts());
             } else {
                 self.under_way.slots.note(answer, now);
-                if let Ok(question) = Validate::decode(&request.payload) {
+                let question = Validate::decode(&request.payload).ok();
+                let receipt = question.and_then(|question| {
                     self.observer.decided(&question, answer, now);
+                    self.record(&question, answer, now)
+                });
+                let Parked { correlation, since_ns, .. } = request;
+                match receipt {
+                    None => {
+                        put_reply(answer, correlation, out);
+                        self.waited(since_ns, now);
+                    }
+                    Some(receipt) => self.hold_one(answer, correlation, receipt, since_ns),
                 }
-                put_reply(answer, request.correlation, out);
-                self.waited(request.since_ns, now);
             }
         }
     }
 
     /// Takes note of a request that is answered at last. The write of its reply is not in it: that is
     /// nothing beside the wait for a disk.
-    fn waited(&self, since_ns: u64, now: Now) {
+    pub(super) fn waited(&self, since_ns: u64, now: Now) {
         self.observer.answered(1, now.mono_ns.saturating_sub(since_ns));
     }
 
@@ -67,12 +76,13 @@ impl Dispatcher<'_> {
     fn retry_batch(
         &mut self,
         number: u64,
-        batch: Parked,
+        mut batch: Parked,
         mut verdicts: Verdicts,
         now: Now,
         out: &mut BytesMut,
     ) {
         let mut accounts = HashSet::<Account>::new();
+        let mut receipts = std::mem::take(&mut batch.receipts);
         let items = Batch::decode(&batch.payload).into_iter().flatten().enumerate();
         let open: Vec<(usize, Validate<'_>)> = items
             .filter(|(at, _)| verdicts.get(*at).is_some_and(Option::is_none))
@@ -88,6 +98,7 @@ impl Dispatcher<'_> {
                     accounts.extend(wait.accounts());
                 } else {
                     self.observer.decided(question, answer, now);
+                    receipts.extend(self.record(question, answer, now).map(|it| (*at, it)));
                     self.under_way.slots.note(answer, now);
                     let mut verdict = BytesMut::new();
                     answer.verdict.encode(&mut verdict);
@@ -97,8 +108,11 @@ impl Dispatcher<'_> {
         }
         drop(open);
         if verdicts.contains(&None) {
-            let batch = Parked { verdicts: Some(verdicts), ..batch };
+            let batch = Parked { verdicts: Some(verdicts), receipts, ..batch };
             return self.under_way.deferred.park_again(number, batch, accounts);
+        }
+        if !receipts.is_empty() {
+            return self.hold_batch(batch.correlation, verdicts, receipts, batch.since_ns);
         }
         self.waited(batch.since_ns, now);
         let opcode = Opcode::ValidateBatch.reply();

@@ -1,0 +1,62 @@
+//! Which denials are recorded each, where nobody demands it: so many in a second, and the others are
+//! counted by their code.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Codes are bytes.
+const CODES: usize = 256;
+
+/// Shared by all threads that decide.
+pub(super) struct Sampler {
+    per_second_max: u32,
+    /// The second in the high half, and how many were recorded in it.
+    second: AtomicU64,
+    unrecorded: Box<[AtomicU64; CODES]>,
+}
+
+impl Sampler {
+    pub(super) fn new(per_second_max: u32) -> Self {
+        let unrecorded = Box::new([const { AtomicU64::new(0) }; CODES]);
+        Self { per_second_max, second: AtomicU64::new(0), unrecorded }
+    }
+
+    /// Whether a denial at this instant (nanoseconds of the monotonic clock) is recorded; one that is
+    /// not is counted.
+    pub(super) fn admit(&self, code: u8, mono_ns: u64) -> bool {
+        // Its low half: a second that comes again after 136 years does no harm.
+        let second = (mono_ns / 1_000_000_000) << 32;
+        let admitted = self.second.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| {
+            let used = if had >> 32 << 32 == second { had & u64::from(u32::MAX) } else { 0 };
+            (used < u64::from(self.per_second_max)).then_some(second | (used + 1))
+        });
+        if admitted.is_err() {
+            self.unrecorded[usize::from(code)].fetch_add(1, Ordering::Relaxed);
+        }
+        admitted.is_ok()
+    }
+
+    /// How many were not recorded since this was last asked, by code.
+    pub(super) fn take(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
+        let counts = (0..=u8::MAX).zip(self.unrecorded.iter());
+        let taken = counts.map(|(code, count)| (code, count.swap(0, Ordering::Relaxed)));
+        taken.filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_in_a_second_are_recorded_and_the_others_counted_by_code() {
+        let sampler = Sampler::new(2);
+        let at = |s: u64| s * 1_000_000_000 + 5;
+        let admitted: Vec<bool> = [(7, 0), (7, 0), (7, 0), (8, 0), (7, 1), (7, 1), (7, 1)]
+            .map(|(code, s)| sampler.admit(code, at(s)))
+            .into();
+        assert_eq!(admitted, [true, true, false, false, true, true, false]);
+        assert_eq!(sampler.take().collect::<Vec<_>>(), [(7, 2), (8, 1)]);
+        assert_eq!(sampler.take().count(), 0);
+        assert!(!Sampler::new(0).admit(1, at(1)));
+    }
+}

@@ -1,0 +1,147 @@
+//! Watching: a stream that goes on until its reader has gone, or the daemon stops.
+
+use std::time::Duration;
+
+use keygate_protocol::ErrorCode;
+use keygate_protocol::admin::{Watch, WatchFrame};
+use serde_json::value::RawValue;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::super::dispatch::Go;
+use super::super::watchers::{Shown, Watcher};
+use super::{Connection, READ_BYTES, Request, parse};
+use crate::admin::AdminError;
+
+/// JSON of the events in one frame; one more may stand above it and still fits.
+const FRAME_JSON_BYTES: usize = 256 * 1024;
+/// After so long without an event a frame says that the daemon is there.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What a watcher goes on with.
+enum Next {
+    Frame(WatchFrame<Box<RawValue>>),
+    Stop,
+    Gone,
+}
+
+impl Connection {
+    /// Sends what happens from now on. It is read only to notice that the peer has gone.
+    pub(super) async fn watch(&mut self, request: &Request) -> Go {
+        let begun = self.begin_watch(&request.payload);
+        let (mut watcher, tenant) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.error(request.header, error.code, &error.message);
+                return Go::On;
+            }
+        };
+        let mut quiet = interval(QUIET);
+        quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = self.next_of(&mut watcher, tenant.as_deref(), &mut quiet).await;
+            match next {
+                Next::Frame(frame) => self.put_more(request.header, &frame, true),
+                Next::Gone => return Go::Close,
+                Next::Stop => {
+                    let header = request.header;
+                    self.error(header, ErrorCode::Stopping, "keygate is stopping");
+                    return Go::Close;
+                }
+            }
+            if self.flush().await.is_err() {
+                return Go::Close;
+            }
+        }
+    }
+
+    /// The right to watch, and what of it: a bound caller sees its own tenant and no other.
+    fn begin_watch(&self, payload: &[u8]) -> Result<(Watcher, Option<String>), AdminError> {
+        let asked: Watch = if payload.is_empty() { Watch::default() } else { parse(payload)? };
+        let own = self.caller.tenant();
+        if let (Some(own), Some(other)) = (own, &asked.tenant)
+            && own != other
+        {
+            let message =
+                format!("this caller is bound to the tenant {own:?} and watches no other tenant");
+            return Err(AdminError { code: ErrorCode::Forbidden, message });
+        }
+        let busy = || AdminError {
+            code: ErrorCode::Busy,
+            message: "as many watch as may: limits.watchers_max says how many".to_owned(),
+        };
+        let watcher = self.shared.watchers.watch().ok_or_else(busy)?;
+        Ok((watcher, own.map(str::to_owned).or(asked.tenant)))
+    }
+
+    async fn next_of(
+        &mut self,
+        watcher: &mut Watcher,
+        tenant: Option<&str>,
+        quiet: &mut tokio::time::Interval,
+    ) -> Next {
+        let mut gathered = Gathered { tenant, frame: WatchFrame::default(), bytes: 0 };
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return Next::Stop,
+                event = watcher.events.recv() => match event {
+                    Ok(shown) => gathered.push(&shown),
+                    Err(RecvError::Lagged(missed)) => gathered.frame.missed += missed,
+                    Err(RecvError::Closed) => return Next::Stop,
+                },
+                // A peer that has more to ask waits, or takes another connection.
+                read = self.stream.read_buf(&mut self.input), if self.input.len() < READ_BYTES => {
+                    if !matches!(read, Ok(1..)) {
+                        return Next::Gone;
+                    }
+                }
+                _ = quiet.tick() => return Next::Frame(gathered.frame),
+            }
+            gathered.rest(watcher);
+            if !gathered.is_empty() {
+                quiet.reset();
+                return Next::Frame(gathered.frame);
+            }
+        }
+    }
+}
+
+/// Events on their way into a frame.
+struct Gathered<'t> {
+    tenant: Option<&'t str>,
+    frame: WatchFrame<Box<RawValue>>,
+    bytes: usize,
+}
+
+impl Gathered<'_> {
+    fn push(&mut self, shown: &Shown) {
+        let seen = self.tenant.is_none() || shown.tenant.as_deref() == self.tenant;
+        // It was written as JSON just now.
+        if let Some(json) =
+            seen.then(|| RawValue::from_string(shown.json.to_string()).ok()).flatten()
+        {
+            self.bytes += shown.json.len();
+            self.frame.events.push(json);
+        }
+    }
+
+    /// What else is there already, as far as it fits.
+    fn rest(&mut self, watcher: &mut Watcher) {
+        while self.bytes < FRAME_JSON_BYTES {
+            match watcher.events.try_recv() {
+                Ok(shown) => self.push(&shown),
+                // What stands behind a gap goes into a frame of its own.
+                Err(TryRecvError::Lagged(missed)) if self.frame.events.is_empty() => {
+                    self.frame.missed += missed;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frame.events.is_empty() && self.frame.missed == 0
+    }
+}
