@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{ImportChunk, ImportProblem, ImportReport};
+use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedMutexGuard;
 
@@ -347,6 +348,9 @@ impl Import {
         self.admin.pending_import.store(0, Ordering::Release);
         drop(tenants);
         self.report.imported = self.ids.len() as u64;
+        let ImportReport { imported, tenants_imported, skipped, .. } = self.report;
+        let counts = json!({"keys": imported, "tenants": tenants_imported, "skipped": skipped});
+        self.admin.note_whole(&self.caller, "import", counts);
         self.say_what_remains();
         let published = blocking(move || {
             self.publish_blocking();

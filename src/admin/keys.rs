@@ -63,7 +63,7 @@ impl Admin {
         record.updated_at = record.created_at;
         record.revision = 1;
         check_size(&record, self)?;
-        let record = match self.insert(&record, &mut place).await {
+        let record = match self.insert(caller, &record, &mut place).await {
             // Perhaps the same request has come twice at once, and the other was first.
             Err(error) if error.is_conflict() => {
                 return self.repeated(caller, &record).await?.ok_or(error);
@@ -77,6 +77,7 @@ impl Admin {
 
     async fn insert(
         &self,
+        caller: &Caller,
         record: &KeyRecord,
         place: &mut Places,
     ) -> Result<KeyRecord, AdminError> {
@@ -87,6 +88,7 @@ impl Admin {
             let write = Write::Key(KeyWrite::Insert(Box::new(record.clone())));
             match self.commit(vec![write]).await {
                 Ok(()) => {
+                    self.note_key(caller, "create", None, Some(&record));
                     place.fill(|| self.publish(&record))?;
                     break;
                 }
@@ -163,16 +165,17 @@ impl Admin {
     }
 
     /// Reads, changes, writes and publishes one record, under its lock. The change is told at which
-    /// instant it happens.
+    /// instant it happens; `action` is what the record of it calls it.
     pub(super) async fn change(
         &self,
         caller: &Caller,
+        action: &str,
         id: u64,
         change: impl FnOnce(&KeyRecord, Time) -> Result<KeyRecord, AdminError>,
     ) -> Result<KeyRecord, AdminError> {
         let lock = self.lock(id).await;
         let (before, after) = self.changing(caller, id, change).await?;
-        self.replace(caller, &before, after, &lock).await
+        self.replace(caller, action, &before, after, &lock).await
     }
 
     /// As [`Admin::change`], where limits may change; what was spent of them becomes what `limits`
@@ -190,7 +193,9 @@ impl Admin {
         let of = (Account::Key(id), self.engine.terms_of(&after));
         let (write, published) = (replacement(&before, &after), Arc::clone(&after));
         let publish = move |engine: &Engine, now| publish_change(engine, &published, &limits, now);
-        self.commit_limits(of, limits, write, publish).await??;
+        let published = self.commit_limits(of, limits, write, publish).await?;
+        self.note_key(caller, "update", Some(&before), Some(&after));
+        published?;
         Ok(Arc::unwrap_or_clone(after))
     }
 
@@ -211,12 +216,14 @@ impl Admin {
     pub(super) async fn replace(
         &self,
         caller: &Caller,
+        action: &str,
         before: &KeyRecord,
         after: KeyRecord,
         _lock: &MutexGuard<'_, ()>,
     ) -> Result<KeyRecord, AdminError> {
         let after = Arc::new(self.next_revision(caller, before, after)?);
         self.commit(vec![replacement(before, &after)()]).await?;
+        self.note_key(caller, action, Some(before), Some(&after));
         self.publish(&after)?;
         Ok(Arc::unwrap_or_clone(after))
     }

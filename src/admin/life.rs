@@ -51,7 +51,7 @@ impl Admin {
         let grace_us = self.grace_us(request.grace_ms)?;
         let mut token = None;
         let record = self
-            .change(caller, id, |before, now| {
+            .change(caller, "rotate", id, |before, now| {
                 if before.status == Status::Revoked {
                     return Err(AdminError::conflict(format!(
                         "key {id} is REVOKED, which is final, so a new token would be denied too; \
@@ -106,7 +106,7 @@ impl Admin {
         let reason = Reason::new(request.reason_code.as_deref(), request.reason)
             .map_err(|error| AdminError::invalid(error.to_string()))?;
         let record = self
-            .change(caller, id, |before, now| {
+            .change(caller, "set_status", id, |before, now| {
                 let mut after = before.clone();
                 after
                     .set_status(status, reason, now)
@@ -130,7 +130,7 @@ impl Admin {
     ) -> Result<wire::KeyChanged, AdminError> {
         let id = key_id(&request.id)?;
         let record = self
-            .change(caller, id, |before, now| {
+            .change(caller, "review", id, |before, now| {
                 Ok(KeyRecord { last_security_review_at: Some(now), ..before.clone() })
             })
             .await?;
@@ -154,7 +154,7 @@ impl Admin {
             return Ok(wire::KeyChanged { key, notices: Vec::new() });
         }
         let record = self
-            .change(caller, id, |before, now| {
+            .change(caller, "delete", id, |before, now| {
                 Ok(KeyRecord { deleted_at: Some(now), ..before.clone() })
             })
             .await?;
@@ -181,7 +181,7 @@ impl Admin {
         }
         let updated_at = Some(self.time());
         let after = KeyRecord { deleted_at: None, updated_at, ..before.clone() };
-        let restored = self.replace(caller, &before, after, &lock).await;
+        let restored = self.replace(caller, "restore", &before, after, &lock).await;
         let record = restored.map_err(|error| match error.code {
             ErrorCode::Conflict => not_restored(caller, id, &error),
             _ => error,
@@ -204,6 +204,7 @@ impl Admin {
         let write = KeyWrite::Remove { id, revision: record.revision };
         self.commit(vec![Write::Key(write)]).await?;
         self.engine.remove(id);
+        self.note_key(caller, "purge", Some(&record), None);
         tracing::info!(key = id, "a key was purged");
         Ok(Some(last))
     }

@@ -124,6 +124,8 @@ impl Admin {
 
     /// Begins an export: every record that the caller may see, deleted ones too, tenants first.
     pub fn export(&self, caller: &Caller) -> Listing {
+        // At its beginning: who breaks it off has what came until then.
+        self.note_whole(caller, "export", serde_json::Value::Null);
         let tenant = caller.tenant().map(str::to_owned);
         Listing {
             tenants: Some(tenant.clone().map_or(Tenants::After(None), Tenants::Only)),

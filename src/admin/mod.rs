@@ -8,6 +8,7 @@ mod batch;
 mod caller;
 mod error;
 mod import;
+mod journal;
 mod keys;
 mod life;
 mod limits;
@@ -22,6 +23,7 @@ mod tenant_purge;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod told;
 mod usage;
 mod whole;
 
@@ -44,6 +46,7 @@ pub use whole::{EachFrame, Origin, verify_report};
 
 use crate::clock::{Clock, Now};
 use crate::engine::Engine;
+use crate::event::Journal;
 use crate::key::id::IdMaker;
 use crate::key::{KeyRecord, Time};
 use crate::ledger::{Ledger, LedgerStats};
@@ -85,6 +88,8 @@ pub struct Admin {
     ledger: Option<Arc<Ledger>>,
     /// Held by a backup or a verification: one at a time.
     whole: Mutex<()>,
+    /// Told of every change once it is durable.
+    journal: Option<Arc<dyn Journal>>,
 }
 
 impl Admin {
@@ -116,6 +121,7 @@ impl Admin {
             origin: None,
             ledger: None,
             whole: Mutex::default(),
+            journal: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin as wire;
 
-use super::{Admin, AdminError, blocking};
+use super::{Admin, AdminError, Caller, blocking};
 use crate::engine::TenantView;
 use crate::key::{KeyRecord, TenantRecord, TenantState, Time};
 use crate::store::plan::ops_of;
@@ -66,12 +66,17 @@ impl Admin {
         if !self.stored_tenant(id).await?.is_some_and(|record| wanted(&record)) {
             return Ok(false);
         }
-        Ok(self.purge_tenant_if(id, wanted, go_on).await?.is_some())
+        let caller = Caller::daemon("retention");
+        Ok(self.purge_tenant_if(&caller, id, wanted, go_on).await?.is_some())
     }
 
     /// Purges a tenant whatever its state, to the end.
-    pub(super) async fn purge_tenant(&self, id: &str) -> Result<wire::TenantChanged, AdminError> {
-        let purged = self.purge_tenant_if(id, |_| true, &|| true).await?;
+    pub(super) async fn purge_tenant(
+        &self,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<wire::TenantChanged, AdminError> {
+        let purged = self.purge_tenant_if(caller, id, |_| true, &|| true).await?;
         purged.ok_or_else(|| AdminError::no_tenant(id))
     }
 
@@ -80,6 +85,7 @@ impl Admin {
     /// `go_on` has broken the purge off, which then goes on at the next look.
     pub(super) async fn purge_tenant_if(
         &self,
+        caller: &Caller,
         id: &str,
         wanted: impl Fn(&TenantRecord) -> bool,
         go_on: &(impl Fn() -> bool + Sync),
@@ -95,14 +101,14 @@ impl Admin {
             let after = TenantRecord { deleted_at, purge_began_at: Some(now), ..before.clone() };
             Ok((is_wanted && before.purge_began_at.is_none()).then_some(after))
         };
-        let record = self.change_tenant(id, begun).await?;
+        let record = self.change_tenant(caller, "purge_begin", id, begun).await?;
         if !is_wanted {
             return Ok(None);
         }
         let mut changed = self.tenant_changed(&record);
         let unfinished = |error: AdminError| error.of_a_part("the purge");
         let mut keys_purged = 0;
-        while let Some(removed) = self.purge_some_keys(id).await.map_err(unfinished)? {
+        while let Some(removed) = self.purge_some_keys(caller, id).await.map_err(unfinished)? {
             keys_purged += removed;
             if !go_on() {
                 return Ok(None);
@@ -112,13 +118,18 @@ impl Admin {
         let write = TenantWrite::Remove { id: id.to_owned(), revision: record.revision };
         self.commit(vec![Write::Tenant(write)]).await.map_err(unfinished)?;
         self.engine.remove_tenant(id);
+        self.note_tenant(caller, "purge", &record, None);
         tracing::info!(tenant = id, keys_purged, "a tenant was purged");
         changed.keys_purged = Some(keys_purged);
         Ok(Some(changed))
     }
 
     /// Removes some keys of a tenant whose purge has begun; `None` when there are none left.
-    async fn purge_some_keys(&self, tenant: &str) -> Result<Option<u64>, AdminError> {
+    async fn purge_some_keys(
+        &self,
+        caller: &Caller,
+        tenant: &str,
+    ) -> Result<Option<u64>, AdminError> {
         let (keys, name) = (self.keys.clone(), tenant.to_owned());
         let ids = blocking(move || keys.ids_of_tenant(&name, PURGE_KEYS)).await;
         let ids = ids.ok_or_else(AdminError::stopping)??;
@@ -130,12 +141,13 @@ impl Admin {
         let read = move || ids.iter().map(|id| keys.get(*id)).collect::<Result<Vec<_>, _>>();
         let records = blocking(read).await.ok_or_else(AdminError::stopping)??;
         let (mut ops, mut removed, mut writes) = (0, Vec::new(), Vec::new());
-        for KeyRecord { id, revision, .. } in records.iter().flatten().take_while(|record| {
+        for record in records.iter().flatten().take_while(|record| {
             ops += ops_of(record);
             ops <= OPS_MAX
         }) {
-            removed.push(*id);
-            writes.push(Write::Key(KeyWrite::Remove { id: *id, revision: *revision }));
+            let KeyRecord { id, revision, .. } = *record;
+            removed.push(record);
+            writes.push(Write::Key(KeyWrite::Remove { id, revision }));
         }
         if removed.is_empty() {
             let message = format!(
@@ -145,7 +157,10 @@ impl Admin {
             return Err(AdminError::new(ErrorCode::Storage, message));
         }
         self.commit(writes).await?;
-        removed.iter().for_each(|id| self.engine.remove(*id));
+        for record in &removed {
+            self.engine.remove(record.id);
+            self.note_key(caller, "purge", Some(record), None);
+        }
         Ok(Some(removed.len() as u64))
     }
 }

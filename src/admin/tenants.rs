@@ -39,8 +39,9 @@ impl Admin {
         let _lock = self.tenants.lock().await;
         let Some(stored) = self.to_change(self.stored_tenant(&id).await)? else {
             self.engine.check_room_for_tenant(&id)?;
+            let before = TenantRecord::unrecorded(&id);
             let record =
-                self.write_tenant(&TenantRecord::unrecorded(&id), asked, Change::default()).await?;
+                self.write_tenant(caller, "create", &before, asked, Change::default()).await?;
             tracing::info!(tenant = id, "a tenant was created");
             return Ok(self.tenant_changed(&record));
         };
@@ -174,7 +175,7 @@ impl Admin {
             .collect();
         let change = change_of(request.spent, |field| named.iter().any(|name| name == field));
         let record = self
-            .change_tenant_and_limits(&id, change, |before| {
+            .change_tenant_and_limits(caller, "update", &id, change, |before| {
                 check_not_deleted(before)?;
                 if let Some(expected) = expected.filter(|expected| *expected != before.revision) {
                     return Err(AdminError::conflict(format!(
@@ -212,7 +213,7 @@ impl Admin {
         let status = TenantStatus::parse(&request.status).map_err(AdminError::invalid)?;
         let status_reason = bounded_reason(request.reason)?;
         let record = self
-            .change_tenant(&id, |before| {
+            .change_tenant(caller, "set_status", &id, |before| {
                 check_not_deleted(before)?;
                 let after = TenantRecord { status, status_reason, ..before.clone() };
                 Ok((after != *before).then_some(after))
@@ -236,14 +237,14 @@ impl Admin {
         caller.check_unbound("TenantDelete")?;
         let id = visible_id(caller, &request.id)?;
         if request.purge {
-            return self.purge_tenant(&id).await;
+            return self.purge_tenant(caller, &id).await;
         }
         let now = self.time();
         let deleted = |before: &TenantRecord| {
             let after = TenantRecord { deleted_at: Some(now), ..before.clone() };
             Ok(before.deleted_at.is_none().then_some(after))
         };
-        let record = self.change_tenant(&id, deleted).await?;
+        let record = self.change_tenant(caller, "delete", &id, deleted).await?;
         tracing::info!(tenant = id, "a tenant was deleted");
         Ok(self.tenant_changed(&record))
     }
@@ -269,7 +270,7 @@ impl Admin {
             let after = TenantRecord { deleted_at: None, ..before.clone() };
             Ok(before.deleted_at.is_some().then_some(after))
         };
-        let record = self.change_tenant(&id, restored).await?;
+        let record = self.change_tenant(caller, "restore", &id, restored).await?;
         tracing::info!(tenant = id, "a tenant was restored");
         Ok(self.tenant_changed(&record))
     }
@@ -278,15 +279,19 @@ impl Admin {
     /// that answers nothing leaves it as it is.
     pub(super) async fn change_tenant(
         &self,
+        caller: &Caller,
+        action: &str,
         id: &str,
         change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
     ) -> Result<TenantRecord, AdminError> {
-        self.change_tenant_and_limits(id, Change::default(), change).await
+        self.change_tenant_and_limits(caller, action, id, Change::default(), change).await
     }
 
     /// As [`Admin::change_tenant`]; what was spent of limits becomes what `limits` says.
     async fn change_tenant_and_limits(
         &self,
+        caller: &Caller,
+        action: &str,
         id: &str,
         limits: Change,
         change: impl FnOnce(&TenantRecord) -> Result<Option<TenantRecord>, AdminError>,
@@ -294,7 +299,7 @@ impl Admin {
         let _lock = self.tenants.lock().await;
         let before = self.to_change(self.tenant_record(id).await)?;
         match change(&before)? {
-            Some(after) => self.write_tenant(&before, after, limits).await,
+            Some(after) => self.write_tenant(caller, action, &before, after, limits).await,
             None => Ok(before),
         }
     }
@@ -302,6 +307,8 @@ impl Admin {
     /// Writes a record durably and lets decisions obey it. The caller holds the lock of tenants.
     async fn write_tenant(
         &self,
+        caller: &Caller,
+        action: &str,
         before: &TenantRecord,
         mut after: TenantRecord,
         limits: Change,
@@ -322,6 +329,7 @@ impl Admin {
         let published = after.clone();
         let publish = move |engine: &Engine, now| engine.change_tenant(&published, &limits, now);
         self.commit_limits(of, limits, write, publish).await?;
+        self.note_tenant(caller, action, before, Some(&after));
         Ok(after)
     }
 

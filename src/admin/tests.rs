@@ -3,6 +3,7 @@
 mod credits;
 mod deletion;
 mod full;
+mod journal;
 mod life;
 mod limits;
 mod lists;

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin as wire;
+use serde_json::json;
 use tokio::sync::MutexGuard;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -83,6 +84,8 @@ impl Admin {
             })?;
             out.frame.pepper = Some(STANDARD.encode(&*pepper));
         }
+        // At its beginning: who breaks it off has what came until then.
+        self.note_whole(caller, "backup", json!({"pepper": out.frame.pepper.is_some()}));
         let streamed = match out.frame.pepper {
             // In a frame of its own: a buffer that rows outgrow is left behind with what is in it.
             Some(_) => out.send(Walked::default(), true).and_then(|()| self.stream_rows(&mut out)),

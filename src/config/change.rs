@@ -25,7 +25,7 @@ pub const LIVE: &[&str] = &[
 const VALUE_BYTES_MAX: usize = 96;
 
 /// One setting that has another value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// The setting, with its section.
     pub name: String,
@@ -33,6 +33,10 @@ pub struct Change {
     pub restart: bool,
     /// For people: `tiers.free.burst: 100 → 200`.
     pub line: String,
+    /// The value that it had; `null` where it was not set.
+    pub before: Value,
+    /// The value that it has; `null` where it is not set.
+    pub after: Value,
 }
 
 /// What is different, in the order of names.
@@ -63,7 +67,9 @@ fn compare(
         (before, after) => {
             let name = dotted(path);
             let line = format!("{name}: {} → {}", shown(before), shown(after));
-            changes.push(Change { restart: !is_live(path), name, line });
+            let told = |value: Option<&Value>| value.cloned().unwrap_or_default();
+            let (before, after) = (told(before), told(after));
+            changes.push(Change { restart: !is_live(path), name, line, before, after });
         }
     }
 }

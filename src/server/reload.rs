@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{CHANGES_MAX, Reloaded};
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::daemon::micros;
@@ -12,6 +13,7 @@ use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
 use crate::config::{self, Config, ConfigError, Source, Unavailable};
 use crate::engine::Engine;
+use crate::event::{self, Subject};
 use crate::limit::LedgerState;
 
 /// Reads the configuration again. One at a time; the next waits.
@@ -88,6 +90,7 @@ impl Reload {
         let changes = changes(&current, &next);
         check_live(&changes)?;
         let applied = self.admin.apply(live(&next)).await?;
+        self.note(caller, &changes);
         *current = next;
         for Change { line, .. } in &changes {
             tracing::info!(change = line, "a setting was changed");
@@ -107,6 +110,21 @@ impl Reload {
             keys_changed: applied.keys,
             notices,
         })
+    }
+
+    /// Tells the journal which settings have other values.
+    fn note(&self, caller: &Caller, changes: &[Change]) {
+        let told = |of: fn(&Change) -> &Value| -> Value {
+            changes.iter().map(|change| (change.name.clone(), of(change).clone())).collect()
+        };
+        self.admin.note(event::Change {
+            action: "reload".to_owned(),
+            actor: caller.actor(),
+            subject: Subject::Configuration,
+            before: told(|change| &change.before),
+            after: told(|change| &change.after),
+            reason: None,
+        });
     }
 
     async fn read(&self) -> Result<Config, AdminError> {

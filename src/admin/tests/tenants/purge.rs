@@ -102,7 +102,7 @@ async fn a_deleted_tenant_is_purged_when_its_retention_is_over_and_no_other() {
     // Restored between the look at it and its purge.
     admin.restore_tenant(&ALL, named("back")).await.expect("restored");
     let outdated = |record: &TenantRecord| record.deleted_at.is_some();
-    let spared = admin.purge_tenant_if("back", outdated, &|| true).await.expect("a look");
+    let spared = admin.purge_tenant_if(&ALL, "back", outdated, &|| true).await.expect("a look");
     assert!(spared.is_none());
     assert_eq!(look().await, 1);
     let all = TenantList { deleted: true, ..TenantList::default() };
@@ -182,7 +182,7 @@ async fn a_tenant_that_is_restored_before_its_purge_begins_is_not_purged() {
     admin.delete_tenant(&ALL, delete("acme", false)).await.expect("deleted");
     admin.restore_tenant(&ALL, named("acme")).await.expect("restored");
     let was_deleted = |record: &TenantRecord| record.deleted_at.is_some();
-    let purged = admin.purge_tenant_if("acme", was_deleted, &|| true).await;
+    let purged = admin.purge_tenant_if(&ALL, "acme", was_deleted, &|| true).await;
     assert!(purged.expect("nothing failed").is_none());
     let view = admin.engine.tenant("acme").expect("it is there");
     assert_eq!((view.state, view.keys), (TenantState::Active, 1));
