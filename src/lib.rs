@@ -22,9 +22,10 @@
 //! What moves bytes and decides nothing:
 //!
 //! 8. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
-//! 9. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
+//! 9. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
+//! 10. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
 //!    nothing of the daemon.
-//! 10. [`cli`]: one file per command.
+//! 11. [`cli`]: one file per command.
 //!
 //! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, [`event`],
 //! what happens that somebody may want to know, and [`clock`], the only file of the daemon that reads
@@ -32,7 +33,7 @@
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
-//! config → key.
+//! config → key; deliver → {event, config, key}.
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
@@ -40,6 +41,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod deliver;
 pub mod engine;
 pub mod event;
 pub mod key;

@@ -3,7 +3,7 @@
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 
 use super::document::Problem;
-use super::{Config, names, rights};
+use super::{Config, alerts, names, rights};
 use crate::key::rules::TomlKey;
 use crate::key::token::Prefixes;
 
@@ -37,6 +37,9 @@ macro_rules! bounds {
     (@name $section:ident.$part:ident) => {
         concat!(stringify!($section), ".", stringify!($part))
     };
+    (@name $section:ident.$inner:ident.$part:ident) => {
+        concat!(stringify!($section), ".", stringify!($inner), ".", stringify!($part))
+    };
 }
 
 bounds! {
@@ -62,11 +65,22 @@ bounds! {
     keys.rotation_grace_ms: "ms", 0, 3650 * DAY_MS;
     keys.rotation_grace_max_ms: "ms", 0, 3650 * DAY_MS;
     keys.deleted_retention_days: "days", 0, 3650;
+    alerts.webhook_connect_timeout_ms: "ms", 10, 60_000;
+    alerts.webhook_timeout_ms: "ms", 10, 120_000;
+    alerts.sink_timeout_ms: "ms", 10, 60_000;
+    alerts.smtp.port: "port", 1, 65_535;
+    alerts.smtp.timeout_ms: "ms", 10, 300_000;
 }
 
 /// A number of the configuration, whatever its type.
 trait Wide {
     fn wide(self) -> u64;
+}
+
+impl Wide for u16 {
+    fn wide(self) -> u64 {
+        self.into()
+    }
 }
 
 impl Wide for u32 {
@@ -140,6 +154,7 @@ pub(super) fn found(config: &Config) -> Problems {
     }
     rights::check(config, &mut problems);
     names::check(config, &mut problems);
+    alerts::check(&config.alerts, &mut problems);
     problems
 }
 
@@ -154,26 +169,27 @@ mod tests {
 
     #[test]
     fn every_number_has_its_bound() {
-        let numbers = |config: &Config| {
-            let of = serde_json::to_value(config).expect("JSON");
-            let mut names = Vec::new();
-            for (section, value) in of.as_object().expect("settings") {
-                match value {
-                    // A mode is one of three, not a range.
-                    serde_json::Value::Number(_) if section == "admin_socket_mode" => {}
-                    serde_json::Value::Number(_) => names.push(section.clone()),
-                    serde_json::Value::Object(inner) => {
-                        let numbers = inner.iter().filter(|(_, value)| value.is_number());
-                        names.extend(numbers.map(|(name, _)| format!("{section}.{name}")));
-                    }
-                    _ => {}
-                }
-            }
-            names.sort_unstable();
-            names
-        };
+        let config = serde_json::to_value(Config::default()).expect("JSON");
+        let mut numbers = Vec::new();
+        names_of_numbers("", &config, &mut numbers);
+        numbers.sort_unstable();
         let mut bounded: Vec<_> = BOUNDS.iter().map(|bound| bound.name.to_owned()).collect();
         bounded.sort_unstable();
-        assert_eq!(bounded, numbers(&Config::default()));
+        assert_eq!(bounded, numbers);
+    }
+
+    fn names_of_numbers(section: &str, of: &serde_json::Value, names: &mut Vec<String>) {
+        for (name, value) in of.as_object().expect("settings") {
+            let name = format!("{section}{name}");
+            match value {
+                // A mode is one of three, not a range.
+                serde_json::Value::Number(_) if name == "admin_socket_mode" => {}
+                serde_json::Value::Number(_) => names.push(name),
+                serde_json::Value::Object(_) => {
+                    names_of_numbers(&format!("{name}."), value, names);
+                }
+                _ => {}
+            }
+        }
     }
 }

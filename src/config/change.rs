@@ -13,6 +13,7 @@ pub const LIVE: &[&str] = &[
     "profiles",
     "regions",
     "sinks",
+    "alerts",
     "keys.expiry_warning_days",
     "keys.rotation_grace_ms",
     "keys.rotation_grace_max_ms",

@@ -5,6 +5,7 @@
 //! what values may be, [`names`] is what tiers, profiles, regions and sinks may be, [`Source`] reads
 //! all of it again, and [`change`] tells what is different then.
 
+mod alerts;
 mod bounds;
 pub mod change;
 mod document;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{Alerts, Smtp, SmtpTls};
 pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
 pub use names::{Profile, Sink, SinkKind};
@@ -78,6 +80,8 @@ pub struct Config {
     pub regions: Vec<String>,
     /// Sinks by name, for `monitoring_integrations`.
     pub sinks: BTreeMap<String, Sink>,
+    /// How alerts are sent.
+    pub alerts: Alerts,
 }
 
 /// Bounds of connections, frames and waits.
@@ -183,6 +187,7 @@ impl Default for Config {
             profiles: BTreeMap::new(),
             regions: Vec::new(),
             sinks: BTreeMap::new(),
+            alerts: Alerts::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ const ADDRESS_BYTES_MAX: usize = 254;
 ///
 /// # Errors
 /// One line that shows the form.
-pub(super) fn check_mail(address: &str) -> Result<(), String> {
+pub fn check_mail(address: &str) -> Result<(), String> {
     let atom = |atom: &str| {
         let text =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
