@@ -27,7 +27,7 @@
 //!    nothing of the daemon.
 //! 11. [`cli`]: one file per command.
 //!
-//! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, [`event`],
+//! Beside them stand [`alert`], when somebody is to be told and what waits to be told, pure; [`config`], written in the words of [`key`] and checked as a whole, [`event`],
 //! what happens that somebody may want to know, and [`clock`], the only file of the daemon that reads
 //! time.
 //!
@@ -37,6 +37,7 @@
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
+pub mod alert;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -44,6 +44,7 @@ const ARROWS: &[Row] = &[
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "usage",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "key",    may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
+    Row { module: "alert",  may: &["event", "limit::Period", "key"], protocol: false, pure: true },
     Row { module: "event",  may: &[], protocol: false, pure: true },
     Row { module: "deliver", may: &["event", "config", "key"], protocol: false, pure: false },
     Row { module: "clock",  may: &[], protocol: false, pure: false },

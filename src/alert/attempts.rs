@@ -21,7 +21,8 @@ pub fn next_us(attempts: u32, made_us: i64, now_us: i64, random: u32) -> Option<
     }
     let at = usize::try_from(attempts.checked_sub(1)?).ok()?;
     let wait_us = WAITS_S.get(at)? * 1_000_000;
-    let jitter_us = wait_us / JITTER_PART * i64::from(random) / i64::from(u32::MAX);
+    // As many bits as the product has room for.
+    let jitter_us = wait_us / JITTER_PART * i64::from(random >> 16) / i64::from(u16::MAX);
     Some(now_us.saturating_add(wait_us + jitter_us))
 }
 
