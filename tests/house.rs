@@ -39,7 +39,7 @@ const ARROWS: &[Row] = &[
     Row { module: "ledger", may: &["engine", "store", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
-    Row { module: "store",  may: &["limit", "usage", "key"], protocol: false, pure: false },
+    Row { module: "store",  may: &["alert", "limit", "usage", "key"], protocol: false, pure: false },
     Row { module: "config", may: &["limit", "key", "store::StoreEngine"], protocol: true, pure: false },
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "usage",  may: &["clock::Now"], protocol: true, pure: true },
