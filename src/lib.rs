@@ -23,9 +23,10 @@
 //!
 //! 8. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
 //! 9. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
-//! 10. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
+//! 10. [`notify`]: alerts on their way, from the look that finds them to the attempt that delivers.
+//! 11. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
 //!    nothing of the daemon.
-//! 11. [`cli`]: one file per command.
+//! 12. [`cli`]: one file per command.
 //!
 //! Beside them stand [`alert`], when somebody is to be told and what waits to be told, pure; [`config`], written in the words of [`key`] and checked as a whole, [`event`],
 //! what happens that somebody may want to know, and [`clock`], the only file of the daemon that reads
@@ -48,6 +49,7 @@ pub mod event;
 pub mod key;
 pub mod ledger;
 pub mod limit;
+pub mod notify;
 pub mod server;
 pub mod store;
 pub mod usage;

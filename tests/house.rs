@@ -34,8 +34,8 @@ struct Row {
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
     Row { module: "cli",    may: &["server", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
-    Row { module: "server", may: &["admin", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
-    Row { module: "admin",  may: &["ledger", "engine", "store", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "server", may: &["admin", "notify", "deliver", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "admin",  may: &["notify", "alert", "ledger", "engine", "store", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
     Row { module: "ledger", may: &["engine", "store", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
@@ -47,6 +47,7 @@ const ARROWS: &[Row] = &[
     Row { module: "alert",  may: &["event", "limit::Period", "key"], protocol: false, pure: true },
     Row { module: "event",  may: &[], protocol: false, pure: true },
     Row { module: "deliver", may: &["event", "config", "key"], protocol: false, pure: false },
+    Row { module: "notify", may: &["alert", "deliver", "engine", "store", "config", "limit", "key", "event", "clock"], protocol: true, pure: false },
     Row { module: "clock",  may: &[], protocol: false, pure: false },
 ];
 
