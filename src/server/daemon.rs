@@ -22,11 +22,14 @@ use super::{admin, connection, retention, tenants};
 use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Limits, Source};
+use crate::deliver::{Courier, CourierError};
 use crate::engine::{CatalogError, Engine, EngineLimits};
+use crate::event::Journal;
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
 use crate::ledger::Ledger;
 use crate::limit::LedgerState;
+use crate::notify::{self, Moved, Notifier};
 use crate::store::rows::USAGE_SCHEMA;
 use crate::store::{
     self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
@@ -57,6 +60,9 @@ pub enum StartError {
     /// The keys do not fit.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// Alerts cannot be sent as the configuration says.
+    #[error(transparent)]
+    Courier(#[from] CourierError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -76,6 +82,7 @@ pub struct Daemon {
     committer: Arc<Committer>,
     flusher: Flusher,
     ledger: Arc<Ledger>,
+    notifier: Arc<Notifier>,
     unreadable: u64,
     origin: Origin,
 }
@@ -134,6 +141,15 @@ impl Daemon {
             open_ledger(&engine, &keys, &committer, &clock, unavailable)?;
         let unreadable = unreadable + unreadable_accounts;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
+        let source_of_alerts = notify::Source {
+            engine: Arc::clone(&engine),
+            keys: keys.clone(),
+            committer: Arc::clone(&committer),
+            clock: Arc::clone(&clock),
+        };
+        let courier = Arc::new(Courier::new(&config.alerts, &config.sinks)?);
+        let settings = notify::Settings::new(&config.alerts);
+        let notifier = Notifier::open(source_of_alerts, settings, courier)?;
         let own = pepper::path(&config.data_dir)?;
         let own = own.starts_with(&config.data_dir).then_some(own);
         let origin = Origin { engine: config.store.engine, pepper: own };
@@ -147,6 +163,7 @@ impl Daemon {
             committer,
             flusher,
             ledger: Arc::new(ledger),
+            notifier: Arc::new(notifier),
             unreadable,
             origin,
         })
@@ -169,6 +186,8 @@ impl Daemon {
             retention::life_rules(&self.config.keys),
         );
         let admin = admin.with_ledger(Arc::clone(&self.ledger));
+        let admin = admin.with_notifier(Arc::clone(&self.notifier));
+        let admin = admin.with_journal(Arc::clone(&self.notifier) as Arc<dyn Journal>);
         Arc::new(admin.with_origin(self.origin.clone()))
     }
 
@@ -192,13 +211,23 @@ impl Daemon {
         ready: impl FnOnce(),
     ) -> Result<(), StartError> {
         let Self {
-            config, listeners, clock, engine, committer, flusher, ledger, unreadable, ..
+            config,
+            listeners,
+            clock,
+            engine,
+            committer,
+            flusher,
+            ledger,
+            notifier,
+            unreadable,
+            ..
         } = self;
         let starting = Arc::clone(&ledger);
         // Before anything is served: from here on what ends without a clean stop is a crash.
         tokio::task::spawn_blocking(move || starting.start()).await.map_err(io::Error::other)??;
         let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
         let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
+        let flusher = flusher.telling(Arc::clone(&notifier) as Arc<dyn Moved>);
         let flush = flusher.start(interval, Arc::clone(&debits))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
@@ -210,6 +239,9 @@ impl Daemon {
         };
         let desk = Desk::new(debits);
         let observers = Arc::new(Observers::default());
+        let seen = Arc::clone(&observers);
+        notifier.count_unknown(move || seen.unknown());
+        notifier.start()?;
         let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
@@ -258,6 +290,7 @@ impl Daemon {
         let flushed = tokio::task::spawn_blocking(move || {
             let flushed = flush.stop();
             let settled = ledger.stop();
+            notifier.stop();
             committer.stop()?;
             flushed?;
             Ok::<(), StartError>(settled?)

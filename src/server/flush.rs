@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::deferred::Debits;
 use crate::clock::Clock;
 use crate::engine::{Account, Engine};
+use crate::notify::Moved;
 use crate::store::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
 use crate::store::{CommitError, Committer, Keys, StoreError, Write, plan};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -34,6 +35,8 @@ pub(super) struct Flusher {
     failing: bool,
     /// Told of credits that came back; from the start of the thread on.
     debits: Option<Arc<dyn Debits>>,
+    /// Told which keys have moved.
+    moved: Option<Arc<dyn Moved>>,
 }
 
 /// For how long, and how many, ids of `Increment`s are remembered: whichever ends first.
@@ -100,12 +103,18 @@ impl Flusher {
             ids_stored: chunks.iter().map(|chunk| chunk.ids).sum(),
             failing: false,
             debits: None,
+            moved: None,
             engine,
             committer,
             clock,
             bounds,
             chunks,
         })
+    }
+
+    /// The same, telling somebody which keys have moved.
+    pub(super) fn telling(self, moved: Arc<dyn Moved>) -> Self {
+        Self { moved: Some(moved), ..self }
     }
 
     /// Starts the thread that flushes every `interval`.
@@ -243,6 +252,7 @@ impl Flusher {
 
     fn flush_figures(&self) -> Result<(), CommitError> {
         let moved = self.engine.take_moved();
+        self.moved.iter().for_each(|told| told.moved(&moved));
         let mut left = moved.as_slice();
         while !left.is_empty() {
             let (these, later) = left.split_at(left.len().min(KEYS_AT_A_TIME));
