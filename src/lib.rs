@@ -25,12 +25,12 @@
 //! 9. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
 //! 10. [`notify`]: alerts on their way, from the look that finds them to the attempt that delivers.
 //! 11. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
-//!    nothing of the daemon.
+//!     nothing of the daemon.
 //! 12. [`cli`]: one file per command.
 //!
-//! Beside them stand [`alert`], when somebody is to be told and what waits to be told, pure; [`config`], written in the words of [`key`] and checked as a whole, [`event`],
-//! what happens that somebody may want to know, and [`clock`], the only file of the daemon that reads
-//! time.
+//! Beside them stand [`alert`], pure: when somebody is to be told, and what waits to be told;
+//! [`config`], written in the words of [`key`] and checked as a whole, [`event`], what happens that
+//! somebody may want to know, and [`clock`], the only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;

@@ -72,7 +72,7 @@ pub struct Smtp {
     pub password_file: PathBuf,
     /// The address that mails are from.
     pub from: String,
-    /// How long one step (connecting, a command and its reply) and how long a whole mail may take.
+    /// How long a whole mail may take, from connecting on.
     pub timeout_ms: u64,
 }
 

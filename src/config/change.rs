@@ -128,6 +128,8 @@ mod tests {
             ("[profiles.a]\nrequires=['name']", "[profiles.a]\nrequires=[]", &[("profiles.a.requires: [\"name\"] → []", false)]),
             ("regions=['a']", "regions=['a','b']", &[("regions: [\"a\"] → [\"a\",\"b\"]", false)]),
             ("", "ledger.unavailable='allow'", &[("ledger.unavailable: \"deny\" → \"allow\"", false)]),
+            ("", "alerts.sink_timeout_ms=50\nalerts.smtp.host='mx.example.org'\nalerts.smtp.from='a@example.org'",
+             &[("alerts.sink_timeout_ms: 1000 → 50", false), ("alerts.smtp.from: ", false), ("alerts.smtp.host: ", false)]),
             ("", "[sinks.s]\nkind='journald'", &[("sinks.s: not set → {\"kind\":\"journald\"}", false)]),
             ("", "data_dir = '/x'\nsocket='/y'\nadmin_socket='/z'\ntcp=['127.0.0.1:1']\ntoken_brand='ab'\nstore.cache_bytes=1048576",
              &[("admin_socket", true), ("data_dir", true), ("socket", true), ("store.cache_bytes", true), ("tcp", true), ("token_brand", true)]),

@@ -6,17 +6,45 @@
 //! nothing else. What went wrong is told by host and status; a URL's path and query may hold a token
 //! and are not repeated.
 
+mod body;
+mod digest;
+mod journal;
+mod lines;
+mod mail;
+pub mod public;
+pub mod resolve;
 mod secret;
+mod sign;
+mod sink;
+mod statsd;
+mod target;
+mod trust;
+mod webhook;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+pub use resolve::{Resolve, Resolving};
 pub use secret::{SecretError, WebhookSecret};
 
 use crate::config::{Alerts, Sink};
 use crate::event::{Alert, Destination};
+use mail::Mailer;
+use sink::Sinks;
+use trust::Trust;
+use webhook::Webhooks;
 
 /// Sends alerts. There is one for the daemon; a reload puts another in its place.
-pub struct Courier {}
+pub struct Courier {
+    webhooks: Webhooks,
+    /// None where no mail server is configured.
+    mailer: Option<Mailer>,
+    sinks: Sinks,
+}
 
 /// What became of an attempt. A `why` is one line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,18 +69,90 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The same, with its `why` saying where.
+    fn of(mut self, place: &dyn Display) -> Self {
+        if let Self::Retry { why } | Self::Gone { why } | Self::Refused { why } = &mut self {
+            *why = format!("{place}: {why}");
+        }
+        self
+    }
+}
+
 /// Why there is no courier; each says what mends it.
 #[derive(Debug, thiserror::Error)]
-pub enum CourierError {}
+pub enum CourierError {
+    /// The file of authorities cannot be read.
+    #[error("cannot read alerts.ca_file {}: {error}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It has no certificates, or bad ones.
+    #[error("alerts.ca_file {} is not a file of certificates in PEM: {why}", path.display())]
+    CaFileForm {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS for alerts cannot be set up: {0}")]
+    Tls(String),
+    /// The file of the password cannot be read.
+    #[error("cannot read the password of alerts.smtp in {}: {error}", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is not one line of text.
+    #[error("the password of alerts.smtp in {} is not one line of text", path.display())]
+    PasswordForm {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is a user name and no password.
+    #[error(
+        "alerts.smtp has a username and no password: set alerts.smtp.password_file, or pass the \
+         systemd credential smtp_password"
+    )]
+    NoPassword,
+    /// The sender of mails is no address.
+    #[error("alerts.smtp.from {0:?} is not a mail address")]
+    From(String),
+}
 
 impl Courier {
-    /// A courier of these settings. It reads the files that they name.
+    /// A courier of these settings, which must have been checked. It reads the files that they name
+    /// and the system's authorities, once.
     ///
     /// # Errors
     /// [`CourierError`].
     pub fn new(alerts: &Alerts, sinks: &BTreeMap<String, Sink>) -> Result<Self, CourierError> {
-        let _ = (alerts, sinks);
-        Ok(Self {})
+        let trust = Trust::load(&alerts.ca_file)?;
+        Ok(Self {
+            webhooks: Webhooks::new(alerts, &trust)?,
+            mailer: Mailer::new(&alerts.smtp, &trust)?,
+            sinks: Sinks::new(sinks, Duration::from_millis(alerts.sink_timeout_ms)),
+        })
+    }
+
+    /// Has hosts of web hooks looked up by another than the system's resolver.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.webhooks.resolver = resolver;
+        self
+    }
+
+    /// Has the journal at another place than systemd's.
+    #[must_use]
+    pub fn with_journal(mut self, socket: PathBuf) -> Self {
+        self.sinks.journal = socket;
+        self
     }
 
     /// Sends alerts to one destination: by mail as one digest, otherwise one after the other until
@@ -61,7 +161,8 @@ impl Courier {
     /// `secrets`; nothing else needs them. `now_us` is the time of the attempt, microseconds since
     /// 1970.
     ///
-    /// It must be awaited inside a tokio runtime with time and I/O.
+    /// It must be awaited inside a tokio runtime with time and I/O. Dropped, it leaves nothing
+    /// running but a line of a file that is being written.
     pub async fn deliver(
         &self,
         to: &Destination,
@@ -69,7 +170,31 @@ impl Courier {
         secrets: &[WebhookSecret],
         now_us: i64,
     ) -> Outcome {
-        let _ = (to, alerts, secrets, now_us);
-        Outcome::Retry { why: "nothing is sent yet".to_owned() }
+        if let Destination::Email { address } = to {
+            return self.mail(address, alerts).await;
+        }
+        for alert in alerts {
+            let outcome = match to {
+                Destination::Webhook { url } => {
+                    self.webhooks.post(url, alert, secrets, now_us).await
+                }
+                Destination::Sink { name } => self.sinks.write(name, alert).await,
+                Destination::Email { .. } => continue,
+            };
+            if outcome != Outcome::Delivered {
+                return outcome;
+            }
+        }
+        Outcome::Delivered
+    }
+
+    async fn mail(&self, address: &str, alerts: &[Alert]) -> Outcome {
+        match &self.mailer {
+            _ if alerts.is_empty() => Outcome::Delivered,
+            Some(mailer) => mailer.send(address, alerts).await,
+            None => Outcome::Refused {
+                why: "no mail server is configured; set alerts.smtp.host".to_owned(),
+            },
+        }
     }
 }
