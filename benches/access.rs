@@ -99,6 +99,8 @@ impl Bench {
             increment_id_window_us: 600_000_000,
             increment_ids_max: 64,
             slots_max: 1_000_000,
+            usage_history: true,
+            usage_detail_bytes_max: 1 << 30,
         };
         let engine = Engine::new(Pepper::new(&[5; 32]), Prefixes::default(), limits);
         let clock = SystemClock::default();

@@ -75,7 +75,7 @@ fn codec(c: &mut Criterion) {
         error: None,
         id: Some(7),
         slot: None,
-        refund: None,
+        ..Increment::new(42)
     };
     let mut reported = BytesMut::new();
     report.encode(&mut reported);

@@ -57,6 +57,8 @@ impl Bench {
             increment_id_window_us: 0,
             increment_ids_max: 64,
             slots_max: 64,
+            usage_history: true,
+            usage_detail_bytes_max: 1 << 30,
         };
         let engine = Arc::new(Engine::new(Pepper::new(&[5; 32]), Prefixes::default(), limits));
         let mut payloads = [Vec::new(), Vec::new()];

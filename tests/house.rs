@@ -42,7 +42,7 @@ const ARROWS: &[Row] = &[
     Row { module: "store",  may: &["alert", "limit", "usage", "key"], protocol: false, pure: false },
     Row { module: "config", may: &["limit", "key", "store::StoreEngine"], protocol: true, pure: false },
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
-    Row { module: "usage",  may: &["clock::Now"], protocol: true, pure: true },
+    Row { module: "usage",  may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
     Row { module: "key",    may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
     Row { module: "alert",  may: &["event", "limit::Period", "key"], protocol: false, pure: true },
     Row { module: "event",  may: &[], protocol: false, pure: true },

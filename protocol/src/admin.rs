@@ -17,7 +17,10 @@ pub use crate::tenant::{
     TenantChanged, TenantCreate, TenantDelete, TenantList, TenantPage, TenantRef, TenantSetStatus,
     TenantUpdate, TenantUsage,
 };
-pub use crate::usage::{EndpointUsage, KeyUsage, LimitUsage, RecentError};
+pub use crate::usage::{
+    EndpointUsage, KeyUsage, LimitUsage, RecentError, Span, TOP_MAX, TopBy, TopKey, UsageHistory,
+    UsageHistoryRequest, UsageSpan, UsageSums, UsageTop, UsageTopRequest,
+};
 
 /// Most records that one page of a list carries.
 pub const LIST_PAGE_MAX: u32 = 1000;

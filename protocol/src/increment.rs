@@ -6,7 +6,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::limits::{ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, REFUND_MAX};
+use crate::counters::{self, Counters, TLV_COUNTER};
+use crate::limits::{COUNTERS_REPORTED_MAX, ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, REFUND_MAX};
 use crate::wire::{DEMAND, PayloadError, Reader, once, put_text, put_tlv, text, u64_of};
 
 const TLV_ENDPOINT: u8 = 1;
@@ -41,6 +42,8 @@ pub struct Increment<'a> {
     pub slot: Option<u64>,
     /// Credits to give back, 1 to 2^32; needs an id.
     pub refund: Option<u64>,
+    /// Counters of the caller's own, added up under their names.
+    pub counters: Counters<'a>,
 }
 
 impl<'a> Increment<'a> {
@@ -57,6 +60,7 @@ impl<'a> Increment<'a> {
             id: None,
             slot: None,
             refund: None,
+            counters: Counters::NONE,
         }
     }
 
@@ -91,6 +95,7 @@ impl<'a> Increment<'a> {
     }
 
     fn decode_facts(&mut self, mut reader: Reader<'a>) -> Result<(), PayloadError> {
+        let (facts, mut counted) = (reader.rest(), 0);
         while let Some((kind, value)) = reader.tlv()? {
             match kind {
                 TLV_ENDPOINT => {
@@ -118,6 +123,15 @@ impl<'a> Increment<'a> {
                         return Err(PayloadError::OutOfBounds { field: "refund", why });
                     }
                     once(&mut self.refund, refund, "refund")?;
+                }
+                TLV_COUNTER => {
+                    counters::decode(value)?;
+                    counted += 1;
+                    if counted > COUNTERS_REPORTED_MAX {
+                        let why = "at most 8 in one report";
+                        return Err(PayloadError::OutOfBounds { field: "counter", why });
+                    }
+                    self.counters = Counters::encoded(facts);
                 }
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
@@ -148,6 +162,7 @@ impl<'a> Increment<'a> {
         if let Some(refund) = self.refund {
             put_tlv(out, TLV_REFUND, &refund.to_le_bytes());
         }
+        self.counters.encode(out);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod admin;
 mod alert;
 mod backup;
 pub mod batch;
+mod counters;
 pub mod error;
 mod facts;
 pub mod frame;
@@ -27,6 +28,7 @@ pub mod validate;
 pub mod verdict;
 mod wire;
 
+pub use counters::Counters;
 pub use error::{ErrorCode, ErrorReply, Execution};
 pub use frame::{Flags, Frame, FrameError, Header};
 pub use increment::{Increment, IncrementOutcome};

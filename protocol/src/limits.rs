@@ -36,6 +36,10 @@ pub const LIMITS_IN_VERDICT_MAX: usize = 16;
 pub const LIMITS_NAMED_MAX: usize = 4;
 /// Most credits that one report may refund: as many as one request may cost.
 pub const REFUND_MAX: u64 = COST_MAX;
+/// Counters of its own that one report may have.
+pub const COUNTERS_REPORTED_MAX: usize = 8;
+/// Longest name of one.
+pub const COUNTER_NAME_BYTES_MAX: usize = 64;
 /// Longest text in an error reply.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 4096;
 /// Longest client name in `Hello`.

@@ -103,6 +103,10 @@ opcodes! {
     TenantRestore = 0x56, admin;
     /// How a tenant's limits stand.
     TenantUsage = 0x57, admin;
+    /// What a key, a tenant or all keys were used for, by the hour or the day.
+    UsageHistory = 0x58, admin;
+    /// The keys that were used most, or denied most.
+    UsageTop = 0x59, admin;
     /// Read the configuration again and apply it, as a whole or not at all.
     Reload = 0x60, admin;
     /// The whole store, streamed out as it is at the stream's end.

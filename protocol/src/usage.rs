@@ -62,6 +62,160 @@ pub struct KeyUsage {
     /// How the key's limits stand.
     #[serde(default)]
     pub limits: Vec<LimitUsage>,
+    /// Where one of the valid verdicts of about the last second before `last_used_at` came from, if
+    /// the caller stated it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_from: Option<String>,
+    /// All sums since the key came to this daemon.
+    #[serde(default)]
+    pub sums: UsageSums,
+}
+
+/// What was used in some time: sums, and what follows from them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UsageSums {
+    /// Valid verdicts.
+    pub requests: u64,
+    /// The units that they cost.
+    pub units: u64,
+    /// What these cost in money: a decimal number with up to nine decimals.
+    pub cost: String,
+    /// Denied verdicts.
+    pub denied: u64,
+    /// The same by the name of their code.
+    pub denials: BTreeMap<String, u64>,
+    /// Reported requests.
+    pub reported_requests: u64,
+    /// Of these, errors.
+    pub errors: u64,
+    /// Reported requests by status; `0` for those beyond the bound.
+    pub statuses: BTreeMap<String, u64>,
+    /// Mean of the reported latencies, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average_response_time: Option<f64>,
+    /// Half of them took no longer, in milliseconds; at most 6.25 % off, as the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// Nine tenths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p90_ms: Option<f64>,
+    /// 99 of a hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// The counters of the reports' own, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// By what a history is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Span {
+    /// By the hour, for the last 48 hours.
+    Hour,
+    /// By the day, UTC, for the last 400 days.
+    Day,
+}
+
+/// `UsageHistory`: of a key, of a tenant, or of the whole daemon where it names neither.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageHistoryRequest {
+    /// A key's id, in decimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// Answer for a deleted key too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// A tenant's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// By what.
+    pub by: Span,
+    /// From the hour or day on that this instant is in, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Before this instant, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// The reply to `UsageHistory`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageHistory {
+    /// All that was counted since the key or the tenant came to this daemon.
+    pub total: UsageSums,
+    /// Hours or days in which something was counted, by time.
+    pub spans: Vec<UsageSpan>,
+    /// Where a reply would have been too long: ask again with this as `since`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One hour or day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageSpan {
+    /// When it began, RFC 3339.
+    pub start: String,
+    /// What was used in it.
+    #[serde(flatten)]
+    pub sums: UsageSums,
+}
+
+/// By what keys are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TopBy {
+    /// Valid verdicts.
+    Requests,
+    /// Their units.
+    Units,
+    /// Their cost in money.
+    Cost,
+    /// Denied verdicts.
+    Denials,
+    /// Reported errors.
+    Errors,
+}
+
+/// Most keys of one `UsageTop`; at least 1.
+pub const TOP_MAX: u32 = 1000;
+
+/// `UsageTop`: the keys with the most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageTopRequest {
+    /// Of what.
+    pub by: TopBy,
+    /// How many, 1 to [`TOP_MAX`].
+    pub limit: u32,
+    /// Of one tenant alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// In the hours or days from this instant on, RFC 3339; ever where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// The reply to `UsageTop`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageTop {
+    /// The most first. Those with nothing of it are left out.
+    pub keys: Vec<TopKey>,
+}
+
+/// One key of a `UsageTop`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopKey {
+    /// Its id, in decimal.
+    pub key_id: String,
+    /// Its tenant.
+    pub tenant_id: String,
+    /// Its name; empty for a key that was deleted.
+    pub name: String,
+    /// What was used of it.
+    #[serde(flatten)]
+    pub sums: UsageSums,
 }
 
 /// How one limit stands: in the replies to `KeyUsage` and `TenantUsage`.

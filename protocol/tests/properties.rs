@@ -7,15 +7,16 @@ use bytes::BytesMut;
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::hello::{Hello, HelloReply};
 use keygate_protocol::limits::{
-    BATCH_ITEMS_MAX, COST_MAX, DATA_FRAME_BYTES_MAX, ENDPOINT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX,
-    ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_IN_VERDICT_MAX,
-    LIMITS_NAMED_MAX, METADATA_BYTES_MAX, ORIGIN_BYTES_MAX, REFUND_MAX, REPLY_FRAME_BYTES_MAX,
-    SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
+    BATCH_ITEMS_MAX, COST_MAX, COUNTER_NAME_BYTES_MAX, COUNTERS_REPORTED_MAX, DATA_FRAME_BYTES_MAX,
+    ENDPOINT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, ERROR_TEXT_BYTES_MAX, FACT_BYTES_MAX,
+    FEATURES_DEMANDED_MAX, LIMITS_IN_VERDICT_MAX, LIMITS_NAMED_MAX, METADATA_BYTES_MAX,
+    ORIGIN_BYTES_MAX, REFUND_MAX, REPLY_FRAME_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
+    TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 use keygate_protocol::validate::{Stated, ValidateWriter};
 use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
-    ErrorCode, ErrorReply, Flags, Increment, IncrementOutcome, LimitName, LimitReport,
+    Counters, ErrorCode, ErrorReply, Flags, Increment, IncrementOutcome, LimitName, LimitReport,
     PayloadError, RenewOutcome, SlotRenew, Validate, ValidateFlags, Verdict, VerdictCode, Warnings,
     frame,
 };
@@ -301,9 +302,13 @@ proptest! {
         id: Option<u128>,
         slot: Option<u64>,
         refund in option::of(1..=REFUND_MAX),
+        counters in vec((text(COUNTER_NAME_BYTES_MAX), any::<u64>()), 0..=COUNTERS_REPORTED_MAX),
     ) {
         let (endpoint, error) = (endpoint.as_deref(), error.as_deref());
-        let facts = Increment { endpoint, error, id, slot, refund, ..Increment::new(key_id) };
+        let counters: Vec<_> = counters.iter().map(|(name, counted)| (&**name, *counted)).collect();
+        let counters = Counters::of(&counters);
+        let facts =
+            Increment { endpoint, error, id, slot, refund, counters, ..Increment::new(key_id) };
         let report = Increment { count, latency_us, status, ..facts };
         let payload = written(|out| report.encode(out));
         if refund.is_some() && id.is_none() {

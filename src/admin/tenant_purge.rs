@@ -115,9 +115,12 @@ impl Admin {
             }
         }
         let _lock = self.tenants.lock().await;
+        // Before the record goes and after: whoever writes usage must not bring sums back.
+        self.engine.forget_sum(id);
         let write = TenantWrite::Remove { id: id.to_owned(), revision: record.revision };
         self.commit(vec![Write::Tenant(write)]).await.map_err(unfinished)?;
         self.engine.remove_tenant(id);
+        self.engine.forget_sum(id);
         self.note_tenant(caller, "purge", &record, None);
         tracing::info!(tenant = id, keys_purged, "a tenant was purged");
         changed.keys_purged = Some(keys_purged);

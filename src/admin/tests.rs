@@ -56,6 +56,8 @@ fn admin_of(store: Arc<MemoryStore>, clock: Arc<ManualClock>, keys_max: usize) -
         increment_id_window_us: 1_000_000,
         increment_ids_max: 1000,
         slots_max: 1000,
+        usage_history: true,
+        usage_detail_bytes_max: 1 << 30,
     };
     let engine = Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits);
     Arc::new(Admin::new(Arc::new(engine), keys, Arc::new(committer), clock, RULES))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keygate_protocol::IncrementOutcome;
-use keygate_protocol::limits::REFUND_MAX;
+use keygate_protocol::limits::{COUNTER_NAME_BYTES_MAX, REFUND_MAX};
 use serde_json::json;
 
 use super::error::CliError;
@@ -45,6 +45,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", requires = "id")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=REFUND_MAX))]
     refund: Option<u64>,
+    /// Adds to a counter of your own, such as tokens=1532; up to 8 times
+    #[arg(long = "counter", value_name = "NAME=N", value_parser = counter)]
+    counters: Vec<(String, u64)>,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
@@ -66,6 +69,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     }
     if let Some(credits) = args.refund {
         report = report.refund(credits);
+    }
+    for (name, counted) in &args.counters {
+        report = report.counter(name, *counted);
     }
     let outcome = global.with_data(async |client| Ok(client.increment(report).await?))?;
     let (name, text) = match outcome {
@@ -93,6 +99,15 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
         return Err("it is 0 to 3600000 milliseconds".to_owned());
     }
     Ok(Duration::from_secs_f64(ms / 1000.0))
+}
+
+/// A name and a number, such as `tokens=1532`.
+fn counter(text: &str) -> Result<(String, u64), String> {
+    let (name, counted) = text.rsplit_once('=').ok_or("it is NAME=N, such as tokens=1532")?;
+    if !(1..=COUNTER_NAME_BYTES_MAX).contains(&name.len()) {
+        return Err(format!("its name has 1 to {COUNTER_NAME_BYTES_MAX} bytes"));
+    }
+    Ok((name.to_owned(), whole(counted)?))
 }
 
 /// 32 hexadecimal digits, with or without the dashes of RFC 9562.

@@ -5,6 +5,7 @@ use keygate_protocol::Opcode;
 use keygate_protocol::admin::{
     Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRestore,
     KeyReview, KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
+    UsageHistory, UsageHistoryRequest, UsageTop, UsageTopRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -129,6 +130,33 @@ impl Client {
     /// [`Error`].
     pub async fn usage(&self, id: u64) -> Result<KeyUsage, Error> {
         self.admin(Opcode::KeyUsage, &key_ref(id)).await
+    }
+
+    /// The same of a deleted key.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn deleted_usage(&self, id: u64) -> Result<KeyUsage, Error> {
+        self.admin(Opcode::KeyUsage, &deleted_key_ref(id)).await
+    }
+
+    /// What a key, a tenant or all keys were used for, by the hour or the day.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn usage_history(
+        &self,
+        request: &UsageHistoryRequest,
+    ) -> Result<UsageHistory, Error> {
+        self.admin(Opcode::UsageHistory, request).await
+    }
+
+    /// The keys that were used most, or denied most.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn usage_top(&self, request: &UsageTopRequest) -> Result<UsageTop, Error> {
+        self.admin(Opcode::UsageTop, request).await
     }
 
     /// The daemon's figures.

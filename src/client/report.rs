@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use keygate_protocol::limits::{ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, REFUND_MAX};
-use keygate_protocol::{Increment, Opcode, PayloadError};
+use keygate_protocol::limits::{
+    COUNTER_NAME_BYTES_MAX, COUNTERS_REPORTED_MAX, ENDPOINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX,
+    REFUND_MAX,
+};
+use keygate_protocol::{Counters, Increment, Opcode, PayloadError};
 
 use super::error::Error;
 use super::request::{Item, TLV_BYTES};
@@ -21,13 +24,13 @@ const ID_BYTES: usize = 16;
 /// let report = Report::new(42).status(200).latency(Duration::from_millis(3)).endpoint("/leads");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report<'a>(Increment<'a>);
+pub struct Report<'a>(Increment<'a>, Vec<(&'a str, u64)>);
 
 impl<'a> Report<'a> {
     /// Reports for a key, as [`Validation::key_id`](super::Validation::key_id) named it.
     #[must_use]
     pub const fn new(key_id: u64) -> Self {
-        Self(Increment::new(key_id))
+        Self(Increment::new(key_id), Vec::new())
     }
 
     /// Requests that this report stands for, at least 1; status and latency are those of each.
@@ -90,6 +93,19 @@ impl<'a> Report<'a> {
         self.0.refund = Some(credits);
         self
     }
+
+    /// Adds to a counter of the caller's own, such as tokens or bytes; at most 8 in one report, of
+    /// names of 1 to 64 bytes. Added once, whatever [`count`](Self::count) says.
+    #[must_use]
+    pub fn counter(mut self, name: &'a str, counted: u64) -> Self {
+        self.1.push((name, counted));
+        self
+    }
+
+    /// As it is sent.
+    fn increment(&self) -> Increment<'_> {
+        Increment { counters: Counters::of(&self.1), ..self.0 }
+    }
 }
 
 /// What is told, not judged, is cut rather than refused: a report is worth more than its words.
@@ -109,6 +125,13 @@ impl Item for Report<'_> {
         if self.0.status.is_some_and(|status| !(100..=999).contains(&status)) {
             return bound("status", "it is 100 to 999");
         }
+        if self.1.len() > COUNTERS_REPORTED_MAX {
+            return bound("counter", "at most 8 in one report");
+        }
+        let named = |(name, _): &(&str, u64)| (1..=COUNTER_NAME_BYTES_MAX).contains(&name.len());
+        if !self.1.iter().all(named) {
+            return bound("counter", "its name is 1 to 64 bytes of UTF-8");
+        }
         match self.0.refund {
             Some(credits) if !(1..=REFUND_MAX).contains(&credits) => {
                 bound("refund", "it is 1 to 2^32")
@@ -125,10 +148,13 @@ impl Item for Report<'_> {
         let id = self.0.id.map_or(0, |_| TLV_BYTES + ID_BYTES);
         let number = |number: Option<u64>| number.map_or(0, |_| TLV_BYTES + size_of::<u64>());
         let numbers = number(self.0.slot) + number(self.0.refund);
-        INCREMENT_FIXED_BYTES + text(self.0.endpoint) + text(self.0.error) + id + numbers
+        let counter = |(name, _): &(&str, u64)| TLV_BYTES + size_of::<u64>() + name.len();
+        let counters: usize = self.1.iter().map(counter).sum();
+        let texts = text(self.0.endpoint) + text(self.0.error);
+        INCREMENT_FIXED_BYTES + texts + id + numbers + counters
     }
 
     fn write(&self, out: &mut BytesMut) {
-        self.0.encode(out);
+        self.increment().encode(out);
     }
 }

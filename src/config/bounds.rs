@@ -57,6 +57,7 @@ bounds! {
     limits.increment_id_window_ms: "ms", 100, 30 * DAY_MS;
     limits.increment_ids_max: "ids", 64, 1_000_000_000;
     limits.slots_max: "slots", 1, 100_000_000;
+    usage.detail_bytes_max: "bytes", 0, 1 << 40;
     limits.deferred_max: "requests", 1, 65_536;
     store.cache_bytes: "bytes", 1 << 20, 1 << 40;
     store.commit_queue_max: "writes", 1, 1 << 20;

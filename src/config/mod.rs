@@ -68,6 +68,8 @@ pub struct Config {
     pub limits: Limits,
     /// The store.
     pub store: Store,
+    /// What is told of usage.
+    pub usage: Usage,
     /// The life of keys.
     pub keys: Keys,
     /// The ledger of durable limits.
@@ -133,6 +135,17 @@ pub struct Store {
     pub usage_flush_interval_ms: u64,
 }
 
+/// What is told of usage.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Usage {
+    /// Whether it is told by the hour and the day, with denials, costs, and the sums of tenants.
+    pub history: bool,
+    /// What endpoints and recent errors of all keys may take in memory, about; beyond it they are
+    /// counted as `(other)`, or forgotten.
+    pub detail_bytes_max: usize,
+}
+
 /// The life of keys.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -181,6 +194,7 @@ impl Default for Config {
             threads: 0,
             limits: Limits::default(),
             store: Store::default(),
+            usage: Usage::default(),
             keys: Keys::default(),
             ledger: Ledger::default(),
             tiers: BTreeMap::new(),
@@ -221,6 +235,12 @@ impl Default for Store {
             commit_queue_max: 4096,
             usage_flush_interval_ms: 1000,
         }
+    }
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { history: true, detail_bytes_max: 256 * 1024 * 1024 }
     }
 }
 

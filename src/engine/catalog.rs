@@ -285,7 +285,7 @@ impl Catalog {
     pub(super) fn restore_usage(&self, id: u64, row: &UsageRow) {
         if let Some(entry) = self.by_id(id) {
             let mut cell = entry.cell.lock();
-            cell.total_requests = row.total_requests;
+            cell.total_requests = row.total.requests;
             cell.last_used_us = row.last_used_us;
         }
     }

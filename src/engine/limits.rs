@@ -20,6 +20,7 @@ use crate::limit::{
     Ask, Budget, Calendar, Judging, LedgerState, NamedPlaces, Names, Reports, SLOT_TTL_MS, Windows,
     code_of,
 };
+use crate::usage::Hour;
 
 /// An instant, with all that decisions derive from it: read and computed once for a batch.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,8 @@ pub(super) struct Moment {
     void: Windows,
     said: Windows,
     ledger: LedgerState,
+    /// The hour that usage is counted in.
+    pub(super) hour: Hour,
 }
 
 /// Slots of all keys: what tells one from the other, and how many are held.
@@ -89,7 +92,7 @@ impl AllSlots {
 impl Moment {
     /// What a cost is asked of limits at this instant.
     pub(super) const fn ask(&self, cost: u64, spends: bool) -> Ask<'_> {
-        let Self { now, calendar, void, said, ledger } = self;
+        let Self { now, calendar, void, said, ledger, .. } = self;
         Ask { cost, spends, now: *now, calendar, void: *void, said: *said, ledger: *ledger }
     }
 }
@@ -105,7 +108,8 @@ impl Engine {
     pub(super) fn moment(&self, now: Now) -> Moment {
         let desk = &self.ledger;
         let (void, said, ledger) = (desk.void(), desk.said(), desk.state());
-        Moment { now, calendar: Calendar::at(now.wall_us), void, said, ledger }
+        let (calendar, hour) = (Calendar::at(now.wall_us), Hour::of(now.wall_us));
+        Moment { now, calendar, void, said, ledger, hour }
     }
 
     /// 9: limits, all or nothing; then the verdict is counted.
@@ -142,12 +146,35 @@ impl Engine {
         if spends {
             budgets.take_slot(self, entry, question, &ask, answer);
             self.commit(catalog, entry, &mut budgets, next, &places, &ask);
+            self.count(catalog, entry, &mut budgets.cell, moment, &ask);
         }
         budgets.report(entry, &places, &ask, answer);
         let moved = spends && entry.moved(&mut budgets.cell);
         drop(budgets);
         if moved {
             self.usage.mark(entry.id);
+            if let Some(address) = question.facts.stated().address {
+                self.usage.used_from(entry.id, address);
+            }
+        }
+    }
+
+    /// Counts a valid verdict. What belongs to another hour is noted first.
+    fn count(
+        &self,
+        catalog: &Catalog,
+        entry: &Entry,
+        cell: &mut Cell,
+        moment: &Moment,
+        ask: &Ask<'_>,
+    ) {
+        if !moment.hour.holds(cell.last_used_us) && cell.total_requests > 0 {
+            self.note_hour(catalog, entry, cell);
+        }
+        cell.count(ask.now);
+        if ask.cost != 1 {
+            let price = catalog.policy(entry).price_nano;
+            self.usage.spent(entry.id, ask.cost, price, moment.hour);
         }
     }
 
@@ -163,7 +190,6 @@ impl Engine {
     ) {
         let [second, shared_second] = next;
         budgets.cell.second = second;
-        budgets.cell.count(ask.now);
         if let Some(own) = &mut budgets.own
             && own.spend(places, ask)
         {

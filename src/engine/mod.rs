@@ -38,6 +38,7 @@ pub use catalog::{CatalogError, Loaded, Metadata};
 pub use ledger::Account;
 pub use limits::Wait;
 pub use tenants::{NamedTenant, TenantView};
+pub use usage::{KeyUsage, SettledKey, SettledSum};
 pub use uses::Count;
 pub use validate::{Answer, Answers, BATCH};
 
@@ -45,7 +46,6 @@ use crate::clock::Now;
 use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, KeyView, Pepper, Rules};
 use crate::limit::Change;
-use crate::usage::UsageRow;
 use catalog::Catalog;
 
 /// The bounds of the engine.
@@ -61,6 +61,11 @@ pub struct EngineLimits {
     pub increment_ids_max: usize,
     /// Slots held at a time, of all keys; a further one is denied.
     pub slots_max: usize,
+    /// Whether usage is told by the hour, with denials, costs and the sums of tenants: for whoever
+    /// writes usage behind, which settles it.
+    pub usage_history: bool,
+    /// What endpoints and recent errors of all keys may take in memory, about.
+    pub usage_detail_bytes_max: usize,
 }
 
 /// Decides and counts. Shared by all threads; each decision runs to its end on the caller's.
@@ -93,7 +98,7 @@ impl Engine {
             catalog: ShardedLock::new(Catalog::default()),
             pepper,
             prefixes,
-            usage: usage::UsageKeeper::new(limits.increment_id_window_us, limits.increment_ids_max),
+            usage: usage::UsageKeeper::new(&limits),
             ledger: ledger::LedgerDesk::default(),
             slots: limits::AllSlots::new(limits.slots_max),
             rules: RwLock::default(),
@@ -150,6 +155,7 @@ impl Engine {
         let loaded = Loaded::compile(&record.view(), &self.pepper, &self.prefixes, &rules)?;
         let moment = self.moment(now);
         let mut catalog = self.write();
+        self.settle_before_change(&catalog, record.id);
         let put = catalog.put(loaded, &moment.ask(0, false), change);
         self.count_lost(&mut catalog);
         put
@@ -183,23 +189,11 @@ impl Engine {
     /// that these are to be removed, also when they were being written just now.
     pub fn remove(&self, id: u64) {
         let mut catalog = self.write();
+        self.settle_before_change(&catalog, id);
         self.slots.forget(catalog.remove(id));
         self.count_lost(&mut catalog);
         drop(catalog);
-        self.usage.forget(id);
-        self.usage.mark(id);
-    }
-
-    /// Sets the figures that the store had at start. Those of a key that is gone are moved, as in
-    /// [`Engine::remove`].
-    pub fn restore_usage(&self, id: u64, row: UsageRow) {
-        let catalog = self.read();
-        if catalog.by_id(id).is_none() {
-            self.usage.mark(id);
-            return;
-        }
-        catalog.restore_usage(id, &row);
-        self.usage.restore(id, row);
+        self.forget_usage(id);
     }
 
     /// Whether so many more keys may be made. Requests that race may overshoot the bound by as

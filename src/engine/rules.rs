@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::key::{Allowance, KeyRecord};
-    use crate::usage::UsageRow;
+    use crate::usage::{Tally, UsageRow};
 
     fn rules(tiers: &[(&str, u32)]) -> Arc<Rules> {
         let tier = |(name, rate): &(&str, u32)| {
@@ -146,7 +146,10 @@ mod tests {
         let token = bench.token(1);
         let record = of_tier(&bench, 7, &token, "gold");
         bench.put(&record);
-        bench.engine.restore_usage(7, UsageRow { total_requests: 41, ..UsageRow::default() });
+        bench.engine.restore_usage(
+            7,
+            UsageRow { total: Tally::of_verdicts(41, 41, 0), ..UsageRow::default() },
+        );
         let verdict = bench.ask(&of(&token)).verdict;
         assert_eq!((verdict.code, verdict.key_id), (VerdictCode::NotFound, 0));
         assert_eq!(bench.engine.key_count(), 0);
@@ -156,14 +159,17 @@ mod tests {
         assert_eq!(bench.engine.keys_of_tiers(&tiers(&["gold"])), [7]);
         bench.put(&record);
         assert_eq!(bench.ask(&of(&token)).verdict.code, VerdictCode::Valid);
-        assert_eq!(bench.engine.usage(7).total_requests, 42);
+        assert_eq!(bench.engine.usage(7, false).total.requests, 42);
         assert_eq!((bench.engine.key_count(), bench.engine.unknown_tiers()), (1, vec![]));
 
         // And the other way round, as a put under rules that lack the tier would.
         bench.engine.set_rules(Arc::default());
         bench.put(&record);
         assert_eq!(bench.ask(&of(&token)).verdict.code, VerdictCode::NotFound);
-        assert_eq!((bench.engine.key_count(), bench.engine.usage(7).total_requests), (0, 42));
+        assert_eq!(
+            (bench.engine.key_count(), bench.engine.usage(7, false).total.requests),
+            (0, 42)
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::key::token::random_bytes_for_token;
 use crate::key::{Status, TenantRecord, TenantState, TenantStatus, Time};
+use crate::usage::{Tally, UsageRow};
 
 const START_US: i64 = 1_800_000_000_000_000;
 const DAY_US: i64 = 86_400_000_000;
@@ -36,6 +37,8 @@ impl Bench {
             increment_id_window_us: DAY_US,
             increment_ids_max: 1000,
             slots_max: 1000,
+            usage_history: true,
+            usage_detail_bytes_max: 1 << 30,
         };
         let engine = Engine::new(Pepper::new(&[3; 32]), Prefixes::default(), limits);
         Self { engine, clock: ManualClock::new(START_US) }
@@ -219,7 +222,11 @@ fn a_denied_request_and_a_peek_consume_nothing() {
     assert_eq!(remaining(&of(&token)), (VerdictCode::Valid, Some(0)));
     assert_eq!(remaining(&of(&token)), (VerdictCode::RateExceeded, Some(0)));
     assert_eq!(remaining(&peek), (VerdictCode::RateExceeded, Some(0)));
-    assert_eq!(bench.engine.usage(7).total_requests, 2, "only spent and valid verdicts count");
+    assert_eq!(
+        bench.engine.usage(7, false).total.requests,
+        2,
+        "only spent and valid verdicts count"
+    );
     bench.clock.advance_us(500_000);
     assert_eq!(remaining(&of(&token)), (VerdictCode::Valid, Some(0)));
 }
@@ -283,10 +290,10 @@ fn a_deleted_key_is_unknown_and_keeps_its_figures() {
         bench.engine.increment(&report(7, None), bench.clock.now()),
         IncrementOutcome::NotFound
     );
-    assert_eq!((bench.engine.key_count(), bench.engine.usage(7).total_requests), (0, 1));
+    assert_eq!((bench.engine.key_count(), bench.engine.usage(7, false).total.requests), (0, 1));
     bench.put(&record);
     bench.ask(&of(&token));
-    assert_eq!(bench.engine.usage(7).total_requests, 2);
+    assert_eq!(bench.engine.usage(7, false).total.requests, 2);
 }
 
 #[test]
@@ -311,7 +318,7 @@ const fn report(key_id: u64, id: Option<u128>) -> Increment<'static> {
         error: None,
         id,
         slot: None,
-        refund: None,
+        ..Increment::new(key_id)
     }
 }
 
@@ -331,9 +338,10 @@ fn reports_are_counted_once_by_id_and_handed_over_once() {
     }
     bench.ask(&of(&bench.token(1)));
     assert_eq!(bench.engine.take_moved(), [7]);
-    let row = bench.engine.take_usage(7).expect("the key is there");
-    assert_eq!(row.total_requests, 1);
-    assert_eq!(row.reported.expect("reports").total.errors, 3);
+    let now_us = now.wall_us;
+    let settled = bench.engine.take_usage(7, now_us).expect("the key is there");
+    let total = settled.row.total;
+    assert_eq!((total.requests, total.more().errors), (1, 3));
     assert!(bench.engine.take_moved().is_empty());
     bench.ask(&of(&bench.token(1)));
     assert_eq!(bench.engine.take_moved(), [7]);
@@ -352,15 +360,15 @@ fn a_purged_key_has_nothing_to_store_and_moves_so_that_its_row_goes() {
     bench.engine.remove(7);
     assert_eq!(bench.engine.increment(&report(7, None), now), IncrementOutcome::NotFound);
     assert_eq!(bench.engine.take_moved(), [7], "also when its figures were on their way");
-    assert_eq!(bench.engine.take_usage(7), None);
+    assert_eq!(bench.engine.take_usage(7, now.wall_us), None);
     // A row that a crash has left behind.
-    let row = UsageRow { total_requests: 5, ..UsageRow::default() };
-    bench.engine.restore_usage(8, UsageRow { reported: Some(Default::default()), ..row });
+    let row = UsageRow { total: Tally::of_verdicts(5, 5, 0), ..UsageRow::default() };
+    bench.engine.restore_usage(8, row);
     assert_eq!(bench.engine.take_moved(), [8]);
     bench.put(&bench.record(8, &bench.token(2)));
     assert_eq!(
-        bench.engine.usage(8),
-        UsageRow::default(),
+        bench.engine.usage(8, true),
+        KeyUsage::default(),
         "the next key of the id inherits nothing"
     );
 }
@@ -392,7 +400,7 @@ fn racing_threads_never_admit_more_than_the_burst() {
             .collect();
         racers.into_iter().map(|racer| racer.join().expect("no panic")).sum()
     });
-    assert_eq!((admitted, bench.engine.usage(7).total_requests), (500, 500));
+    assert_eq!((admitted, bench.engine.usage(7, false).total.requests), (500, 500));
 }
 
 #[test]

@@ -162,6 +162,10 @@ impl Engine {
         if denial.is_none() {
             self.spend(catalog, entry, question, moment, answer);
         }
+        let code = answer.verdict.code;
+        if !code.is_valid() && !question.peeks() && answer.wait.is_none() {
+            self.usage.denied(entry.id, code, moment.hour);
+        }
         let flags = question.flags;
         if flags.has(ValidateFlags::DETAILS) {
             answer.policy = Some(Arc::clone(policy));

@@ -21,6 +21,8 @@ pub struct Policy {
     pub withheld: bool,
     /// The rules about where a request comes from and what it is for; none for most keys.
     pub access: Option<Box<Access>>,
+    /// What a unit costs, in 10^-9 of the money's unit; a test key's costs nothing.
+    pub price_nano: u64,
 }
 
 impl Policy {
@@ -35,6 +37,15 @@ impl Policy {
             compliance_standards: profiles.into_iter().map(Into::into).collect(),
             withheld: false,
             access: Access::compile(record).map(Box::new),
+            price_nano: price_nano(record),
         }
     }
+}
+
+/// A record has up to nine decimals and up to a million.
+fn price_nano(record: &KeyView<'_>) -> u64 {
+    let price = record.cost_per_request.filter(|_| !record.is_test_key).unwrap_or(0.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10^15")]
+    let nano = (price.clamp(0.0, 1e6) * 1e9).round() as u64;
+    nano
 }

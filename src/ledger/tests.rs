@@ -104,6 +104,8 @@ impl Bench {
             increment_id_window_us: 1_000_000,
             increment_ids_max: 100,
             slots_max: 1000,
+            usage_history: true,
+            usage_detail_bytes_max: 1 << 30,
         };
         let engine = Arc::new(Engine::new(pepper(), Prefixes::default(), limits));
         keys.for_each_tenant(|_, record| {

@@ -387,6 +387,8 @@ impl Monitor {
 
 /// What was reported of a key so far.
 fn totals(engine: &crate::engine::Engine, id: u64) -> Sample {
-    let total = engine.usage_totals(id).reported.map(|reported| reported.total).unwrap_or_default();
-    Sample { requests: total.requests, errors: total.errors }
+    let usage = engine.usage(id, false);
+    let reported = usage.total.more.map(|more| (more.reported, more.errors));
+    let (requests, errors) = reported.unwrap_or_default();
+    Sample { requests, errors }
 }

@@ -259,6 +259,12 @@ impl Connection {
             }
             Opcode::KeyReview => self.put(request, &admin.review(caller, parse(payload)?).await?),
             Opcode::KeyUsage => self.put(request, &admin.usage(caller, parse(payload)?).await?),
+            Opcode::UsageHistory => {
+                self.put(request, &admin.usage_history(caller, parse(payload)?).await?);
+            }
+            Opcode::UsageTop => {
+                self.put(request, &admin.usage_top(caller, parse(payload)?).await?);
+            }
             Opcode::Stats => {
                 parse_none(payload)?;
                 let mut stats = admin.stats(caller).await?;

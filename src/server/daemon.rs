@@ -30,11 +30,9 @@ use crate::key::{KeyView, Pepper, digest};
 use crate::ledger::Ledger;
 use crate::limit::LedgerState;
 use crate::notify::{self, Moved, Notifier};
-use crate::store::rows::USAGE_SCHEMA;
 use crate::store::{
     self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
 };
-use crate::usage::UsageRow;
 
 /// Descriptors beside those of connections: the store, listeners, runtimes, the log.
 const DESCRIPTORS_OF_ITS_OWN: u64 = 64;
@@ -121,6 +119,8 @@ impl Daemon {
                 increment_id_window_us: window_us,
                 increment_ids_max: limits.increment_ids_max,
                 slots_max: limits.slots_max,
+                usage_history: config.usage.history,
+                usage_detail_bytes_max: config.usage.detail_bytes_max,
             },
         ));
         engine.number_slots_from(getrandom::u64().map_err(io::Error::other)? >> 2);
@@ -228,7 +228,8 @@ impl Daemon {
         let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
         let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
         let flusher = flusher.telling(Arc::clone(&notifier) as Arc<dyn Moved>);
-        let flush = flusher.start(interval, Arc::clone(&debits))?;
+        let observers = Arc::new(Observers::default());
+        let flush = flusher.start(interval, Arc::clone(&debits), Arc::clone(&observers))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
         let drain = CancellationToken::new();
         // Cancelled at the stop's deadline: whoever has not ended by then is dropped.
@@ -238,7 +239,6 @@ impl Daemon {
             threads => threads,
         };
         let desk = Desk::new(debits);
-        let observers = Arc::new(Observers::default());
         let seen = Arc::clone(&observers);
         notifier.count_unknown(move || seen.unknown());
         notifier.start()?;
@@ -401,7 +401,7 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
         );
     }
     let mut unreadable = left_out.len() as u64;
-    keys.for_each_usage(USAGE_SCHEMA, |id, row: Result<UsageRow, StoreError>| {
+    keys.for_each_usage(|id, row| {
         match row {
             // Its record may be mended, so its usage stays where it is.
             Ok(_) if left_out.contains(&id) => {}
@@ -412,6 +412,16 @@ fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, Sta
             }
         }
         Ok::<(), StartError>(())
+    })?;
+    keys.for_each_sum(|of, row| {
+        match row {
+            Ok(row) => engine.restore_sum(of, row),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(tenant = of, %error, "usage of a tenant could not be read");
+            }
+        }
+        Ok::<(), StoreError>(())
     })?;
     Ok(unreadable)
 }

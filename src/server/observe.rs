@@ -31,6 +31,12 @@ impl Observers {
         observer
     }
 
+    /// Verdicts of this code, of all threads.
+    pub(super) fn given(&self, code: VerdictCode) -> u64 {
+        let all = self.all.lock();
+        all.iter().map(|it| it.by_code[code as usize].load(Ordering::Relaxed)).sum()
+    }
+
     /// Verdicts of all threads, by code: those that were given at least once.
     pub(super) fn by_code(&self) -> Vec<(VerdictCode, u64)> {
         let all = self.all.lock();

@@ -94,32 +94,6 @@ impl Keys {
         sweep::for_each_chunk(&*self.store, &[layout::RECORD], decode, each)
     }
 
-    /// A key's usage, of a type that `known_schema` stands for.
-    ///
-    /// # Errors
-    /// As [`Store::get`], [`StoreError::NewerSchema`].
-    pub fn usage<T: DeserializeOwned>(
-        &self,
-        id: u64,
-        known_schema: u16,
-    ) -> Result<Option<T>, StoreError> {
-        let row = self.store.get(&layout::usage(id))?;
-        row.map(|bytes| read_row("usage of key", id, &bytes, known_schema)).transpose()
-    }
-
-    /// Every key's usage by ascending id, for start-up; errors as in [`Keys::for_each`].
-    ///
-    /// # Errors
-    /// As [`Keys::for_each`].
-    pub fn for_each_usage<T: DeserializeOwned + Send, E: From<StoreError>>(
-        &self,
-        known_schema: u16,
-        each: impl FnMut(u64, Result<T, StoreError>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let read = |id, bytes: &[u8]| read_row("usage of key", id, bytes, known_schema);
-        sweep::for_each_row(&*self.store, &[layout::USAGE], read, each)
-    }
-
     /// Every chunk of the ids of counted increments, oldest first; errors as in
     /// [`Keys::for_each`].
     ///

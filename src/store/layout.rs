@@ -10,6 +10,9 @@
 //! 'n' tenant                → the record of a tenant, in an envelope
 //! 'q' tenant 00 request id  → id u64 BE: the key that a request has made
 //! 'u' id                    → usage of the key as absolute figures, in an envelope
+//! 'v' whose                 → usage of a tenant or of the daemon, likewise; only 't' and 'a'
+//! 'h' whose hour(4)         → what was used in an hour, in an envelope
+//! 'y' whose month(4)        → what was used in the days of a month, in an envelope
 //! 'l' 'k' id                → the ledger's figures of a key, in an envelope
 //! 'l' 't' tenant            → the ledger's figures of a tenant, in an envelope
 //! 'a' 's' id                → what was said of a key by alerts, in an envelope
@@ -19,7 +22,7 @@
 //! 'm' name                  → facts about the whole: "format", "imports", "pending_import", …
 //! ```
 //!
-//! `id` and `seq` are u64, big endian, so that bytewise order is numeric order; `deleted_at` is i64,
+//! `whose` is 'k' id, 't' tenant 00 or 'a', for all. `id` and `seq` are u64, `hour` and `month` u32, big endian, so that bytewise order is numeric order; `deleted_at` is i64,
 //! microseconds since 1970, with its sign turned so that the same holds. A tenant or a tag
 //! holds no zero byte, so that one that begins another does not take in its keys.
 
@@ -43,6 +46,12 @@ pub const TENANT_RECORD: u8 = b'n';
 pub const REQUEST: u8 = b'q';
 /// Usage.
 pub const USAGE: u8 = b'u';
+/// Usage of tenants and of the daemon.
+pub const SUM: u8 = b'v';
+/// Usage by the hour.
+pub const HOUR: u8 = b'h';
+/// Usage by the day, a month in a row.
+pub const MONTH: u8 = b'y';
 /// The ledger's figures.
 pub const LEDGER: u8 = b'l';
 /// Alerts.
@@ -58,10 +67,12 @@ pub const INDEXES: &[u8] = &[DIGEST, TENANT, STATUS, TAG, DELETED, REQUEST];
 /// Most bytes of a tenant or a tag that can be indexed.
 pub const INDEXED_TEXT_BYTES_MAX: usize = KEY_BYTES_MAX - 10;
 
-/// Behind [`LEDGER`]: figures of a key.
+/// Behind a space: of a key.
 const OF_KEY: u8 = b'k';
-/// Behind [`LEDGER`]: figures of a tenant.
+/// Behind a space: of a tenant.
 const OF_TENANT: u8 = b't';
+/// Behind a space: of the whole daemon.
+const OF_ALL: u8 = b'a';
 
 /// What the keys of the rows of keys' accounts begin with.
 pub const ACCOUNTS_OF_KEYS: &[u8] = &[LEDGER, OF_KEY];
@@ -139,6 +150,54 @@ pub fn request(tenant: &str, request_id: &str) -> Vec<u8> {
 #[must_use]
 pub fn usage(id: u64) -> Vec<u8> {
     with_id(&[USAGE], id)
+}
+
+/// Whose usage a row has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    /// A key's.
+    Key(u64),
+    /// A tenant's.
+    Tenant(&'a str),
+    /// The whole daemon's.
+    All,
+}
+
+impl<'a> Whose<'a> {
+    /// A tenant's, or the daemon's.
+    #[must_use]
+    pub fn sum(of: Option<&'a str>) -> Self {
+        of.map_or(Self::All, Self::Tenant)
+    }
+
+    /// What the keys of its rows in a space begin with.
+    #[must_use]
+    pub fn rows(self, space: u8) -> Vec<u8> {
+        match self {
+            Self::Key(id) => with_id(&[space, OF_KEY], id),
+            Self::Tenant(tenant) => [&[space, OF_TENANT], tenant.as_bytes(), &[0]].concat(),
+            Self::All => vec![space, OF_ALL],
+        }
+    }
+
+    /// The key of its row of an hour or a month.
+    #[must_use]
+    pub fn row(self, space: u8, number: u32) -> Vec<u8> {
+        [&self.rows(space)[..], &number.to_be_bytes()].concat()
+    }
+
+    /// Whose row has this key, and of which hour or month; `None` where it names neither.
+    #[must_use]
+    pub fn of(key: &'a [u8]) -> Option<(Self, u32)> {
+        let (rest, number) = key.split_last_chunk::<4>()?;
+        let whose = match (rest.get(1)?, rest.get(2..)?) {
+            (&OF_KEY, id) => Self::Key(u64::from_be_bytes(id.try_into().ok()?)),
+            (&OF_TENANT, [tenant @ .., 0]) => Self::Tenant(str::from_utf8(tenant).ok()?),
+            (&OF_ALL, []) => Self::All,
+            _ => return None,
+        };
+        Some((whose, u32::from_be_bytes(*number)))
+    }
 }
 
 /// The key of what the ledger has of a key.
@@ -279,6 +338,24 @@ mod tests {
         assert_eq!((record_of_alert_state(&keys[1]), record_of_alert_state(b"as")), (None, None));
         let tenant = "x".repeat(KEY_BYTES_MAX - ENDPOINTS.len() - 33);
         assert_eq!(endpoint(&tenant, &[0; 32]).len(), KEY_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_row_of_history_says_whose_it_is() {
+        for whose in [Whose::Key(7), Whose::Key(u64::MAX), Whose::Tenant("acme"), Whose::All] {
+            for number in [0, 1, 495_000, u32::MAX] {
+                let key = whose.row(HOUR, number);
+                assert!(key.starts_with(&whose.rows(HOUR)));
+                assert_eq!(Whose::of(&key), Some((whose, number)));
+            }
+        }
+        assert!(Whose::Key(7).row(HOUR, 1) < Whose::Key(7).row(HOUR, 256));
+        assert!(
+            !Whose::Tenant("acme-2").row(HOUR, 1).starts_with(&Whose::Tenant("acme").rows(HOUR))
+        );
+        for stray in [&b"h"[..], b"hk", b"hk1234", b"ht1234", b"hx1234", b"ha12345"] {
+            assert_eq!(Whose::of(stray), None, "{stray:?}");
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod swap;
 mod sweep;
 pub mod tap;
 mod tenants;
+mod usage;
 pub mod verify;
 pub mod write;
 
@@ -60,11 +61,13 @@ pub use engine::{StoreEngine, StoreOptions, found_in, open, open_existing};
 pub use error::{MEND, StoreError};
 pub use keys::Keys;
 use latch::Latch;
+pub use layout::Whose;
 pub use list::{Filter, Page, Tally};
 pub use memory::MemoryStore;
 pub use prepare::Prepared;
 pub use swap::{Compacted, compact};
 pub use tenants::TENANT_SCHEMA;
+pub use usage::History;
 pub use write::{Conflict, Fact, KeyWrite, TenantWrite, Write, WriteError};
 
 /// Most operations of one [`Store::apply`]. Measured on sled: batches of 1,000 counters held

@@ -9,8 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::envelope::{self, EnvelopeError};
+use super::layout::Whose;
 pub(super) use super::prepare::index_rows;
 use super::prepare::{LEFTOVERS, Prepared, leftovers, record_row, request_row};
+use super::usage::record_of_usage;
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
 use crate::key::record::{AddedBySchema2, AddedBySchema3};
@@ -41,19 +43,29 @@ pub fn ops_of(record: &KeyRecord) -> usize {
 /// Joins units of writes that belong together, such as an imported key and its usage, into jobs as
 /// large as a batch may be. For insertions and rows; any other write becomes a job with its unit.
 pub fn jobs(units: impl IntoIterator<Item = Vec<Write>>) -> impl Iterator<Item = Vec<Write>> {
+    jobs_of(units.into_iter().map(|unit| ((), unit))).map(|(_, job)| job)
+}
+
+/// The same, with what each unit is for.
+pub fn jobs_of<T>(
+    units: impl IntoIterator<Item = (T, Vec<Write>)>,
+) -> impl Iterator<Item = (Vec<T>, Vec<Write>)> {
     let mut units = units.into_iter().peekable();
     std::iter::from_fn(move || {
-        let mut job = units.next()?;
+        let (first, mut job) = units.next()?;
+        let mut of = vec![first];
         let (mut ops, mut bytes) = weight(&job);
-        while let Some(unit) = units.peek() {
+        while let Some((_, unit)) = units.peek() {
             let (unit_ops, unit_bytes) = weight(unit);
             (ops, bytes) = (ops + unit_ops, bytes + unit_bytes);
             if ops > OPS_MAX || bytes > JOB_BYTES {
                 break;
             }
-            job.extend(units.next()?);
+            let (next, unit) = units.next()?;
+            of.push(next);
+            job.extend(unit);
         }
-        Some(job)
+        Some((of, job))
     })
 }
 
@@ -182,13 +194,12 @@ impl<'a> Plan<'a> {
             }
             Write::Key(KeyWrite::Remove { id, revision }) => {
                 let stored = self.stored_at(*id, *revision)?;
-                self.remove(&stored);
-                Ok(())
+                self.remove(&stored)
             }
             Write::Key(KeyWrite::RollBack { id, import }) => {
                 self.check_pending(*import)?;
                 if let Some(stored) = self.stored(*id)?.filter(|stored| stored.import == *import) {
-                    self.remove(&stored);
+                    self.remove(&stored)?;
                 }
                 Ok(())
             }
@@ -212,7 +223,9 @@ impl<'a> Plan<'a> {
     /// on their way while it was purged, and nobody would ever remove them.
     fn row(&mut self, op: &Op) -> Result<(), WriteError> {
         let owner = match (op, op.key().first()) {
-            (Op::Put { key, .. }, Some(&layout::USAGE)) => layout::id_of(key).map(layout::record),
+            (Op::Put { key, .. }, Some(&(layout::USAGE | layout::HOUR | layout::MONTH))) => {
+                record_of_usage(key)
+            }
             (Op::Put { key, .. }, Some(&layout::LEDGER)) => layout::record_of_account(key),
             (Op::Put { key, .. }, Some(&layout::ALERT)) => layout::record_of_alert_state(key),
             _ => None,
@@ -291,11 +304,12 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn remove(&mut self, stored: &KeyRecord) {
+    fn remove(&mut self, stored: &KeyRecord) -> Result<(), WriteError> {
         // A stored record was indexed when it was written.
         let rows = index_rows(stored).unwrap_or_default().into_keys();
         let keys = std::iter::once(layout::record(stored.id)).chain(leftovers(stored.id));
         keys.chain(rows).for_each(|key| self.push(Op::Remove { key }));
+        Ok(self.remove_history(Whose::Key(stored.id))?)
     }
 
     fn begin_import(&mut self, number: u64) -> Result<(), WriteError> {
@@ -384,6 +398,12 @@ impl<'a> Plan<'a> {
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(found)
+    }
+
+    /// The keys of the rows that stand under a prefix before this batch; few.
+    pub(super) fn stored_under(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = self.store.scan(prefix, None, OPS_MAX)?;
+        Ok(rows.into_iter().map(|(key, _)| key).collect())
     }
 
     /// A row as it will be after this batch.

@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::write::Fact;
 
 /// The newest schema of a usage row. Raised with every change of [`crate::usage::UsageRow`].
-pub const USAGE_SCHEMA: u16 = 1;
+pub const USAGE_SCHEMA: u16 = 2;
+
+/// The newest schema of the usage of a tenant or of the daemon, of an hour, and of a month of days.
+/// Raised with every change of [`crate::usage::Tally`] or of [`crate::usage::SumRow`].
+pub const HISTORY_SCHEMA: u16 = 1;
 
 /// The newest schema of a row of the ledger. Raised with every change of
 /// [`crate::limit::AccountRow`].

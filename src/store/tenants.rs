@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::envelope::EnvelopeError;
 use super::keys::Keys;
+use super::layout::Whose;
 use super::plan::{Plan, from_envelope};
 use super::write::{Conflict, WriteError};
 use super::{Op, StoreError, envelope, layout};
@@ -46,7 +47,8 @@ impl Plan<'_> {
             return Err(Conflict::TenantHasKeys { id: id.to_owned() }.into());
         }
         self.drop_tenant(id);
-        Ok(())
+        self.push(Op::Remove { key: Whose::Tenant(id).rows(layout::SUM) });
+        Ok(self.remove_history(Whose::Tenant(id))?)
     }
 
     /// Removes the record if the import that is under way brought it; otherwise leaves it. What was

@@ -214,21 +214,6 @@ pub enum WriteError {
 }
 
 impl Write {
-    /// A key's usage, as absolute figures: writing it twice counts once. Nothing is written where
-    /// there is no such key.
-    ///
-    /// # Errors
-    /// [`EnvelopeError::TooLarge`].
-    pub fn usage<T: Serialize>(id: u64, schema: u16, figures: &T) -> Result<Self, EnvelopeError> {
-        Self::row(layout::usage(id), schema, figures)
-    }
-
-    /// Removes a key's usage.
-    #[must_use]
-    pub fn remove_usage(id: u64) -> Self {
-        Self::Row(RowWrite(Op::Remove { key: layout::usage(id) }))
-    }
-
     /// What the ledger has of a key, as absolute figures: writing it twice debits once. Nothing is
     /// written where there is no such key.
     ///
@@ -289,7 +274,11 @@ impl Write {
         Self::row(layout::meta(name.0), schema, fact)
     }
 
-    pub(super) fn row<T: Serialize>(key: Vec<u8>, schema: u16, value: &T) -> Result<Self, EnvelopeError> {
+    pub(super) fn row<T: Serialize>(
+        key: Vec<u8>,
+        schema: u16,
+        value: &T,
+    ) -> Result<Self, EnvelopeError> {
         let value = envelope::seal(schema, value)?;
         Ok(Self::Row(RowWrite(Op::Put { key, value })))
     }

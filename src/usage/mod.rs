@@ -1,20 +1,25 @@
-//! What a key was used for, pure: counters that a report moves, with a bound on everything.
+//! What a key was used for, pure: sums that verdicts and reports move, with a bound on everything.
+//!
+//! [`Tally`] is what is counted, of whatever and in whatever time; [`Hours`] has the hours that are
+//! counted now; [`Details`] are endpoints and the last errors; [`Sketch`] tells percentiles.
 
+mod details;
+mod hour;
+mod hours;
 mod ids;
-mod reported;
+mod row;
+mod sketch;
+mod tally;
 
+pub use details::{DetailRoom, Details, Figures, RECENT_ERRORS_MAX, RecentError};
+pub use hour::{Day, Hour};
+pub use hours::{ClosedHour, DAYS_KEPT, HOURS_KEPT, HourTally, Hours};
 pub use ids::SeenIds;
-pub use reported::{Figures, RecentError, Report, Reported};
+pub use row::{MonthRow, Reported1, SumRow, UsageRow, UsageRow1};
+pub use sketch::Sketch;
+pub use tally::{More, Tally};
 
-use serde::{Deserialize, Serialize};
+use keygate_protocol::Increment;
 
-/// The figures of one key as they are stored: absolute, so that writing them twice counts once.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct UsageRow {
-    /// Valid verdicts since the key came to this daemon.
-    pub total_requests: u64,
-    /// When the last one was given, microseconds since 1970; 0 for never.
-    pub last_used_us: i64,
-    /// What was reported, if anything was.
-    pub reported: Option<Reported>,
-}
+/// One report, free of its wire form.
+pub type Report<'a> = Increment<'a>;

@@ -187,7 +187,7 @@ pub(crate) fn increment(key_id: u64) -> Vec<u8> {
         error: None,
         id: None,
         slot: None,
-        refund: None,
+        ..Increment::new(key_id)
     };
     report.encode(&mut out);
     out.to_vec()

@@ -6,9 +6,9 @@ use keygate_protocol::hello::{Hello, HelloReply};
 use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
-    ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport, PayloadError,
-    RenewOutcome, SlotRenew, Validate, ValidateFlags, Verdict, VerdictCode, Warnings, admin,
-    tenant,
+    Counters, ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport,
+    PayloadError, RenewOutcome, SlotRenew, Validate, ValidateFlags, Verdict, VerdictCode, Warnings,
+    admin, tenant,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -188,6 +188,12 @@ fn increment(payload: &[u8]) -> Result<Value, Fault> {
     });
     put(&mut fields, "slot", report.slot.map(|slot| slot.to_string()));
     put(&mut fields, "refund", report.refund.map(|credits| credits.to_string()));
+    let counters: Vec<Value> = report
+        .counters
+        .iter()
+        .map(|(name, counted)| json!({ "name": name, "counted": counted.to_string() }))
+        .collect();
+    put(&mut fields, "counters", Some(counters).filter(|counters| !counters.is_empty()));
     Ok(fields)
 }
 
@@ -402,6 +408,12 @@ fn put_verdict(fields: &Value, out: &mut BytesMut) {
 
 fn put_increment(fields: &Value, out: &mut BytesMut) {
     let id = fields["id"].as_str();
+    let counters: Vec<(&str, u64)> = fields["counters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|counter| (text(&counter["name"]), number(&counter["counted"])))
+        .collect();
     Increment {
         key_id: number(&fields["key_id"]),
         count: number(&fields["count"]),
@@ -412,6 +424,7 @@ fn put_increment(fields: &Value, out: &mut BytesMut) {
         id: id.map(|id| u128::from_str_radix(id, 16).expect("32 hexadecimal digits")),
         slot: optional(&fields["slot"]),
         refund: optional(&fields["refund"]),
+        counters: Counters::of(&counters),
     }
     .encode(out);
 }

@@ -129,7 +129,7 @@ async fn a_purge_leaves_no_trace_in_the_store() {
         let (id, old) = bench.create(given).await;
         let new = bench.rotate(&id, Some(60_000)).await.expect("rotated").token;
         let number: u64 = id.parse().expect("an id");
-        let usage = Write::usage(number, 1, &crate::usage::UsageRow::default()).expect("small");
+        let usage = Write::usage(number, &crate::usage::UsageRow::default()).expect("small");
         bench.admin.commit(vec![usage]).await.expect("written");
         let record = bench.admin.keys.get(number).expect("readable").expect("there");
         let traces = traces(&record);

@@ -114,6 +114,8 @@ impl World {
             increment_id_window_us: window_us.unwrap_or(i64::MAX),
             increment_ids_max: self.config.limits.increment_ids_max,
             slots_max: self.config.limits.slots_max,
+            usage_history: false,
+            usage_detail_bytes_max: 0,
         };
         let engine = Engine::new(Pepper::new(&[0; Pepper::BYTES]), Prefixes::default(), limits);
         engine.set_rules(std::sync::Arc::clone(&self.rules));

@@ -19,6 +19,7 @@ use bytes::{BufMut, BytesMut};
 use keygate_protocol::admin::{
     Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRestore, KeyReview,
     KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
+    UsageHistory, UsageHistoryRequest, UsageTop, UsageTopRequest,
 };
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{Flags, IncrementOutcome, Opcode, PayloadError, RenewOutcome};
@@ -293,6 +294,30 @@ impl Client {
     /// [`Error`].
     pub fn usage(&mut self, id: u64) -> Result<KeyUsage, Error> {
         self.admin(Opcode::KeyUsage, &admin::key_ref(id))
+    }
+
+    /// The same of a deleted key.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn deleted_usage(&mut self, id: u64) -> Result<KeyUsage, Error> {
+        self.admin(Opcode::KeyUsage, &admin::deleted_key_ref(id))
+    }
+
+    /// What a key, a tenant or all keys were used for, by the hour or the day.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn usage_history(&mut self, request: &UsageHistoryRequest) -> Result<UsageHistory, Error> {
+        self.admin(Opcode::UsageHistory, request)
+    }
+
+    /// The keys that were used most, or denied most.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn usage_top(&mut self, request: &UsageTopRequest) -> Result<UsageTop, Error> {
+        self.admin(Opcode::UsageTop, request)
     }
 
     /// The daemon's figures.

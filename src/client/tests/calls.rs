@@ -324,7 +324,7 @@ async fn a_detached_report_asks_for_no_reply_and_its_refusal_is_counted() {
                 error: Some("upstream is away"),
                 id: Some(77),
                 slot: None,
-                refund: None,
+                ..Increment::new(key_id)
             };
             assert_eq!(Increment::decode(&asked.payload), Ok(expected));
             peer.refuse(asked.correlation, ErrorCode::BadPayload, "no").await;

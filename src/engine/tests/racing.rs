@@ -236,7 +236,7 @@ fn whoever_is_denied_in_a_race_has_changed_nothing() {
         });
         let now = track.bench.clock.now();
         assert_eq!(track.bench.engine.limit_figures(&Account::Key(1), now), before);
-        assert_eq!(track.bench.engine.usage(1).total_requests, 0);
+        assert_eq!(track.bench.engine.usage(1, false).total.requests, 0);
         let tenant = track.bench.engine.limit_figures(&Account::Tenant("acme".into()), now);
         assert_eq!(tenant[0].spent, admitted.into_inner(), "the tenant's day is what was admitted");
         assert_eq!(track.bench.engine.slots_held(), 0);

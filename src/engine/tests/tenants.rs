@@ -100,7 +100,7 @@ fn a_change_of_a_tenant_acts_on_all_its_keys_at_the_next_question_and_spends_not
     }
     bench.clock.advance_us(1_000_000);
     assert_eq!(codes(), (vec![Valid], vec![Valid]));
-    let usage = bench.engine.usage(2).total_requests;
+    let usage = bench.engine.usage(2, false).total.requests;
     assert_eq!(usage, 1, "the denied ones were not counted");
 }
 

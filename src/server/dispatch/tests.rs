@@ -100,6 +100,8 @@ pub(in crate::server) fn engine() -> Engine {
         increment_id_window_us: 3_600_000_000,
         increment_ids_max: 1000,
         slots_max: 1000,
+        usage_history: true,
+        usage_detail_bytes_max: 1 << 30,
     };
     Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits)
 }

@@ -1,12 +1,14 @@
 //! Keys, indexes, conflicts, imports.
 
 use super::super::plan::{FORMAT, jobs, ops_of};
+use super::super::rows::USAGE_SCHEMA;
 use super::super::{
-    CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, Prepared, StoreError, Write,
-    WriteError, envelope, layout,
+    CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, Prepared, StoreError, Whose,
+    Write, WriteError, envelope, layout,
 };
 use super::{Home, changed, insert, over_every_store, put, record, records_of, replace, start};
 use crate::key::{Status, Time};
+use crate::usage::{Hour, MonthRow, Tally, UsageRow};
 
 over_every_store! {
     a_key_is_found_by_id_and_by_every_index
@@ -84,20 +86,33 @@ fn record_hash(token: &str) -> Option<crate::key::SealedHash> {
     Some(super::pepper().seal_token(token.as_bytes()))
 }
 
+fn used(requests: u64) -> UsageRow {
+    UsageRow { total: Tally::of_verdicts(requests, requests, 0), ..UsageRow::default() }
+}
+
+fn counted(keys: &Keys, id: u64) -> Option<u64> {
+    keys.usage(id).expect("readable").map(|row| row.total.requests)
+}
+
 fn a_removed_key_leaves_nothing_behind(home: &mut Home) {
     let (keys, committer) = start(home.store());
     let rows_before = super::rows_of(home.store().as_ref());
     committer.commit(vec![insert(&record(1))], true).expect("inserted");
-    let usage = Write::usage(1, 1, &5_u64).expect("small");
-    committer.commit(vec![usage], true).expect("counted");
+    let usage = Write::usage(1, &used(5)).expect("small");
+    let whose = Whose::Key(1);
+    let hours = (1..=72).map(|hour| Write::hour(whose, Hour(hour), &used(1).total));
+    let months = (1..=14).map(|month| Write::month(whose, month, &MonthRow::new()));
+    let history = hours.chain(months).map(|write| write.expect("small"));
+    committer.commit(history.chain([usage]).collect(), true).expect("counted");
     let removal = Write::Key(KeyWrite::Remove { id: 1, revision: 1 });
     committer.commit(vec![removal], true).expect("removed");
     assert_eq!(super::rows_of(home.store().as_ref()), rows_before);
     // Usage written behind may still come for a key that is gone; its id starts anew.
-    let late = Write::usage(1, 1, &6_u64).expect("small");
-    committer.commit(vec![late], true).expect("counted");
+    let late = Write::usage(1, &used(6)).expect("small");
+    let late_hour = Write::hour(whose, Hour(5), &used(1).total).expect("small");
+    committer.commit(vec![late, late_hour], true).expect("counted");
     committer.commit(vec![insert(&record(1))], true).expect("inserted");
-    assert_eq!(keys.usage::<u64>(1, 1).expect("readable"), None);
+    assert_eq!(counted(&keys, 1), None);
 }
 
 fn a_request_makes_one_key_of_a_tenant(home: &mut Home) {
@@ -142,13 +157,13 @@ fn prepared_insertions_are_as_any_other(home: &mut Home) {
     };
     // Usage that an earlier key left behind, when keygate still let it, and that of a neighbour.
     for id in [5_u64, 30] {
-        let value = envelope::seal(1, &id).expect("small");
+        let value = envelope::seal(USAGE_SCHEMA, &used(id)).expect("small");
         home.store().apply(&[put(&layout::usage(id), &value)]).expect("applied");
     }
     committer.commit((1..=20).map(prepared).collect(), true).expect("with usage among them");
     committer.commit((21..=29).map(prepared).collect(), true).expect("without");
-    assert_eq!(keys.usage::<u64>(5, 1).expect("readable"), None);
-    assert_eq!(keys.usage::<u64>(30, 1).expect("readable"), Some(30));
+    assert_eq!(counted(&keys, 5), None);
+    assert_eq!(counted(&keys, 30), Some(30));
     let with_another = vec![insert(&record(40)), prepared(41)];
     committer.commit(with_another, true).expect("one of each");
     for job in [vec![prepared(50), prepared(7)], vec![prepared(51), prepared(51)]] {
@@ -234,15 +249,15 @@ fn pages_join_filters_and_continue(home: &mut Home) {
 
 fn usage_and_increments_are_absolute(home: &mut Home) {
     let (keys, committer) = start(home.store());
-    let usage = |id, count: u64| Write::usage(id, 1, &count).expect("small");
+    let usage = |id, count: u64| Write::usage(id, &used(count)).expect("small");
     committer.commit(vec![insert(&record(1)), insert(&record(2))], true).expect("written");
     committer.commit(vec![usage(1, 10), usage(2, 5), usage(3, 1)], true).expect("written");
     committer.commit(vec![usage(1, 11), usage(1, 12)], true).expect("written");
-    assert_eq!(keys.usage::<u64>(1, 1).expect("readable"), Some(12));
-    assert_eq!(keys.usage::<u64>(3, 1).expect("readable"), None, "there is no such key");
+    assert_eq!(counted(&keys, 1), Some(12));
+    assert_eq!(counted(&keys, 3), None, "there is no such key");
     let mut all = Vec::new();
-    keys.for_each_usage(1, |id, count: Result<u64, StoreError>| {
-        all.push((id, count?));
+    keys.for_each_usage(|id, row| {
+        all.push((id, row?.total.requests));
         Ok::<_, StoreError>(())
     })
     .expect("readable");
@@ -275,7 +290,7 @@ fn import(keys: &Keys, committer: &super::Committer, ids: std::ops::RangeInclusi
     committer.commit(vec![Write::BeginImport { number }], true).expect("begun");
     for id in ids {
         let imported = changed(&record(id), |record| record.import = number);
-        let usage = Write::usage(id, 1, &id).expect("small");
+        let usage = Write::usage(id, &used(id)).expect("small");
         committer.commit(vec![insert(&imported), usage], false).expect("imported");
     }
     number
@@ -295,7 +310,7 @@ fn an_import_is_taken_whole(home: &mut Home) {
     home.restart();
     let (keys, _committer) = start(home.store());
     assert_eq!(records_of(home.store().as_ref()).len(), 20);
-    assert_eq!(keys.usage::<u64>(20, 1).expect("readable"), Some(20));
+    assert_eq!(counted(&keys, 20), Some(20));
 }
 
 fn an_import_that_is_rolled_back_leaves_nothing(home: &mut Home) {
@@ -325,7 +340,7 @@ fn an_import_cut_short_is_removed_at_the_next_start(home: &mut Home) {
     let (keys, _committer) = start(home.store());
     let left: Vec<_> = records_of(home.store().as_ref()).into_keys().collect();
     assert_eq!(left, [1, 2, 3, 4, 5]);
-    assert_eq!(keys.usage::<u64>(100, 1).expect("readable"), None);
+    assert_eq!(counted(&keys, 100), None);
     assert_eq!(keys.pending_import().expect("readable"), None);
 }
 
@@ -350,9 +365,9 @@ fn imports_are_cut_into_jobs(home: &mut Home) {
     for large in &mut records[100..120] {
         large.metadata_json = vec![b'x'; 900 * 1024];
     }
-    let units = records
-        .iter()
-        .map(|record| vec![insert(record), Write::usage(record.id, 1, &record.id).expect("small")]);
+    let units = records.iter().map(|record| {
+        vec![insert(record), Write::usage(record.id, &used(record.id)).expect("small")]
+    });
     let jobs: Vec<_> = jobs(units).collect();
     assert!(jobs.len() < 20, "{} jobs", jobs.len());
     let whole = |job: &Vec<Write>| {

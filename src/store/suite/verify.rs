@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::rows::{
-    IDS_SCHEMA, IdChunk, LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact, USAGE_SCHEMA,
+    IDS_SCHEMA, IdChunk, LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact,
 };
 use super::super::verify::{Kind, NoWriters, PROBLEMS_MAX, Report, verify};
 use super::super::{Op, Store, TENANT_SCHEMA, TenantWrite, envelope, layout};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::key::{Status, TenantRecord, Time};
 use crate::limit::AccountRow;
-use crate::usage::UsageRow;
+use crate::usage::{Tally, UsageRow};
 
 over_every_store! {
     a_store_in_use_is_clean
@@ -32,8 +32,9 @@ fn report(store: &dyn Store) -> Report {
 fn fill(store: &std::sync::Arc<dyn Store>) {
     let (keys, committer) = start(std::sync::Arc::clone(store));
     for id in 1..=KEYS {
-        let usage = UsageRow { total_requests: id, last_used_us: 1_000 + 5, reported: None };
-        let usage = Write::usage(id, USAGE_SCHEMA, &usage).expect("small");
+        let total = Tally::of_verdicts(id, id, 0);
+        let usage = UsageRow { total, last_used_us: 1_000 + 5, ..UsageRow::default() };
+        let usage = Write::usage(id, &usage).expect("small");
         committer.commit(vec![insert(&record(id)), usage], false).expect("written");
     }
     for id in (1..=KEYS).step_by(3) {
@@ -162,7 +163,7 @@ fn writers_cause_no_false_alarm(home: &mut Home) {
             while !stop.load(Ordering::Relaxed) {
                 for id in 1..=20 {
                     let first = record(id);
-                    let usage = Write::usage(id, USAGE_SCHEMA, &UsageRow::default());
+                    let usage = Write::usage(id, &UsageRow::default());
                     let writes = vec![insert(&first), usage.expect("small")];
                     committer.commit(writes, false).expect("inserted");
                     let next = changed(&first, |record| {

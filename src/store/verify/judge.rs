@@ -2,11 +2,14 @@
 
 use super::super::envelope::{self, EnvelopeError};
 use super::super::keys::read_format;
+use super::super::layout::Whose;
 use super::super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, RECORD_SCHEMA};
 use super::super::rows::{
-    ALERT_OUT_SCHEMA, ALERT_STATE_SCHEMA, ENDPOINT_SCHEMA, IDS_SCHEMA, IdChunk, LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact, USAGE_SCHEMA,
+    ALERT_OUT_SCHEMA, ALERT_STATE_SCHEMA, ENDPOINT_SCHEMA, HISTORY_SCHEMA, IDS_SCHEMA, IdChunk,
+    LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact,
 };
 use super::super::tenants::open_tenant;
+use super::super::usage::{open_usage, record_of_usage, tenant_of_sum};
 use super::super::write::Fact;
 use super::super::{Store, StoreError, layout};
 use super::{Kind, Problem};
@@ -14,7 +17,7 @@ use crate::alert::{EndpointRow, KeyState, OutboxRow};
 use crate::key::digest::hex;
 use crate::key::{KeyRecord, Time};
 use crate::limit::AccountRow;
-use crate::usage::UsageRow;
+use crate::usage::{MonthRow, SumRow, Tally};
 
 /// Bytes of a digest that name its row: enough to find it, too few to be the digest.
 const DIGEST_BYTES_SHOWN: usize = 4;
@@ -51,7 +54,7 @@ pub(super) fn judge(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judge
     Ok(match space {
         layout::RECORD => judge_record(store, key, value)?,
         layout::USAGE => {
-            let row = envelope::open::<UsageRow>(value, USAGE_SCHEMA);
+            let row = open_usage(value);
             let at_us = row.as_ref().ok().map(|row| row.last_used_us).filter(|at| *at > 0);
             let mut judged = plain(Seen::Usage { at_us }, row.err().map(unreadable));
             let record = numbered(key).map(layout::record);
@@ -61,6 +64,7 @@ pub(super) fn judge(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judge
             }
             judged
         }
+        layout::SUM | layout::HOUR | layout::MONTH => judge_history(store, key, value)?,
         layout::LEDGER => {
             let row = envelope::open::<AccountRow>(value, LEDGER_SCHEMA);
             let mut judged = plain(Seen::Account, row.err().map(unreadable));
@@ -221,6 +225,50 @@ fn judge_alert(key: &[u8], value: &[u8]) -> Option<EnvelopeError> {
     envelope::open::<EndpointRow>(value, ENDPOINT_SCHEMA).err()
 }
 
+/// Usage of a tenant or of the daemon, or what was used in an hour or a month.
+fn judge_history(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judged, StoreError> {
+    let of = |kind, what: String| Problem { kind, row: name(key), what };
+    let error = match key.first() {
+        Some(&layout::SUM) => envelope::open::<SumRow>(value, HISTORY_SCHEMA).err(),
+        Some(&layout::HOUR) => envelope::open::<Tally>(value, HISTORY_SCHEMA).err(),
+        _ => envelope::open::<MonthRow>(value, HISTORY_SCHEMA).err(),
+    };
+    let kind = |error: &EnvelopeError| match error {
+        EnvelopeError::NewerSchema { .. } => Kind::NewerSchema,
+        _ => Kind::Unreadable,
+    };
+    let mut problems: Vec<_> =
+        error.map(|error| of(kind(&error), error.to_string())).into_iter().collect();
+    let is_sum = key.first() == Some(&layout::SUM);
+    if !is_sum && Whose::of(key).is_none() {
+        problems.push(of(Kind::Misplaced, "it does not say whose it is".to_owned()));
+    }
+    if let Some(record) = record_of_usage(key)
+        && store.get(&record)?.is_none()
+    {
+        problems.push(of(Kind::UsageStray, "there is no such key".to_owned()));
+    }
+    Ok(Judged { seen: Seen::Usage { at_us: None }, problems })
+}
+
+/// What people call a row of history.
+fn name_of_history(key: &[u8]) -> String {
+    let whose = |whose| match whose {
+        Whose::Key(id) => format!("key {id}"),
+        Whose::Tenant(tenant) => format!("tenant {tenant:?}"),
+        Whose::All => "all keys".to_owned(),
+    };
+    match (key.first(), Whose::of(key)) {
+        (Some(&layout::SUM), _) => match tenant_of_sum(key) {
+            Some(tenant) => format!("usage of tenant {tenant:?}"),
+            None => "usage of all keys".to_owned(),
+        },
+        (Some(&layout::HOUR), Some((of, hour))) => format!("usage of {} in hour {hour}", whose(of)),
+        (_, Some((of, month))) => format!("usage of {} in month {month}", whose(of)),
+        _ => "a row of usage".to_owned(),
+    }
+}
+
 fn judge_fact(key: &[u8], value: &[u8]) -> Option<Problem> {
     let of = |kind, what: String| Some(Problem { kind, row: name(key), what });
     let is = |fact: Fact| key.get(1..) == Some(fact.0.as_bytes());
@@ -264,6 +312,7 @@ pub(super) fn name(key: &[u8]) -> String {
     match space {
         layout::RECORD => format!("key {}", number()),
         layout::USAGE => format!("usage of key {}", number()),
+        layout::SUM | layout::HOUR | layout::MONTH => name_of_history(key),
         layout::LEDGER => match rest.split_first() {
             Some((_, id)) if key.starts_with(layout::ACCOUNTS_OF_KEYS) => {
                 let id = id.try_into().map(u64::from_be_bytes);

@@ -87,7 +87,10 @@ fn whoever_denies_nothing_is_spent() {
             limits.iter().map(|it| (it.name, it.limit, it.remaining)).collect::<Vec<_>>()
         };
         assert_eq!(figures(&desk.peek(1, 1).limits), figures(&before), "{name:?}");
-        assert_eq!((desk.engine().usage(1).total_requests, desk.engine().slots_held()), (0, 0));
+        assert_eq!(
+            (desk.engine().usage(1, false).total.requests, desk.engine().slots_held()),
+            (0, 0)
+        );
     }
 }
 

@@ -61,6 +61,8 @@ fn engine() -> Engine {
         increment_id_window_us: i64::MAX,
         increment_ids_max: 1 << 20,
         slots_max: 1 << 20,
+        usage_history: true,
+        usage_detail_bytes_max: 1 << 30,
     };
     Engine::new(Pepper::new(&[3; 32]), Prefixes::default(), limits)
 }

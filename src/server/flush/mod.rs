@@ -1,17 +1,24 @@
 //! Usage is written behind: one thread writes what has moved, and nothing when nothing has.
 
+mod figures;
+mod history;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use keygate_protocol::VerdictCode;
+
 use super::deferred::Debits;
+use super::observe::Observers;
 use crate::clock::Clock;
 use crate::engine::{Account, Engine};
 use crate::notify::Moved;
-use crate::store::rows::{IDS_SCHEMA, IdChunk, USAGE_SCHEMA};
-use crate::store::{CommitError, Committer, Keys, StoreError, Write, plan};
+use crate::store::rows::{IDS_SCHEMA, IdChunk};
+use crate::store::{CommitError, Committer, Keys, StoreError, Write};
+use crate::usage::Hour;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 /// Ids in one row: at most 17 bytes each.
@@ -33,6 +40,12 @@ pub(super) struct Flusher {
     ids_stored: usize,
     next_chunk: u64,
     failing: bool,
+    keys: Keys,
+    /// The hour in which all keys were looked at last.
+    settled_hour: Option<Hour>,
+    observers: Arc<Observers>,
+    /// Codes of tokens that are no key's, and how many of each are counted.
+    unknown: [(VerdictCode, u64); 2],
     /// Told of credits that came back; from the start of the thread on.
     debits: Option<Arc<dyn Debits>>,
     /// Told which keys have moved.
@@ -102,6 +115,10 @@ impl Flusher {
             next_chunk: chunks.back().map_or(0, |chunk| chunk.seq + 1),
             ids_stored: chunks.iter().map(|chunk| chunk.ids).sum(),
             failing: false,
+            keys: keys.clone(),
+            settled_hour: None,
+            observers: Arc::default(),
+            unknown: [VerdictCode::Malformed, VerdictCode::NotFound].map(|code| (code, 0)),
             debits: None,
             moved: None,
             engine,
@@ -122,8 +139,10 @@ impl Flusher {
         mut self,
         interval: Duration,
         debits: Arc<dyn Debits>,
+        observers: Arc<Observers>,
     ) -> io::Result<FlushThread> {
         self.debits = Some(debits);
+        self.observers = observers;
         let (stop, stopped): (_, Receiver<()>) = bounded(0);
         let run = move || {
             let mut reaped = self.clock.now();
@@ -249,33 +268,6 @@ impl Flusher {
         });
         of_old.count()
     }
-
-    fn flush_figures(&self) -> Result<(), CommitError> {
-        let moved = self.engine.take_moved();
-        self.moved.iter().for_each(|told| told.moved(&moved));
-        let mut left = moved.as_slice();
-        while !left.is_empty() {
-            let (these, later) = left.split_at(left.len().min(KEYS_AT_A_TIME));
-            if let Err(error) = self.write_figures(these) {
-                self.engine.return_moved(left);
-                return Err(error);
-            }
-            left = later;
-        }
-        Ok(())
-    }
-
-    fn write_figures(&self, ids: &[u64]) -> Result<(), CommitError> {
-        let units = ids.iter().filter_map(|id| {
-            let write = match self.engine.take_usage(*id) {
-                Some(row) => Write::usage(*id, USAGE_SCHEMA, &row).ok()?,
-                // The key was purged, perhaps while its figures were on their way here.
-                None => Write::remove_usage(*id),
-            };
-            Some(vec![write])
-        });
-        plan::jobs(units).try_for_each(|job| self.committer.commit(job, true))
-    }
 }
 
 impl FlushThread {
@@ -338,17 +330,7 @@ mod tests {
         }
 
         fn report(&self, id: u128) -> IncrementOutcome {
-            let report = Increment {
-                key_id: 7,
-                count: 1,
-                latency_us: None,
-                status: None,
-                endpoint: None,
-                error: None,
-                id: Some(id),
-                slot: None,
-                refund: None,
-            };
+            let report = Increment { id: Some(id), ..Increment::new(7) };
             self.flusher.engine.increment(&report, self.clock.now())
         }
 
@@ -366,11 +348,15 @@ mod tests {
         // The purge comes between the gathering of the figures and their commit.
         bench.report(2);
         let moved = bench.flusher.engine.take_moved();
-        let row = bench.flusher.engine.take_usage(7).expect("the key is there");
+        let row = bench
+            .flusher
+            .engine
+            .take_usage(7, bench.clock.now().wall_us)
+            .expect("the key is there");
         let purge = Write::Key(KeyWrite::Remove { id: 7, revision: 0 });
         bench.flusher.committer.commit(vec![purge], true).expect("purged");
         bench.flusher.engine.remove(7);
-        let late = Write::usage(7, USAGE_SCHEMA, &row).expect("small");
+        let late = Write::usage(7, &row.row).expect("small");
         bench.flusher.committer.commit(vec![late], true).expect("written");
         assert_eq!((moved.as_slice(), bench.rows(layout::USAGE)), ([7].as_slice(), 0));
         bench.flusher.flush().expect("written");
@@ -415,7 +401,10 @@ mod tests {
         bench.report(1);
         bench.store.fail_apply(1, ErrorKind::StorageFull);
         let debits = Arc::new(ByHand::default());
-        let thread = bench.flusher.start(Duration::from_secs(3600), debits).expect("a thread");
+        let thread = bench
+            .flusher
+            .start(Duration::from_secs(3600), debits, Arc::default())
+            .expect("a thread");
         assert!(thread.stop().is_err());
     }
 

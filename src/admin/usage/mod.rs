@@ -1,13 +1,18 @@
 //! Usage as people see it: what an import carried over, and what was counted here since.
 
+mod carried;
+mod history;
+mod shown;
+mod top;
+
 use keygate_protocol::admin as wire;
 use serde_json::Value;
 
+use self::carried::Carried;
 use super::{Admin, AdminError, Caller};
 use crate::clock::Now;
-use crate::engine::{Account, Engine};
+use crate::engine::{Account, Engine, KeyUsage};
 use crate::key::{Credits, KeyRecord, KeyView, Time};
-use crate::usage::{Figures, Reported, UsageRow};
 
 /// Totals over both.
 struct Totals {
@@ -30,9 +35,9 @@ impl Admin {
         request: wire::KeyRef,
     ) -> Result<wire::KeyUsage, AdminError> {
         let record = self.named(caller, &request).await?;
-        let row = self.engine.usage(record.id);
-        let totals = Totals::of(&record, &row);
-        let reported = row.reported.unwrap_or_default();
+        let here = self.engine.usage(record.id, true);
+        let totals = Totals::of(&record, &here);
+        let all = Carried::of(&record).with(&here);
         Ok(wire::KeyUsage {
             key_id: record.id.to_string(),
             total_requests: totals.requests,
@@ -42,10 +47,12 @@ impl Admin {
             successful_requests_count: totals.successes,
             success_rate: totals.success_rate,
             average_response_time: totals.average_response_time,
-            endpoints: endpoints(&reported),
-            statuses: reported.statuses.iter().map(|(k, v)| (k.to_string(), *v)).collect(),
-            recent_errors: recent_errors(&reported),
+            endpoints: all.endpoint_rows(),
+            statuses: all.status_counts(),
+            recent_errors: all.recent_errors,
             limits: self.limit_usage(&Account::Key(record.id)),
+            last_used_from: here.last_used_from.map(|address| address.to_string()),
+            sums: shown::sums(&here.total),
         })
     }
 
@@ -58,13 +65,13 @@ impl Admin {
 /// See [`Admin::json`]. The only place where a record that is shown, listed or exported gets what
 /// the engine knows better than the record.
 pub(super) fn json(engine: &Engine, record: &KeyRecord, now: Now) -> Value {
-    let row = engine.usage_totals(record.id);
-    let totals = Totals::of(record, &row);
+    let here = engine.usage(record.id, true);
+    let totals = Totals::of(record, &here);
     let credits = record.credits.map(|credits| Credits {
         balance: engine.balance(record.id, now).unwrap_or(credits.balance),
         ..credits
     });
-    let live = KeyRecord {
+    let mut live = KeyRecord {
         credits,
         total_requests: totals.requests,
         last_used_at: totals.last_used_at,
@@ -74,21 +81,24 @@ pub(super) fn json(engine: &Engine, record: &KeyRecord, now: Now) -> Value {
         average_response_time: totals.average_response_time,
         ..record.clone()
     };
+    // Fields that nothing was added to are handed on as they came.
+    if !here.details.is_empty() || !here.total.more().statuses.is_empty() {
+        Carried::of(record).with(&here).fill(&mut live);
+    }
     live.to_json(engine.pepper())
 }
 
 /// Whether a key's last valid verdict was at `since` or later, here or before it was imported.
 pub(super) fn used_since(engine: &Engine, key: &KeyView<'_>, since: Time) -> bool {
-    let here_us = engine.usage_totals(key.id).last_used_us;
+    let here_us = engine.last_used_us(key.id);
     here_us > 0 && Time::from_micros(here_us) >= since || key.last_used_at >= Some(since)
 }
 
 impl Totals {
-    fn of(record: &KeyRecord, row: &UsageRow) -> Self {
-        let here = row.reported.as_ref().map(|reported| reported.total).unwrap_or_default();
-        let used_here = (row.last_used_us > 0).then(|| Time::from_micros(row.last_used_us));
+    fn of(record: &KeyRecord, here: &KeyUsage) -> Self {
+        let used_here = (here.last_used_us > 0).then(|| Time::from_micros(here.last_used_us));
         let mut totals = Self {
-            requests: record.total_requests.saturating_add(row.total_requests),
+            requests: record.total_requests.saturating_add(here.total.requests),
             last_used_at: used_here.max(record.last_used_at),
             successes: record.successful_requests_count,
             errors: record.total_errors,
@@ -96,16 +106,17 @@ impl Totals {
             success_rate: record.success_rate,
             average_response_time: record.average_response_time,
         };
-        if here.requests > 0 {
-            totals.add(&here);
+        if here.total.more().reported > 0 {
+            totals.add(here);
         }
         totals
     }
 
-    fn add(&mut self, here: &Figures) {
+    fn add(&mut self, here: &KeyUsage) {
+        let here = here.total.more();
         let before = self.successes.saturating_add(self.errors);
         self.errors = self.errors.saturating_add(here.errors);
-        self.successes = self.successes.saturating_add(here.requests - here.errors);
+        self.successes = self.successes.saturating_add(here.reported.saturating_sub(here.errors));
         let all = self.successes.saturating_add(self.errors);
         self.success_rate = Some(self.successes as f64 / all as f64);
         let (mut count, mut sum_ms) = (0.0, 0.0);
@@ -118,34 +129,4 @@ impl Totals {
             self.average_response_time = Some(sum_ms / count);
         }
     }
-}
-
-fn average_ms(figures: &Figures) -> Option<f64> {
-    (figures.latency_count > 0)
-        .then(|| figures.latency_sum_us as f64 / 1000.0 / figures.latency_count as f64)
-}
-
-fn endpoints(reported: &Reported) -> Vec<wire::EndpointUsage> {
-    let mut endpoints: Vec<_> = reported
-        .endpoints
-        .iter()
-        .map(|(endpoint, figures)| wire::EndpointUsage {
-            endpoint: endpoint.clone(),
-            requests: figures.requests,
-            errors: figures.errors,
-            average_response_time: average_ms(figures),
-        })
-        .collect();
-    endpoints.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.endpoint.cmp(&b.endpoint)));
-    endpoints
-}
-
-fn recent_errors(reported: &Reported) -> Vec<wire::RecentError> {
-    let shown = |error: &crate::usage::RecentError| wire::RecentError {
-        at: Time::from_micros(error.at_us).to_string(),
-        endpoint: error.endpoint.clone(),
-        status: error.status,
-        message: error.message.clone(),
-    };
-    reported.recent_errors.iter().map(shown).collect()
 }
