@@ -106,6 +106,12 @@ impl Monitor {
         self.write_rows();
     }
 
+    /// What it is told.
+    #[cfg(test)]
+    pub(super) fn signals(&self) -> &Receiver<Signal> {
+        &self.signals
+    }
+
     /// Before the first look.
     pub(super) fn begin(&mut self) {
         if self.daemon.began_us == 0 {
@@ -197,6 +203,8 @@ impl Monitor {
         let now = self.shared.clock.now();
         let rules = record.as_ref().and_then(|record| Rules::of(&record.view()));
         self.adopt(id, rules, Seen::Changed { status_set }, now);
+        // Its quota may be another.
+        self.keys.look_at(id);
         match record {
             Some(record) if webhook_set && !record.webhook_url.is_empty() => {
                 let (tenant, url) = (&record.tenant_id, &record.webhook_url);
