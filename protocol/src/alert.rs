@@ -1,4 +1,4 @@
-//! The JSON of alerts (SPEC §9.7).
+//! The JSON of alerts (SPEC §9).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
