@@ -28,6 +28,13 @@ async fn home(answer: Answer) -> (Home, Receiver, Authority) {
     (Home::with(&config), receiver, authority)
 }
 
+/// What a command prints, if it ends so.
+fn shown(home: &Home, code: i32, args: &[&str], words: &[&str]) {
+    let ran = home.run(args);
+    ran.expect(code);
+    assert!(words.iter().all(|word| ran.stdout.contains(word)), "{words:?}: {ran:?}");
+}
+
 fn url(receiver: &Receiver) -> String {
     format!("https://localhost:{}/hook", receiver.address.port())
 }
@@ -80,7 +87,7 @@ async fn a_test_is_delivered_and_verified_with_the_secret_that_is_shown() {
     let (home, mut receiver, authority) = home(Answer::Status(204)).await;
     let daemon = home.start();
     let hook = url(&receiver);
-    let (id, _) = home.create(&["--webhook-url", &hook, "--tenant", "acme"]);
+    let (id, _) = home.create(&["--name", "k", "--webhook-url", &hook, "--tenant", "acme"]);
     let tested = home.json(["alert", "test", &id]);
     let (got, body) = received(&mut receiver).await;
     assert_eq!((&body["type"], id_of(&got)), (&"test".into(), support::text(&tested["id"])));
@@ -95,7 +102,7 @@ async fn a_test_is_delivered_and_verified_with_the_secret_that_is_shown() {
     let first = secret(&[]);
     assert!(verify(&first, &got));
     let second = secret(&["--rotate", "--overlap", "1h"]);
-    home.run(["alert", "test", &id]).expect(0).says(&["delivered"]);
+    shown(&home, 0, &["alert", "test", &id], &["delivered"]);
     let (got, _) = received(&mut receiver).await;
     assert!(verify(&first, &got) && verify(&second, &got), "by both, during the overlap");
     let third = secret(&["--rotate", "--overlap", "0"]);
@@ -105,10 +112,10 @@ async fn a_test_is_delivered_and_verified_with_the_secret_that_is_shown() {
 
     // A tenant sees its own, and nothing of the operator's.
     home.run(["--as-tenant", "other", "alert", "secret", &id]).expect(5);
-    home.run(["--as-tenant", "acme", "alert", "secret", &id]).expect(0).says(&["whsec_"]);
+    shown(&home, 0, &["--as-tenant", "acme", "alert", "secret", &id], &["whsec_"]);
     home.run(["--as-tenant", "acme", "alert", "test", "--operator"]).expect(1).says(&["bound"]);
-    home.run(["alert", "test", "--operator"]).expect(0).says(&["sink told", "delivered"]);
-    let nobody = home.create(&[]).0;
+    shown(&home, 0, &["alert", "test", "--operator"], &["sink told", "delivered"]);
+    let nobody = home.create(&["--name", "k"]).0;
     home.run(["alert", "test", &nobody]).expect(1).says(&["names nobody"]);
     home.run(["alert", "secret", &nobody]).expect(1).says(&["no webhook_url"]);
     let log = daemon.stop();
@@ -122,12 +129,12 @@ async fn who_is_gone_is_sent_nothing_until_enabled_and_the_list_says_so() {
     let (home, mut receiver, authority) = home(Answer::Status(410)).await;
     let daemon = home.start();
     let hook = url(&receiver);
-    let (id, _) = home.create(&["--webhook-url", &hook, "--tenant", "acme"]);
+    let (id, _) = home.create(&["--name", "k", "--webhook-url", &hook, "--tenant", "acme"]);
     home.run(["key", "suspend", &id]).expect(0);
     received(&mut receiver).await;
     let failed = |args: &[&str]| {
         let ran = home.run([&["--json", "alert", "list", "--failed"], args].concat());
-        ran.expect(0).stdout.lines().map(|line| line.to_owned()).collect::<Vec<_>>()
+        ran.expect(0).stdout.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     while failed(&[]).is_empty() {
         tokio::task::yield_now().await;
@@ -140,10 +147,10 @@ async fn who_is_gone_is_sent_nothing_until_enabled_and_the_list_says_so() {
     assert!(failed(&[])[1].contains("keygate alert enable"), "{:?}", failed(&[]));
     assert!(failed(&["--tenant", "other"]).is_empty());
     assert!(receiver.next().is_none(), "it was asked once");
-    home.run(["alert", "test", &id]).expect(1).says(&["keygate alert enable"]);
-    home.run(["alert", "enable", &id]).expect(0).says(&["sent to again"]);
-    home.run(["alert", "enable", &id]).expect(0).says(&["was not disabled"]);
-    home.run(["alert", "test", &id]).expect(1).says(&["gone"]);
+    shown(&home, 1, &["alert", "test", &id], &["keygate alert enable"]);
+    shown(&home, 0, &["alert", "enable", &id], &["sent to again"]);
+    shown(&home, 0, &["alert", "enable", &id], &["was not disabled"]);
+    shown(&home, 1, &["alert", "test", &id], &["gone"]);
 
     // The operator is told of tokens that are no key's.
     for _ in 0..6 {

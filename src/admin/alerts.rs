@@ -115,9 +115,11 @@ impl Admin {
                     "key {id} names nobody who could be told: it has neither webhook_url nor \
                      alert_emails nor monitoring_integrations"
                 ),
-                _ => "the configuration names nobody: alerts.operator_emails, operator_webhook and \
+                _ => {
+                    "the configuration names nobody: alerts.operator_emails, operator_webhook and \
                       operator_sinks are empty"
-                    .to_owned(),
+                        .to_owned()
+                }
             }));
         }
         self.note_alert(caller, "alert_test", subject.clone(), Value::Null);

@@ -177,8 +177,15 @@ impl Admin {
             ]);
         }
         if let Some(notifier) = &self.notifier {
-            let notify::Stats { waiting, failed_kept, delivered, failed, retried, put_out, watched } =
-                notifier.stats();
+            let notify::Stats {
+                waiting,
+                failed_kept,
+                delivered,
+                failed,
+                retried,
+                put_out,
+                watched,
+            } = notifier.stats();
             stats.extend([
                 ("alerts_waiting".to_owned(), waiting),
                 ("alerts_failed_kept".to_owned(), failed_kept),

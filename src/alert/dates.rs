@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_next_stage_is_known_ahead() {
-        for (now, next) in [(0, Some(70)), (69, Some(70)), (70, Some(93)), (98, Some(99)), (99, None)]
+        for (now, next) in
+            [(0, Some(70)), (69, Some(70)), (70, Some(93)), (98, Some(99)), (99, None)]
         {
             let at = next_stage_us(100 * DAY_US, now * DAY_US);
             assert_eq!(at, next.map(|day: i64| day * DAY_US), "{now}");

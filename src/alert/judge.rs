@@ -169,8 +169,7 @@ mod tests {
         assert_eq!(judge(&rules, &mut kept, &Sight::default(), 96 * DAY_US, 20), []);
         assert_eq!(kept, state);
         let calm = Sight { errors: Some((Sample::default(), true)), ..sight };
-        let recovered =
-            Finding::Recovered { sample: Sample::default(), since_us: 95 * DAY_US };
+        let recovered = Finding::Recovered { sample: Sample::default(), since_us: 95 * DAY_US };
         assert_eq!(judge(&rules, &mut state, &calm, 97 * DAY_US, 20), [recovered]);
         // Rotated, and suspended again.
         let rules = Rules {

@@ -275,7 +275,14 @@ impl Outbox {
     }
 
     /// Takes note of what became of an attempt. `random` spreads the next.
-    pub fn settle(&mut self, route: &Route, seqs: &[u64], outcome: &Outcome, now_us: i64, random: u32) {
+    pub fn settle(
+        &mut self,
+        route: &Route,
+        seqs: &[u64],
+        outcome: &Outcome,
+        now_us: i64,
+        random: u32,
+    ) {
         for seq in seqs {
             match outcome {
                 Outcome::Delivered => self.deliver(*seq, now_us),

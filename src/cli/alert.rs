@@ -128,7 +128,8 @@ fn list(args: &List, global: &Global) -> Result<(), CliError> {
 }
 
 fn row(alert: &AlertShown) -> Vec<String> {
-    let or_dash = |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
+    let or_dash =
+        |text: Option<&str>| text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
     vec![
         alert.at.clone(),
         alert.kind.clone(),
@@ -155,7 +156,8 @@ fn secret(args: &Secret, global: &Global) -> Result<(), CliError> {
     let overlap_ms =
         args.overlap.map(|overlap| u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX));
     let request = AlertSecret { id, operator, rotate: args.rotate, overlap_ms };
-    let mut shown = global.with_admin(async |client| Ok(client.webhook_secrets(&request).await?))?;
+    let mut shown =
+        global.with_admin(async |client| Ok(client.webhook_secrets(&request).await?))?;
     let printed = if global.json {
         print_json(&shown)
     } else {

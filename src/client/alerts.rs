@@ -5,8 +5,8 @@ use keygate_protocol::admin::{
     AlertEnabled, AlertList, AlertPage, AlertRef, AlertSecret, AlertSecrets, AlertTested,
 };
 
-use super::error::Error;
 use super::Client;
+use super::error::Error;
 
 impl Client {
     /// One page of alerts that wait, were given up, or were delivered of late. `next` of the answer is

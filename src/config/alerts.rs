@@ -241,10 +241,7 @@ mod tests {
                 "alerts.operator_sinks = ['s']\n".to_owned(),
                 Some("alerts.operator_sinks names \"s\", and there is no [sinks.s]"),
             ),
-            (
-                "alerts.operator_sinks = ['s']\n[sinks.s]\nkind = 'journald'\n".to_owned(),
-                None,
-            ),
+            ("alerts.operator_sinks = ['s']\n[sinks.s]\nkind = 'journald'\n".to_owned(), None),
             (
                 "alerts.allow_addresses = ['10.0.0.1/8']\n".to_owned(),
                 Some("alerts.allow_addresses is refused"),

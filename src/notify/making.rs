@@ -77,7 +77,8 @@ pub(super) fn make(
     for alert in alerts.into_iter().map(Arc::new) {
         for to in destinations {
             let seq = shared.outbox.lock().number();
-            let mut entry = Entry::new(seq, Arc::clone(&alert), to.clone(), due_us(shared, to, now_us));
+            let mut entry =
+                Entry::new(seq, Arc::clone(&alert), to.clone(), due_us(shared, to, now_us));
             if let Some(why) = refused(shared, &writing, &mut endpoints, &entry, now_us) {
                 entry.state = EntryState::Failed(now_us);
                 entry.why = why;

@@ -62,10 +62,7 @@ pub(super) struct Monitor {
 
 impl Monitor {
     /// With what was said before.
-    pub(super) fn open(
-        shared: Arc<Shared>,
-        signals: Receiver<Signal>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn open(shared: Arc<Shared>, signals: Receiver<Signal>) -> Result<Self, StoreError> {
         let mut keys = Keys::default();
         shared.keys.for_each_alert_state(|id, state| {
             match state {

@@ -133,12 +133,14 @@ impl Shared {
 fn load_outbox(keys: &Keys, settings: &Settings) -> Result<Outbox, StoreError> {
     let mut outbox = Outbox::new(settings.bounds());
     keys.for_each_alert_out(|seq, row| {
-        let entry = row.map_err(|error| error.to_string()).and_then(|row| {
-            Entry::from_row(seq, row).map_err(|error| error.to_string())
-        });
+        let entry = row
+            .map_err(|error| error.to_string())
+            .and_then(|row| Entry::from_row(seq, row).map_err(|error| error.to_string()));
         match entry {
             Ok(entry) => outbox.add(entry),
-            Err(error) => tracing::error!(seq, %error, "an alert could not be read and is not sent"),
+            Err(error) => {
+                tracing::error!(seq, %error, "an alert could not be read and is not sent");
+            }
         }
         Ok::<(), StoreError>(())
     })?;

@@ -18,9 +18,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::config;
 use crate::deliver::{Outcome, WebhookSecret};
 use crate::engine::{Engine, EngineLimits};
-use crate::event::{
-    Actor, Alert, AlertKind, Change, Destination, Event, Journal, Subject, What,
-};
+use crate::event::{Actor, Alert, AlertKind, Change, Destination, Event, Journal, Subject, What};
 use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, Pepper, Time};
 use crate::store::{Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Write};
@@ -132,8 +130,7 @@ impl Bench {
         };
         let config: config::Config = toml::from_str(settings).expect("settings");
         let settings = Settings::new(&config.alerts);
-        let notifier =
-            Notifier::open(source, settings, Arc::clone(&courier) as _).expect("opened");
+        let notifier = Notifier::open(source, settings, Arc::clone(&courier) as _).expect("opened");
         let monitor = notifier.monitor.lock().take().expect("it is not started");
         let mut bench = Self {
             store,

@@ -96,9 +96,8 @@ fn mails_to_one_address_are_one_digest_and_everything_else_goes_one_by_one() {
     let first = outbox.take_due(200).expect("due");
     assert_eq!((first.alerts.len(), first.seqs.len()), (DIGEST_MAX, DIGEST_MAX));
     outbox.settle(&first.route, &first.seqs, &Outcome::Delivered, 200, 0);
-    let sizes: Vec<usize> = std::iter::from_fn(|| outbox.take_due(200))
-        .map(|attempt| attempt.alerts.len())
-        .collect();
+    let sizes: Vec<usize> =
+        std::iter::from_fn(|| outbox.take_due(200)).map(|attempt| attempt.alerts.len()).collect();
     assert_eq!(sizes, [100, 50], "b, and what is left of a");
 }
 

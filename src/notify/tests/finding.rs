@@ -37,11 +37,8 @@ fn an_expiry_is_told_once_for_each_stage_also_across_a_crash() {
 fn an_overdue_rotation_is_told_once_for_its_date() {
     let mut bench = Bench::new("");
     let rotated = |days| Some(Time::from_micros(START_US + days * DAY_US));
-    let key = KeyRecord {
-        rotation_frequency_days: Some(10),
-        last_rotated_at: rotated(0),
-        ..record(7)
-    };
+    let key =
+        KeyRecord { rotation_frequency_days: Some(10), last_rotated_at: rotated(0), ..record(7) };
     bench.insert(&key);
     bench.look();
     bench.advance_us(10 * DAY_US);
@@ -167,11 +164,8 @@ fn a_quota_is_told_when_its_share_is_used_and_once_in_a_month() {
 #[test]
 fn errors_are_told_when_they_rise_and_when_they_fall() {
     let mut bench = Bench::new("");
-    let key = KeyRecord {
-        alert_on_error_spike: true,
-        error_alert_threshold: Some(0.25),
-        ..record(7)
-    };
+    let key =
+        KeyRecord { alert_on_error_spike: true, error_alert_threshold: Some(0.25), ..record(7) };
     bench.insert(&key);
     bench.look();
     let report = |bench: &Bench, count, status| {
@@ -199,8 +193,7 @@ fn errors_are_told_when_they_rise_and_when_they_fall() {
 
 #[test]
 fn many_unknown_tokens_are_told_to_the_operator_once() {
-    let settings =
-        "[alerts]\nbrute_force_per_minute = 100\noperator_emails = ['a@b.example']\n";
+    let settings = "[alerts]\nbrute_force_per_minute = 100\noperator_emails = ['a@b.example']\n";
     let mut bench = Bench::new(settings);
     let total = Arc::new(AtomicU64::new(0));
     let counted = |bench: &Bench| {
