@@ -11,6 +11,7 @@ pub mod attempts;
 pub mod brute;
 pub mod dates;
 pub mod endpoint;
+mod entry;
 pub mod judge;
 pub mod outbox;
 mod queue;
@@ -22,8 +23,9 @@ pub mod window;
 pub mod words;
 
 pub use endpoint::EndpointRow;
+pub use entry::{Entry, EntryState, OutboxRow, Outcome, Route};
 pub use judge::{Finding, Sight, judge};
-pub use outbox::{Entry, EntryState, Outbox, OutboxRow, Outcome, Route};
+pub use outbox::Outbox;
 pub use rules::Rules;
 pub use state::KeyState;
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use super::outbox::Route;
+use super::entry::Route;
 
 /// The queues of all destinations.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! The thread that finds alerts: it looks once a second at what has moved, and alone writes.
 
+mod operator;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,14 +13,13 @@ use super::endpoints;
 use super::making::{self, Made};
 use super::shared::{Shared, Signal};
 use super::watched::Keys;
-use crate::alert::brute::{BruteForce, Tried};
+use crate::alert::brute::BruteForce;
 use crate::alert::quota::Month;
 use crate::alert::state::DaemonState;
 use crate::alert::window::Sample;
 use crate::alert::{KeyState, Rules, Sight, judge};
 use crate::clock::Now;
 use crate::engine::Account;
-use crate::event::{AlertKind, Destination, Subject};
 use crate::limit::{FigureOf, Period};
 use crate::store::rows::{ALERTS, ALERTS_SCHEMA};
 use crate::store::{StoreError, Write};
@@ -55,6 +56,8 @@ pub(super) struct Monitor {
     brute: BruteForce,
     latched_told: bool,
     audit_told: bool,
+    /// Why audit fails, where nobody could be told yet.
+    audit_waits: Option<String>,
     ticked_ns: u64,
     /// When all records were last looked through; `None` before the first time.
     walked_ns: Option<u64>,
@@ -82,6 +85,7 @@ impl Monitor {
             brute,
             latched_told: false,
             audit_told: false,
+            audit_waits: None,
             ticked_ns: 0,
             walked_ns: None,
         })
@@ -131,12 +135,13 @@ impl Monitor {
             Signal::Walk => self.shared.lost.store(true, Ordering::Release),
             Signal::Settled => self.write_rows(),
             Signal::AuditFailing(why) => {
-                if !std::mem::replace(&mut self.audit_told, true) {
-                    let summary = format!("audit records cannot be taken: {why}");
-                    self.audit_told = self.tell_operator(AlertKind::AuditFailing, summary, None);
-                }
+                self.audit_waits = Some(why);
+                self.look_at_audit();
             }
-            Signal::AuditWorks => self.audit_told = false,
+            Signal::AuditWorks => {
+                self.audit_told = false;
+                self.audit_waits = None;
+            }
             Signal::Stop => {}
         }
     }
@@ -151,6 +156,7 @@ impl Monitor {
             self.walk(now);
         }
         self.look_at_latch();
+        self.look_at_audit();
         self.keys.turn(now.wall_us);
         for _ in 0..LOOKS_MAX {
             let Some(id) = self.keys.next_to_look() else { break };
@@ -299,65 +305,6 @@ impl Monitor {
             Some((window.sum(now.mono_ns), window.is_whole(now.mono_ns)))
         });
         Sight { month, errors }
-    }
-
-    fn look_at_latch(&mut self) {
-        if self.latched_told {
-            return;
-        }
-        if let Some(cause) = self.shared.committer.stats().latched {
-            let summary = format!(
-                "the store takes no writes since one failed ({cause}): keys go on being judged, \
-                 nothing can be changed, and usage since then is in memory; mend the disk and \
-                 restart keygate"
-            );
-            self.latched_told = self.tell_operator(AlertKind::StoreLatched, summary, None);
-        }
-    }
-
-    fn look_at_tokens(&mut self, now: Now) {
-        let Some(total) = self.shared.unknown_total.get().map(|total| total()) else { return };
-        let per_minute = self.shared.settings.read().brute_force_per_minute;
-        let mut brute = self.brute.clone();
-        let tried = brute.look(total, per_minute, now.mono_ns);
-        let before = std::mem::replace(&mut self.daemon.brute_force, brute.is_high());
-        let done = match tried {
-            Tried::Rises(tried) => {
-                let summary = format!(
-                    "{tried} requests of the last minute came with tokens that are no key's; \
-                     alerts.brute_force_per_minute is {per_minute}"
-                );
-                let write = self.daemon_write();
-                self.tell_operator(AlertKind::BruteForce, summary, write)
-            }
-            Tried::Ends => {
-                let write = self.daemon_write().into_iter().collect();
-                if let Err(error) = self.shared.committer.commit(write, false) {
-                    tracing::warn!(%error, "that fewer tokens are tried is not stored");
-                }
-                true
-            }
-            Tried::Same => true,
-        };
-        if done {
-            self.brute = brute;
-        } else {
-            self.daemon.brute_force = before;
-        }
-    }
-
-    /// Tells the operator, with what says that it was told; whether that is done.
-    fn tell_operator(&self, kind: AlertKind, summary: String, state: Option<Write>) -> bool {
-        let now_us = self.shared.clock.now().wall_us;
-        tracing::warn!(kind = kind.name(), summary, "the operator is to be told");
-        let to: Vec<Destination> = self.shared.settings.read().operator.clone();
-        let alert = making::new_alert(kind, Subject::Daemon, "", summary, now_us);
-        let Ok(alert) = alert else { return false };
-        making::make(&self.shared, vec![alert], &to, state, now_us) == Made::Done
-    }
-
-    fn daemon_write(&self) -> Option<Write> {
-        Write::fact(ALERTS, ALERTS_SCHEMA, &self.daemon).ok()
     }
 
     /// Writes a state that stands for no alert. It becomes durable with the next that does: until then

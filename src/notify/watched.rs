@@ -25,6 +25,13 @@ pub(super) struct Keys {
     high: BTreeSet<u64>,
     /// Keys that are to be looked at.
     to_look: BTreeSet<u64>,
+    /// How many there are whose figures are of interest.
+    with_figures: usize,
+}
+
+/// Whether what a key is used for is of interest.
+const fn needs_figures(rules: &Rules) -> bool {
+    rules.quota.is_some() || rules.errors.is_some()
 }
 
 impl Keys {
@@ -48,9 +55,9 @@ impl Keys {
         self.keys.get(&id).map(|watched| &watched.rules)
     }
 
-    /// Whether what a key is used for is of interest.
-    pub(super) fn wants_figures(&self) -> bool {
-        self.keys.values().any(|key| key.rules.quota.is_some() || key.rules.errors.is_some())
+    /// Whether what any key is used for is of interest.
+    pub(super) const fn wants_figures(&self) -> bool {
+        self.with_figures > 0
     }
 
     /// Watches a key by these rules from here on; `None` lets go of it. `totals` are asked for where
@@ -62,8 +69,9 @@ impl Keys {
         now_ns: u64,
         totals: impl FnOnce() -> Sample,
     ) {
-        if let Some(before) = self.keys.remove(&id).and_then(|watched| watched.next_us) {
-            self.dates.remove(&(before, id));
+        if let Some(Watched { rules, next_us }) = self.keys.remove(&id) {
+            self.with_figures -= usize::from(needs_figures(&rules));
+            next_us.into_iter().for_each(|at_us| drop(self.dates.remove(&(at_us, id))));
         }
         let Some(rules) = rules else {
             self.windows.remove(&id);
@@ -76,6 +84,7 @@ impl Keys {
         } else {
             self.windows.entry(id).or_insert_with(|| Window::new(totals(), now_ns));
         }
+        self.with_figures += usize::from(needs_figures(&rules));
         self.keys.insert(id, Watched { rules, next_us: None });
         self.to_look.insert(id);
     }
@@ -110,7 +119,7 @@ impl Keys {
         let keys = &self.keys;
         let of_interest = |id: &&u64| {
             let rules = keys.get(id).map(|watched| &watched.rules);
-            rules.is_some_and(|rules| rules.quota.is_some() || rules.errors.is_some())
+            rules.is_some_and(needs_figures)
         };
         self.to_look.extend(ids.iter().filter(of_interest));
     }
