@@ -16,6 +16,11 @@ pub struct Now {
 pub trait Clock: Send + Sync {
     /// This instant.
     fn now(&self) -> Now;
+
+    /// The monotonic side of it alone, for who measures how long something took.
+    fn mono_ns(&self) -> u64 {
+        self.now().mono_ns
+    }
 }
 
 /// The machine's clocks.
@@ -46,6 +51,10 @@ impl Clock for SystemClock {
             mono_ns: self.mono_ns(),
             wall_us: i64::try_from(wall.as_micros()).unwrap_or(i64::MAX),
         }
+    }
+
+    fn mono_ns(&self) -> u64 {
+        Self::mono_ns(self)
     }
 }
 

@@ -22,19 +22,21 @@
 //! What moves bytes and decides nothing:
 //!
 //! 8. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
-//! 9. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
-//! 10. [`notify`]: alerts on their way, from the look that finds them to the attempt that delivers.
-//! 11. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
+//! 9. [`http`]: metrics and health for those who watch, where the configuration asks for it.
+//! 10. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
+//! 11. [`notify`]: alerts on their way, from the look that finds them to the attempt that delivers.
+//! 12. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
 //!     nothing of the daemon.
-//! 12. [`cli`]: one file per command.
+//! 13. [`cli`]: one file per command.
 //!
 //! Beside them stand [`alert`], pure: when somebody is to be told, and what waits to be told;
 //! [`config`], written in the words of [`key`] and checked as a whole, [`event`], what happens that
-//! somebody may want to know, and [`clock`], the only file of the daemon that reads time.
+//! somebody may want to know, [`metrics`], what is measured and how it is written, and [`clock`], the
+//! only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
-//! config → key; deliver → {event, config, key}.
+//! config → key; server → http; http, server and store → metrics; deliver → {event, config, key}.
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
@@ -46,9 +48,11 @@ pub mod config;
 pub mod deliver;
 pub mod engine;
 pub mod event;
+pub mod http;
 pub mod key;
 pub mod ledger;
 pub mod limit;
+pub mod metrics;
 pub mod notify;
 pub mod server;
 pub mod store;

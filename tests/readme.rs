@@ -59,10 +59,11 @@ fn every_setting_is_listed_with_its_default() {
     assert_eq!(format!("{listed:?}"), format!("{:?}", Config::default()));
 
     // What is not listed would have its default too, so the names are counted.
-    let source = read("src/config/mod.rs") + &read("src/config/alerts.rs");
+    let files = ["mod", "http", "alerts"].map(|name| read(&format!("src/config/{name}.rs")));
+    let source = files.concat();
     let fields = source.lines().filter_map(|line| line.strip_prefix("    pub "));
     let fields = fields.filter_map(|line| line.strip_suffix(',')?.split_once(": "));
-    let sections = ["limits", "store", "keys", "ledger", "alerts", "smtp"];
+    let sections = ["limits", "store", "usage", "keys", "ledger", "http", "alerts", "smtp"];
     let names: Vec<&str> =
         fields.map(|(name, _)| name).filter(|name| !sections.contains(name)).collect();
     for name in &names {

@@ -3,7 +3,7 @@
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 
 use super::document::Problem;
-use super::{Config, alerts, names, rights};
+use super::{Config, alerts, http, names, rights};
 use crate::key::rules::TomlKey;
 use crate::key::token::Prefixes;
 
@@ -66,6 +66,9 @@ bounds! {
     keys.rotation_grace_ms: "ms", 0, 3650 * DAY_MS;
     keys.rotation_grace_max_ms: "ms", 0, 3650 * DAY_MS;
     keys.deleted_retention_days: "days", 0, 3650;
+    http.connections_max: "connections", 1, 4096;
+    http.header_timeout_ms: "ms", 100, 30 * DAY_MS;
+    http.exchange_timeout_ms: "ms", 100, 30 * DAY_MS;
     alerts.webhook_connect_timeout_ms: "ms", 10, 60_000;
     alerts.webhook_timeout_ms: "ms", 10, 120_000;
     alerts.sink_timeout_ms: "ms", 10, 60_000;
@@ -162,6 +165,7 @@ pub(super) fn found(config: &Config) -> Problems {
     }
     rights::check(config, &mut problems);
     names::check(config, &mut problems);
+    http::check(&config.http, &mut problems);
     alerts::check(config, &mut problems);
     problems
 }

@@ -9,6 +9,7 @@ mod alerts;
 mod bounds;
 pub mod change;
 mod document;
+mod http;
 pub mod names;
 mod source;
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use alerts::{Alerts, Smtp, SmtpTls};
 pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
+pub use http::{Http, Listen};
 pub use names::{Profile, Sink, SinkKind};
 pub use source::{Overrides, Source};
 
@@ -82,6 +84,8 @@ pub struct Config {
     pub regions: Vec<String>,
     /// Sinks by name, for `monitoring_integrations`.
     pub sinks: BTreeMap<String, Sink>,
+    /// Metrics and health.
+    pub http: Http,
     /// How alerts are sent.
     pub alerts: Alerts,
 }
@@ -201,6 +205,7 @@ impl Default for Config {
             profiles: BTreeMap::new(),
             regions: Vec::new(),
             sinks: BTreeMap::new(),
+            http: Http::default(),
             alerts: Alerts::default(),
         }
     }

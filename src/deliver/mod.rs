@@ -198,3 +198,21 @@ impl Courier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles where it does: attempts are spawned, and the courier is shared between them.
+    #[test]
+    fn an_attempt_may_move_between_threads() {
+        fn is_send(attempt: impl Future + Send) {
+            drop(attempt);
+        }
+        fn is_shared(_: &(impl Send + Sync)) {}
+        let courier = Courier::new(&Alerts::default(), &BTreeMap::new()).expect("a courier");
+        is_shared(&courier);
+        let to = Destination::Sink { name: "s".to_owned() };
+        is_send(courier.deliver(&to, &[], &[], 0));
+    }
+}

@@ -159,7 +159,7 @@ impl Engine {
         }
     }
 
-    /// Counts a valid verdict. What belongs to another hour is noted first.
+    /// Counts a valid verdict. Those of another hour are told apart first.
     fn count(
         &self,
         catalog: &Catalog,
@@ -169,7 +169,8 @@ impl Engine {
         ask: &Ask<'_>,
     ) {
         if !moment.hour.holds(cell.last_used_us) && cell.total_requests > 0 {
-            self.note_hour(catalog, entry, cell);
+            let (hour, price) = (Hour::of(cell.last_used_us), catalog.policy(entry).price_nano);
+            self.usage.end_hour(entry.id, cell.total_requests, hour, price);
         }
         cell.count(ask.now);
         if ask.cost != 1 {

@@ -212,6 +212,13 @@ impl Engine {
         self.read().live()
     }
 
+    /// Keys that are deleted and not purged yet.
+    #[must_use]
+    pub fn deleted_count(&self) -> usize {
+        let catalog = self.read();
+        catalog.all() - catalog.live()
+    }
+
     // A poisoned lock means that a writer panicked: its key may be missing, which denies. Nothing
     // is gained by denying all others too.
     fn read(&self) -> ShardedLockReadGuard<'_, Catalog> {

@@ -413,3 +413,4 @@ fn a_deleted_key_claims_no_token() {
 }
 
 mod tenants;
+mod usage;

@@ -218,7 +218,7 @@ record! {
         Set requests_per_day: Option<u32> => Number;
         Set concurrent_requests: Option<u32> => Number;
         Set monthly_request_quota: Option<u64> => Int64;
-        Later cost_per_request: Option<f64> => Money;
+        Set cost_per_request: Option<f64> => Money;
         Set billing_tier: String => Text<64>;
         Derived total_requests: u64 => Int64;
         Derived total_errors: u64 => Int64;

@@ -71,7 +71,9 @@ impl Keys {
     ) {
         if let Some(Watched { rules, next_us }) = self.keys.remove(&id) {
             self.with_figures -= usize::from(needs_figures(&rules));
-            next_us.into_iter().for_each(|at_us| drop(self.dates.remove(&(at_us, id))));
+            if let Some(at_us) = next_us {
+                self.dates.remove(&(at_us, id));
+            }
         }
         let Some(rules) = rules else {
             self.windows.remove(&id);

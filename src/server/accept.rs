@@ -23,18 +23,18 @@ pub(super) fn accept(
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let data = UnixListener::from_std(listeners.data.listener.try_clone()?)?;
-    let to = Arc::clone(workers);
+    let (to, door) = (Arc::clone(workers), Arc::clone(&admin.doors.data));
     tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
         loop {
             let Some((stream, _)) = accepted(data.accept().await).await else { continue };
             if let Some(stream) = usable(stream.into_std()) {
-                to.hand_over(Accepted::Unix(stream));
+                door.pass(to.hand_over(Accepted::Unix(stream)));
             }
         }
     }));
     for listener in &listeners.tcp {
         let listener = TcpListener::from_std(listener.try_clone()?)?;
-        let to = Arc::clone(workers);
+        let (to, door) = (Arc::clone(workers), Arc::clone(&admin.doors.data));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
             loop {
                 let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
@@ -42,7 +42,7 @@ pub(super) fn accept(
                 if let Some(stream) =
                     usable(stream.set_nodelay(true).and_then(|()| stream.into_std()))
                 {
-                    to.hand_over(Accepted::Tcp(stream));
+                    door.pass(to.hand_over(Accepted::Tcp(stream)));
                 }
             }
         }));
@@ -57,14 +57,16 @@ pub(super) fn accept(
             let left = room.available_permits();
             match place.filter(|_| may_take_place(left, &stream, &admin)) {
                 Some(place) => {
+                    let inside = admin.doors.admin.enter();
                     let admin = Arc::clone(&admin);
                     of_admin.spawn(async move {
                         let cut = admin.cut.clone();
                         cut.run_until_cancelled(admin::serve(stream, admin)).await;
-                        drop(place);
+                        drop((place, inside));
                     });
                 }
                 None => {
+                    admin.doors.admin.pass(false);
                     if let Some(stream) = usable(stream.into_std()) {
                         Accepted::Unix(stream).refuse(admin.limits.admin_connections_max);
                     }
@@ -84,7 +86,7 @@ fn may_take_place(left: usize, stream: &UnixStream, admin: &admin::Shared) -> bo
 
 /// An accepted connection. When the system is out of descriptors, accepting pauses: the backlog
 /// holds the peers, and a loop that spins would only take the processor too.
-async fn accepted<T>(accepted: io::Result<T>) -> Option<T> {
+pub(super) async fn accepted<T>(accepted: io::Result<T>) -> Option<T> {
     match accepted {
         Ok(accepted) => Some(accepted),
         Err(error) => {

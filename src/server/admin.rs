@@ -24,6 +24,7 @@ use self::import::Stream;
 use super::admit::admit;
 use super::deferred::Desk;
 use super::dispatch::{Dispatcher, Go, UnderWay, put_error};
+use super::doors::Doors;
 use super::hello::hello;
 use super::observe::{Observer, Observers};
 use super::reload::Reload;
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     /// Told of the verdicts that are given on this socket, all of whose connections are one thread's.
     pub(super) observer: Arc<Observer>,
     pub(super) observers: Arc<Observers>,
+    pub(super) doors: Doors,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     /// Who may do what here.
@@ -78,6 +80,7 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     match admitted {
         Ok(caller) => connection.caller = caller,
         Err(message) => {
+            connection.shared.observer.refused(ErrorCode::NotAdmitted);
             put_error(&mut connection.output, 0, ErrorCode::NotAdmitted, &message);
             // Whether it arrives is the peer's affair.
             let _ = connection.flush().await;
@@ -135,6 +138,7 @@ impl Connection {
                 }
                 Ok(None) => {}
                 Err(error) => {
+                    self.shared.observer.refused(ErrorCode::BadFrame);
                     put_error(&mut self.output, 0, ErrorCode::BadFrame, &error.to_string());
                     return None;
                 }
@@ -278,6 +282,8 @@ impl Connection {
                 stats.insert("verdicts".to_owned(), given(|_| true));
                 stats.insert("verdicts_denied".to_owned(), given(|code| !code.is_valid()));
                 stats.insert("records_unreadable".to_owned(), shared.unreadable);
+                let refused = shared.doors.data.refused() + shared.doors.admin.refused();
+                stats.insert("connections_refused".to_owned(), refused);
                 self.put(request, &stats);
             }
             Opcode::Health => {
@@ -424,6 +430,7 @@ impl Connection {
     }
 
     fn error(&mut self, header: Header, code: ErrorCode, message: &str) {
+        self.shared.observer.refused(code);
         put_error(&mut self.output, header.correlation, code, message);
     }
 

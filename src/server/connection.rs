@@ -77,7 +77,10 @@ where
                 return connection.answer_parked(&mut stream).await.unwrap_or(End::PeerClosed);
             }
             Event::Read(Err(_)) => return End::Broken,
-            Event::Read(Ok(_)) => true,
+            Event::Read(Ok(bytes)) => {
+                shared.observer.read(bytes);
+                true
+            }
             Event::Debited => false,
         };
         let now = shared.clock.now();
@@ -164,6 +167,11 @@ impl Connection<'_> {
             if let Some(end) = self.flush(stream, now).await {
                 return Some(end);
             }
+            // One more reading of the clock for a whole batch.
+            if drained.requests > 0 {
+                let took_ns = self.clock.mono_ns().saturating_sub(now.mono_ns);
+                self.dispatcher.observer.answered(drained.requests, took_ns);
+            }
             if !drained.full {
                 break;
             }
@@ -227,6 +235,7 @@ impl Connection<'_> {
             },
         };
         self.watch.note_writing(None);
+        self.dispatcher.observer.wrote(self.output.len());
         self.output.clear();
         written.err().map(|_| End::Broken)
     }
@@ -271,6 +280,7 @@ impl Connection<'_> {
             return end;
         }
         // Whatever else the peer had sent has not been executed, and may be sent elsewhere.
+        self.dispatcher.observer.refused(ErrorCode::Stopping);
         put_error(&mut self.output, 0, ErrorCode::Stopping, "keygate is stopping");
         self.flush(stream, self.clock.now()).await.unwrap_or(End::Stopped)
     }
@@ -285,6 +295,7 @@ impl Connection<'_> {
         } else {
             format!("a frame was not whole after {} ms", limits.frame_timeout_ms)
         };
+        self.dispatcher.observer.refused(ErrorCode::TimedOut);
         put_error(&mut self.output, 0, ErrorCode::TimedOut, &message);
         // The order to end stands, so a peer that does not read is not waited for.
         self.flush(stream, self.clock.now()).await.unwrap_or(End::TimedOut)

@@ -12,16 +12,19 @@ use tokio_util::task::TaskTracker;
 
 use super::accept::accept;
 use super::deferred::{Debits, Desk};
+use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
 use super::listen::{ListenError, Listeners};
-use super::observe::Observers;
+use super::observe::{Observers, Plane};
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use super::reload::{self, Reload};
+use super::scrape::Parts;
+use super::store_size::StoreSize;
 use super::worker::Workers;
-use super::{admin, connection, retention, tenants};
+use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError, Limits, Source};
+use crate::config::{Config, ConfigError, Source};
 use crate::deliver::{Courier, CourierError};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::event::Journal;
@@ -96,7 +99,7 @@ impl Daemon {
         let prefixes = Prefixes::new(&config.token_brand)?;
         // Whatever this process makes is its owner's alone, until its mode is widened.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-        raise_descriptor_limit(&config.limits);
+        raise_descriptor_limit(&config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let options = StoreOptions { cache_bytes: config.store.cache_bytes };
         let store = store::open(config.store.engine, &config.data_dir, &options)?;
@@ -106,7 +109,7 @@ impl Daemon {
             queue_jobs_max: config.store.commit_queue_max,
             ..CommitterOptions::default()
         };
-        let committer = Arc::new(Committer::start(&keys, &options)?);
+        let committer = Arc::new(Committer::start_timed(&keys, &options, Arc::clone(&clock))?);
         let pepper = load_pepper(&config, &keys, &committer)?;
         let limits = &config.limits;
         let window_us = micros(limits.increment_id_window_ms);
@@ -215,6 +218,7 @@ impl Daemon {
             listeners,
             clock,
             engine,
+            keys,
             committer,
             flusher,
             ledger,
@@ -228,6 +232,7 @@ impl Daemon {
         let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
         let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
         let flusher = flusher.telling(Arc::clone(&notifier) as Arc<dyn Moved>);
+        let flush_timing = flusher.timing();
         let observers = Arc::new(Observers::default());
         let flush = flusher.start(interval, Arc::clone(&debits), Arc::clone(&observers))?;
         // Cancelled after `stop`: admin connections end once nothing new is accepted.
@@ -257,8 +262,9 @@ impl Daemon {
             reload,
             engine,
             desk,
-            observer: observers.add(),
+            observer: observers.add_on(Plane::Admin),
             observers,
+            doors: Doors::default(),
             clock,
             limits: config.limits.clone(),
             rights: config.admin_rights.clone(),
@@ -269,6 +275,17 @@ impl Daemon {
         });
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
+        if let Some(socket) = &listeners.http {
+            let parts = Parts {
+                config: &config,
+                shared: &shared,
+                size: &StoreSize::new(keys),
+                committer: &committer,
+                ledger: &ledger,
+                flush: &flush_timing,
+            };
+            http::accept(socket, &parts, &tasks, &stop)?;
+        }
         let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
@@ -449,14 +466,15 @@ fn open_ledger(
 }
 
 /// As many descriptors as the system allows: each connection takes one.
-fn raise_descriptor_limit(limits: &Limits) {
+fn raise_descriptor_limit(Config { limits, http, .. }: &Config) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    let needed = limits.connections_max.saturating_add(limits.admin_connections_max) as u64;
+    let needed = limits.connections_max + limits.admin_connections_max + http.connections_max;
+    let needed = needed as u64;
     let allowed = getrlimit(Resource::Nofile).current;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed + DESCRIPTORS_OF_ITS_OWN) {
         tracing::warn!(

@@ -63,6 +63,8 @@ pub(super) struct Parked {
     pub(super) verdicts: Option<Verdicts>,
     /// Whether its reply is so large that it is judged by itself.
     pub(super) is_large: bool,
+    /// When it was read, on the monotonic clock.
+    pub(super) since_ns: u64,
 }
 
 impl Parked {
@@ -120,6 +122,11 @@ impl Deferred {
             debited: BTreeSet::new(),
             bell: None,
         }
+    }
+
+    /// Requests that are parked.
+    pub(super) fn len(&self) -> usize {
+        self.parked.len()
     }
 
     /// Whether nothing is parked.
@@ -259,7 +266,7 @@ pub(super) mod tests {
 
     fn request(payload: usize, tenant: Option<&str>, is_large: bool) -> Parked {
         let (payload, tenant) = (vec![0; payload].into(), tenant.map(Arc::from));
-        Parked { correlation: 0, payload, tenant, verdicts: None, is_large }
+        Parked { correlation: 0, payload, tenant, verdicts: None, is_large, since_ns: 0 }
     }
 
     #[test]

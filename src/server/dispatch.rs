@@ -26,6 +26,8 @@ use crate::engine::{Answer, Answers, BATCH, Engine};
 pub(super) struct Drained {
     /// Bytes of whole frames, which are answered now.
     pub(super) consumed: usize,
+    /// Requests that were answered, those without a reply too, and those that were parked not.
+    pub(super) requests: usize,
     /// Whether the connection must be closed once the replies are written.
     pub(super) close: bool,
     /// Whether the pass ended only because enough replies wait already to be written.
@@ -97,6 +99,8 @@ impl Dispatcher<'_> {
     pub(super) fn drain(&mut self, input: &[u8], now: Now, out: &mut BytesMut) -> Drained {
         let mut waiting = Waiting::default();
         let mut consumed = 0;
+        let mut frames = 0;
+        let parked = self.under_way.deferred.len();
         let mut close = false;
         let mut full = false;
         loop {
@@ -117,6 +121,7 @@ impl Dispatcher<'_> {
                 Ok(None) => break,
                 Ok(Some((frame, bytes))) => {
                     consumed += bytes;
+                    frames += 1;
                     if self.frame(frame, now, &mut waiting, out) == Go::Close {
                         close = true;
                         break;
@@ -124,6 +129,7 @@ impl Dispatcher<'_> {
                 }
                 Err(error) => {
                     self.decide(&mut waiting, now, out);
+                    self.observer.refused(ErrorCode::BadFrame);
                     put_error(out, 0, ErrorCode::BadFrame, &error.to_string());
                     close = true;
                     break;
@@ -132,7 +138,8 @@ impl Dispatcher<'_> {
         }
         self.decide(&mut waiting, now, out);
         self.nudge();
-        Drained { consumed, close, full }
+        let requests = frames - (self.under_way.deferred.len() - parked);
+        Drained { consumed, requests, close, full }
     }
 
     /// Answers one frame by itself.
@@ -166,8 +173,18 @@ impl Dispatcher<'_> {
         }
         // Other requests see the effects of the questions before them.
         self.decide(waiting, now, out);
+        let replied = out.len();
+        let go = self.other(frame, now, out);
+        self.observer.replied(&out[replied..]);
+        go
+    }
+
+    /// Answers a frame that is no plain question.
+    fn other(&mut self, frame: Frame<'_>, now: Now, out: &mut BytesMut) -> Go {
+        let header = frame.header;
         // What is not served here is refused for that, whatever its flags mean there.
-        let Some(opcode) = opcode.filter(|opcode| !opcode.is_admin()) else {
+        let opcode = Opcode::from_byte(header.opcode).filter(|opcode| !opcode.is_admin());
+        let Some(opcode) = opcode else {
             refuse(header, out);
             return Go::On;
         };
@@ -211,7 +228,10 @@ impl Dispatcher<'_> {
                     self.decide(waiting, now, out);
                 }
             }
-            Err(error) => put_payload_error(out, frame.header, error),
+            Err(error) => {
+                self.observer.refused(ErrorCode::from(error));
+                put_payload_error(out, frame.header, error);
+            }
         }
     }
 
@@ -235,7 +255,9 @@ impl Dispatcher<'_> {
                 tenant: self.tenant.clone(),
                 verdicts: None,
                 is_large: question.flags.asks_for_more(),
+                since_ns: now.mono_ns,
             };
+            self.observer.deferred();
             self.under_way.deferred.park(request, wait.accounts());
         }
         waiting.questions.clear();
@@ -256,6 +278,7 @@ impl Dispatcher<'_> {
 
     fn report(&mut self, report: &Increment<'_>, now: Now) -> IncrementOutcome {
         let outcome = self.engine.increment_for(self.tenant.as_deref(), report, now);
+        self.observer.reported(outcome);
         // A repeated report gives nothing back, and neither does one of a key that is not there.
         let gave_back = matches!(outcome, IncrementOutcome::Counted | IncrementOutcome::SlotGone);
         if let Some(slot) = report.slot.filter(|_| gave_back) {

@@ -1,5 +1,7 @@
 //! Sockets: made with their modes, inherited from systemd, or refused with who holds them.
 
+mod http;
+
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -7,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+pub use http::HttpSocket;
 use rustix::net::sockopt::socket_peercred;
 
 use crate::config::Config;
@@ -84,6 +87,8 @@ pub struct Listeners {
     pub admin: UnixSocket,
     /// TCP listeners of the data plane.
     pub tcp: Vec<std::net::TcpListener>,
+    /// Where metrics are told, if anywhere.
+    pub http: Option<HttpSocket>,
 }
 
 /// A Unix listener; the file goes with it if this process made it.
@@ -122,7 +127,8 @@ impl Listeners {
             None => bind(&config.admin_socket, config.admin_socket_mode)?,
         };
         let tcp = config.tcp.iter().map(bind_tcp).collect::<Result<_, _>>()?;
-        Ok(Self { data, admin, tcp })
+        let http = http::open(&config.http)?;
+        Ok(Self { data, admin, tcp, http })
     }
 }
 

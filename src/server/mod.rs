@@ -5,7 +5,8 @@
 //! [`connection`] reads all there is, has [`dispatch`] answer all of it, and writes once; requests
 //! that wait for the ledger are [`deferred`], and [`slots`] end with their connection. [`admin`]
 //! serves the admin socket on the control thread; [`reload`] reads the configuration again,
-//! [`retention`] purges what was deleted long enough ago. [`daemon`] starts all of it in order and
+//! [`retention`] purges what was deleted long enough ago, [`http`] tells
+//! the figures that [`scrape`] gathers. [`daemon`] starts all of it in order and
 //! stops it in the opposite order.
 
 mod accept;
@@ -15,14 +16,19 @@ mod connection;
 pub mod daemon;
 mod deferred;
 mod dispatch;
+mod doors;
+mod families;
 mod flush;
 mod hello;
+mod http;
 pub mod listen;
 mod observe;
 mod pepper;
 mod reload;
 mod retention;
+mod scrape;
 mod slots;
+mod store_size;
 mod tenants;
 mod watch;
 mod worker;

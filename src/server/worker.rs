@@ -71,19 +71,20 @@ impl Workers {
         Ok(Self { workers, connections_max })
     }
 
-    /// Hands a connection to the thread that has the fewest, or refuses it. The queues are
-    /// bounded by `connections_max`, because whatever waits in one is counted as open.
-    pub(super) fn hand_over(&self, accepted: Accepted) {
+    /// Hands a connection to the thread that has the fewest, or refuses it, and says which. The
+    /// queues are bounded by `connections_max`, because whatever waits in one is counted as open.
+    pub(super) fn hand_over(&self, accepted: Accepted) -> bool {
         let open: usize = self.open();
         let least = self.workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
         let Some(worker) = least.filter(|_| open < self.connections_max) else {
             tracing::warn!(open, "a connection was refused: too many are open");
             accepted.refuse(self.connections_max);
-            return;
+            return false;
         };
         worker.open.fetch_add(1, Ordering::Relaxed);
         // A worker that is gone has been stopped; its connections end with it.
         let _ = worker.queue.send(Message::Serve(accepted));
+        true
     }
 
     /// Has every worker with connections look at their deadlines.
@@ -226,7 +227,7 @@ mod tests {
         let workers = workers.expect("a thread");
         let (mut peer, served) = UnixStream::pair().expect("a pair");
         served.set_nonblocking(true).expect("not blocking");
-        workers.hand_over(Accepted::Unix(served));
+        assert!(workers.hand_over(Accepted::Unix(served)));
         // Writes until nothing is taken any more: the replies have filled the other direction.
         peer.set_write_timeout(Some(std::time::Duration::from_millis(200))).expect("a timeout");
         let mut ping = BytesMut::new();

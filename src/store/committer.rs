@@ -22,6 +22,28 @@ use super::plan::Plan;
 use super::tap::{Tap, Taps};
 use super::write::{Write, WriteError};
 use super::{Op, Store, StoreError};
+use crate::clock::Clock;
+use crate::metrics::{Buckets, Histogram, Snapshot};
+
+/// How long groups take, from 100 µs (memory, or a disk that answers from its cache) to 10 s (one that
+/// nearly hangs).
+const DURATION_NS: Buckets = &[
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    10_000_000_000,
+];
 
 /// How a job's answer is given: called once, on a thread of the committer's, so it must be short.
 pub type Done = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
@@ -97,6 +119,8 @@ pub struct CommitterStats {
     pub ops: u64,
     /// Jobs that wait.
     pub waiting: usize,
+    /// How long groups took to be written, failed ones too; of a committer that is timed.
+    pub durations: Option<Snapshot>,
     /// The last failure of the store; conflicts are not failures.
     pub last_error: Option<String>,
     /// Why the store takes no more writes, when it does not.
@@ -136,6 +160,8 @@ struct Shared {
     groups: AtomicU64,
     ops: AtomicU64,
     last_error: Mutex<Option<StoreError>>,
+    /// The clock, and what it measured on the writing thread.
+    timing: Option<(Arc<dyn Clock>, Histogram)>,
 }
 
 impl Committer {
@@ -144,10 +170,31 @@ impl Committer {
     /// # Errors
     /// [`StoreError::Io`] when the system gives no thread.
     pub fn start(keys: &Keys, options: &CommitterOptions) -> Result<Self, StoreError> {
+        Self::launch(keys, options, None)
+    }
+
+    /// The same, and measures how long groups take.
+    ///
+    /// # Errors
+    /// As [`Committer::start`].
+    pub fn start_timed(
+        keys: &Keys,
+        options: &CommitterOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        Self::launch(keys, options, Some(clock))
+    }
+
+    fn launch(
+        keys: &Keys,
+        options: &CommitterOptions,
+        clock: Option<Arc<dyn Clock>>,
+    ) -> Result<Self, StoreError> {
         let (queue, jobs) = channel::bounded(options.queue_jobs_max.max(1));
         let (stop_watch, watch_stopped) = channel::bounded(0);
         let (end, ended) = channel::bounded(1);
-        let shared = Arc::new(Shared::new(Arc::clone(keys.store())));
+        let timing = clock.map(|clock| (clock, Histogram::new(DURATION_NS)));
+        let shared = Arc::new(Shared::new(Arc::clone(keys.store()), timing));
 
         let (of_writer, jobs_of_writer) = (Arc::clone(&shared), jobs.clone());
         let writer = spawn("store-commit", move || {
@@ -203,6 +250,7 @@ impl Committer {
             groups: shared.groups.load(Relaxed),
             ops: shared.ops.load(Relaxed),
             waiting: self.queue.read().as_ref().map_or(0, Sender::len),
+            durations: shared.timing.as_ref().map(|(_, durations)| durations.snapshot()),
             last_error: shared.last_error.lock().as_ref().map(ToString::to_string),
             latched: latched.map(|error| match error {
                 StoreError::Latched { cause } => cause.to_string(),
@@ -266,7 +314,7 @@ impl Drop for Committer {
 }
 
 impl Shared {
-    fn new(store: Arc<dyn Store>) -> Self {
+    fn new(store: Arc<dyn Store>, timing: Option<(Arc<dyn Clock>, Histogram)>) -> Self {
         Self {
             store,
             taps: Mutex::default(),
@@ -279,6 +327,7 @@ impl Shared {
             groups: AtomicU64::new(0),
             ops: AtomicU64::new(0),
             last_error: Mutex::new(None),
+            timing,
         }
     }
 
@@ -341,8 +390,12 @@ impl Shared {
         if plan.ops().is_empty() && !durable {
             return;
         }
+        let begun = self.timing.as_ref().map(|(clock, _)| clock.mono_ns());
         let applied = self.refusal().and_then(|()| self.apply(plan.ops()));
         let written = applied.and_then(|()| if durable { self.store.sync() } else { Ok(()) });
+        if let Some((begun, (clock, durations))) = begun.zip(self.timing.as_ref()) {
+            durations.observe(clock.mono_ns().saturating_sub(begun), 1);
+        }
         match written {
             Ok(()) => {
                 self.groups.fetch_add(1, Relaxed);

@@ -5,7 +5,7 @@ use super::keys::Keys;
 use super::layout::Whose;
 use super::rows::{HISTORY_SCHEMA, USAGE_SCHEMA};
 use super::write::RowWrite;
-use super::{Op, StoreError, Write, layout, plan, sweep};
+use super::{Op, Row, StoreError, Write, layout, plan, sweep};
 use crate::usage::{Day, Hour, HourTally, MonthRow, SumRow, Tally, UsageRow, UsageRow1};
 
 /// Rows of a history that are read at a time: more than one has.
@@ -159,7 +159,7 @@ impl Keys {
         Ok(numbered.take_while(|(number, _)| *number < until).collect())
     }
 
-    fn rows_of(&self, space: u8, whose: Whose<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn rows_of(&self, space: u8, whose: Whose<'_>) -> Result<Vec<Row>, StoreError> {
         self.store().scan(&whose.rows(space), None, ROWS)
     }
 }

@@ -228,7 +228,7 @@ mod tests {
         let report = |n: u32| Report {
             count: n,
             latency_us: Some(n * 100),
-            status: Some(if n % 3 == 0 { 500 } else { 200 }),
+            status: Some(if n.is_multiple_of(3) { 500 } else { 200 }),
             ..PLAIN
         };
         let (mut whole, mut parts) = (Tally::default(), Tally::default());

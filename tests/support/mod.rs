@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 mod daemon;
+pub(crate) mod http;
 pub(crate) mod random;
 pub(crate) mod wire;
 

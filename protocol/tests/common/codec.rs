@@ -238,6 +238,10 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyRotateReply" => through::<admin::KeyRotated>(payload),
         "KeySetStatus" => through::<admin::KeySetStatus>(payload),
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
+        "UsageHistory" => through::<admin::UsageHistoryRequest>(payload),
+        "UsageHistoryReply" => through::<admin::UsageHistory>(payload),
+        "UsageTop" => through::<admin::UsageTopRequest>(payload),
+        "UsageTopReply" => through::<admin::UsageTop>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
         "Export" | "Stats" | "Health" | "Reload" | "Verify" => {

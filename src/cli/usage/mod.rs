@@ -97,7 +97,7 @@ fn of_key(args: &Args, id: u64, by: Option<By>, global: &Global) -> Result<Exit,
         Some(By::Endpoint) => key::endpoints(&usage).print(args.csv)?,
         Some(By::Status) => key::statuses(&usage).print(args.csv)?,
         _ if args.csv => {
-            Sheet::of_sums(&[("key", usage.key_id.clone(), &usage.sums)]).print(true)?
+            Sheet::of_sums(&[("key", usage.key_id.clone(), &usage.sums)]).print(true)?;
         }
         _ => super::output::print(&key::text(&usage))?,
     }

@@ -1,11 +1,10 @@
 //! Usage in memory, and what of it the store does not have yet.
 //!
-//! A valid verdict moves two figures in the key's entry, and no more: which hour it belongs to, what
-//! it cost and whose sums it adds to is worked out by whoever writes usage ([`settle`]). What does
-//! not come with every verdict (denials, reports, costs other than one unit) is counted beside, in
-//! shards.
+//! A valid verdict moves two figures in the key's entry, and no more: what it cost and whose sums it
+//! adds to is worked out by whoever writes usage ([`settle`]), and which hour it belongs to once in
+//! an hour, before the first of the next. What does not come with every verdict (denials, reports,
+//! costs other than one unit) is counted beside, in shards.
 
-mod rolls;
 mod settle;
 mod sums;
 
@@ -17,7 +16,6 @@ use crossbeam::utils::CachePadded;
 use keygate_protocol::{Increment, IncrementOutcome, VerdictCode};
 use parking_lot::Mutex;
 
-use self::rolls::Rolls;
 pub use self::settle::{KeyUsage, SettledKey};
 pub use self::sums::SettledSum;
 use self::sums::Sums;
@@ -41,8 +39,6 @@ pub(super) struct UsageKeeper {
     /// Ids of keys whose figures have moved, by thread, so that threads do not meet here. A key is
     /// in these lists at most once for its verdicts and once for what is counted beside.
     moved: Shards<Vec<u64>>,
-    /// Verdicts that are to be counted otherwise than those that follow.
-    rolls: Rolls,
     /// What tenants and the whole daemon were used for.
     sums: Sums,
     /// Credits to give back, by key, whose reports' ids are not stored yet: were they given back
@@ -62,7 +58,7 @@ struct Kept {
     total: Tally,
     /// The same, of the hours that are not written.
     hours: Hours,
-    /// What is not settled yet, by ascending hour.
+    /// What is not settled yet, as it came: more than one only around the turn of an hour.
     fresh: Vec<HourTally>,
     /// Of the valid verdicts that the entry has counted, those that are in `total` or `fresh`.
     counted: u64,
@@ -101,6 +97,18 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// Counts the valid verdicts up to what the entry has counted.
+    fn count_verdicts(&mut self, total_requests: u64, hour: Hour, price_nano: u64) {
+        // One whose cost was counted beside may be ahead of the entry's figure for an instant.
+        let more = total_requests.saturating_sub(self.counted);
+        if more > 0 {
+            self.fresh_of(hour).add(&Tally::of_verdicts(more, more, price_nano));
+            self.counted = total_requests;
+        }
+    }
+}
+
 impl UsageKeeper {
     pub(super) fn new(limits: &super::EngineLimits) -> Self {
         let (window_us, ids_max) = (limits.increment_id_window_us, limits.increment_ids_max);
@@ -108,7 +116,6 @@ impl UsageKeeper {
             kept: shards(HashMap::new),
             ids: shards(|| SeenIds::new(window_us, ids_max.div_ceil(SHARDS))),
             moved: shards(Vec::new),
-            rolls: Rolls::default(),
             sums: Sums::default(),
             refunds: Mutex::default(),
             room: DetailRoom::new(limits.usage_detail_bytes_max),
@@ -159,6 +166,16 @@ impl UsageKeeper {
         drop(shard);
         if first {
             self.mark(id);
+        }
+    }
+
+    /// Counts the valid verdicts of an hour that is over: all that the entry has counted and that
+    /// are not counted here. Under the lock of the key's cell; once for each key and hour.
+    #[cold]
+    pub(super) fn end_hour(&self, id: u64, total_requests: u64, hour: Hour, price_nano: u64) {
+        if self.history {
+            let mut shard = self.kept[self.shard(id)].lock();
+            shard.entry(id).or_default().count_verdicts(total_requests, hour, price_nano);
         }
     }
 

@@ -3,7 +3,6 @@
 use core::net::IpAddr;
 use std::sync::Arc;
 
-use super::rolls::Roll;
 use super::{Kept, UsageKeeper};
 use crate::engine::Engine;
 use crate::engine::catalog::Catalog;
@@ -55,36 +54,16 @@ impl Counted {
             tenant: Arc::clone(catalog.tenants.name(entry.tenant)),
         })
     }
-
-    /// The valid verdicts beyond `counted`, each in its hour and at its price.
-    fn verdicts(&self, rolls: &[Roll], counted: &mut u64) -> Vec<HourTally> {
-        let now = Roll {
-            id: 0,
-            until: self.total_requests,
-            hour: Hour::of(self.last_used_us),
-            price_nano: self.price_nano,
-        };
-        let mut verdicts = Vec::new();
-        for roll in rolls.iter().chain([&now]) {
-            // A verdict whose cost was counted beside may be ahead of the figure for an instant.
-            let more = roll.until.saturating_sub(*counted);
-            if more > 0 {
-                let tally = Tally::of_verdicts(more, more, roll.price_nano);
-                verdicts.push(HourTally { hour: roll.hour, tally });
-                *counted = roll.until;
-            }
-        }
-        verdicts
-    }
 }
 
 impl Kept {
     /// Takes what is not settled, verdicts with the rest.
-    fn settle(&mut self, counted: &Counted, rolls: &[Roll], history: bool) -> Vec<HourTally> {
-        let mut settled = std::mem::take(&mut self.fresh);
+    fn settle(&mut self, counted: &Counted, history: bool) -> Vec<HourTally> {
         if history {
-            settled.extend(counted.verdicts(rolls, &mut self.counted));
+            let hour = Hour::of(counted.last_used_us);
+            self.count_verdicts(counted.total_requests, hour, counted.price_nano);
         }
+        let settled = std::mem::take(&mut self.fresh);
         for HourTally { hour, tally } in &settled {
             self.total.add(tally);
             if history {
@@ -98,10 +77,9 @@ impl Kept {
 impl UsageKeeper {
     /// Settles a key, and adds what that gives to the sums of its tenant and of the daemon.
     fn settle(&self, id: u64, counted: &Counted, now: Hour, take: bool) -> Option<SettledKey> {
-        let rolls = if self.history { self.rolls.take(id) } else { Vec::new() };
         let mut shard = self.kept[self.shard(id)].lock();
         let kept = shard.entry(id).or_default();
-        let settled = kept.settle(counted, &rolls, self.history);
+        let settled = kept.settle(counted, self.history);
         let row = take.then(|| {
             kept.dirty = false;
             let closed = kept.hours.take_closed(now);
@@ -153,12 +131,12 @@ impl Engine {
         }
     }
 
-    /// Keys with something that is to be settled though they have not moved: hours that are over,
-    /// or a price of before. For whenever an hour has passed.
+    /// Keys that have hours that are over, also those that have not moved since. For whenever an hour
+    /// has passed.
     #[must_use]
     pub fn keys_to_settle(&self, now_us: i64) -> Vec<u64> {
         let now = Hour::of(now_us);
-        let mut keys = self.usage.rolls.keys();
+        let mut keys = Vec::new();
         for shard in &self.usage.kept {
             let shard = shard.lock();
             let over = shard.iter().filter(|(_, kept)| kept.hours.has_closed(now));
@@ -175,7 +153,6 @@ impl Engine {
             return KeyUsage::default();
         };
         let history = self.usage.history;
-        let rolls = if history { self.usage.rolls.look(id) } else { Vec::new() };
         let shard = self.usage.kept[self.usage.shard(id)].lock();
         let none = Kept::default();
         let kept = shard.get(&id).unwrap_or(&none);
@@ -186,7 +163,7 @@ impl Engine {
             counted: kept.counted,
             ..Kept::default()
         };
-        settled.settle(&counted, &rolls, history);
+        settled.settle(&counted, history);
         settled.total.requests = counted.total_requests;
         KeyUsage {
             last_used_us: counted.last_used_us,

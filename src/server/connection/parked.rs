@@ -427,3 +427,21 @@ async fn a_slot_is_renewed_until_its_time_has_ended() {
     });
     assert_eq!(end.await, End::PeerClosed);
 }
+
+#[tokio::test]
+async fn each_request_is_timed_once_and_a_wait_for_the_ledger_is_in_its_time() {
+    let bench = Bench::new(Limits::default());
+    let end = bench.with(async |mut peer| {
+        peer.ask(1, 1).await;
+        bench.until_waiting(1).await;
+        assert_eq!(bench.shared.observer.latency().count(), 0, "it is not answered yet");
+        peer.ask(2, 2).await;
+        assert_eq!(peer.verdict().await.0, 2);
+        bench.clock.advance_us(7_000);
+        bench.debit();
+        assert_eq!(peer.verdict().await.0, 1);
+    });
+    assert_eq!(end.await, End::PeerClosed);
+    let latency = bench.shared.observer.latency();
+    assert_eq!((latency.count(), latency.counts[0], latency.sum_ns), (2, 1, 7_000_000));
+}

@@ -58,18 +58,26 @@ impl Dispatcher<'_> {
         });
         if !waiting.is_empty() {
             let reply = out.split_off(start);
-            self.park_batch(frame, verdicts(&reply, &waiting), accounts);
+            self.park_batch(frame, now, verdicts(&reply, &waiting), accounts);
         }
     }
 
-    fn park_batch(&mut self, frame: Frame<'_>, verdicts: Verdicts, accounts: HashSet<Account>) {
+    fn park_batch(
+        &mut self,
+        frame: Frame<'_>,
+        now: Now,
+        verdicts: Verdicts,
+        accounts: HashSet<Account>,
+    ) {
         let request = Parked {
             correlation: frame.header.correlation,
             payload: frame.payload.into(),
             tenant: self.tenant.clone(),
             verdicts: Some(verdicts),
             is_large: true,
+            since_ns: now.mono_ns,
         };
+        self.observer.deferred();
         self.under_way.deferred.park(request, accounts);
     }
 

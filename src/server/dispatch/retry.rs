@@ -52,8 +52,15 @@ impl Dispatcher<'_> {
                     self.observer.decided(&question, answer, now);
                 }
                 put_reply(answer, request.correlation, out);
+                self.waited(request.since_ns, now);
             }
         }
+    }
+
+    /// Takes note of a request that is answered at last. The write of its reply is not in it: that is
+    /// nothing beside the wait for a disk.
+    fn waited(&self, since_ns: u64, now: Now) {
+        self.observer.answered(1, now.mono_ns.saturating_sub(since_ns));
     }
 
     /// Decides the items of a batch that have no verdict yet, and answers it when all have one.
@@ -93,6 +100,7 @@ impl Dispatcher<'_> {
             let batch = Parked { verdicts: Some(verdicts), ..batch };
             return self.under_way.deferred.park_again(number, batch, accounts);
         }
+        self.waited(batch.since_ns, now);
         let opcode = Opcode::ValidateBatch.reply();
         frame::encode(out, opcode, Flags::NONE, batch.correlation, |out| {
             let mut writer = BatchWriter::new(out);

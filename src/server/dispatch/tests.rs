@@ -30,7 +30,10 @@ fn what_is_not_served_here_is_refused_for_that_and_then_for_its_flags() {
         frame::encode(&mut input, opcode, flags, 9, |_| {});
         let mut out = BytesMut::new();
         let drained = dispatcher.drain(&input, now, &mut out);
-        assert_eq!(drained, Drained { consumed: input.len(), close: false, full: false });
+        assert_eq!(
+            drained,
+            Drained { consumed: input.len(), requests: 1, close: false, full: false }
+        );
         let (reply, _) = frame::decode(&out, 4096).expect("a frame").expect("whole");
         assert_eq!((reply.header.opcode, reply.header.correlation), (opcode::ERROR, 9));
         let error = ErrorReply::decode(reply.payload).expect("an error");

@@ -2,6 +2,7 @@
 
 mod figures;
 mod history;
+mod timing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use keygate_protocol::VerdictCode;
 
+pub(super) use self::timing::Timing;
 use super::deferred::Debits;
 use super::observe::Observers;
 use crate::clock::Clock;
@@ -48,6 +50,7 @@ pub(super) struct Flusher {
     unknown: [(VerdictCode, u64); 2],
     /// Told of credits that came back; from the start of the thread on.
     debits: Option<Arc<dyn Debits>>,
+    timing: Arc<Timing>,
     /// Told which keys have moved.
     moved: Option<Arc<dyn Moved>>,
 }
@@ -120,6 +123,7 @@ impl Flusher {
             observers: Arc::default(),
             unknown: [VerdictCode::Malformed, VerdictCode::NotFound].map(|code| (code, 0)),
             debits: None,
+            timing: Arc::new(Timing::new(now)),
             moved: None,
             engine,
             committer,
@@ -132,6 +136,11 @@ impl Flusher {
     /// The same, telling somebody which keys have moved.
     pub(super) fn telling(self, moved: Arc<dyn Moved>) -> Self {
         Self { moved: Some(moved), ..self }
+    }
+
+    /// What the flushes come to.
+    pub(super) fn timing(&self) -> Arc<Timing> {
+        Arc::clone(&self.timing)
     }
 
     /// Starts the thread that flushes every `interval`.
@@ -176,6 +185,17 @@ impl Flusher {
 
     /// Writes what has moved. What could not be written is taken again the next time.
     fn flush(&mut self) -> Result<(), CommitError> {
+        let begun_ns = self.clock.mono_ns();
+        let outcome = self.write_all();
+        self.timing.took(self.clock.mono_ns().saturating_sub(begun_ns));
+        match &outcome {
+            Ok(()) => self.timing.written(begun_ns),
+            Err(_) => self.timing.failed(),
+        }
+        outcome
+    }
+
+    fn write_all(&mut self) -> Result<(), CommitError> {
         let refunds = self.engine.take_refunds();
         let ids = self.flush_ids();
         match &ids {
@@ -406,6 +426,22 @@ mod tests {
             .start(Duration::from_secs(3600), debits, Arc::default())
             .expect("a thread");
         assert!(thread.stop().is_err());
+    }
+
+    #[test]
+    fn the_lag_begins_with_the_last_flush_that_was_good() {
+        let mut bench = Bench::new(BOUNDS);
+        let figures = bench.flusher.timing();
+        bench.clock.advance_us(3_000_000);
+        assert_eq!(figures.lag_ns(bench.clock.now()), 3_000_000_000);
+        bench.flusher.flush().expect("nothing has moved");
+        assert_eq!((figures.lag_ns(bench.clock.now()), figures.failures()), (0, 0));
+        bench.report(1);
+        bench.clock.advance_us(1_000_000);
+        bench.store.fail_apply(1, ErrorKind::StorageFull);
+        bench.flusher.flush().expect_err("the disk is full");
+        assert_eq!(figures.lag_ns(bench.clock.now()), 1_000_000_000);
+        assert_eq!((figures.durations().count(), figures.failures()), (2, 1));
     }
 
     #[test]
