@@ -25,13 +25,15 @@
 //! 8. [`server`]: sockets, connections, threads; started in order, stopped in the opposite order.
 //! 9. [`http`]: metrics and health for those who watch, where the configuration asks for it.
 //! 10. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
-//! 11. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
+//! 11. [`notify`]: alerts on their way, from the look that finds them to the attempt that delivers.
+//! 12. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
 //!     nothing of the daemon.
-//! 12. [`cli`]: one file per command.
+//! 13. [`cli`]: one file per command.
 //!
-//! Beside them stand [`config`], written in the words of [`key`] and checked as a whole, [`event`],
-//! what happens that somebody may want to know, [`metrics`], what is measured and how it is written,
-//! and [`clock`], the only file of the daemon that reads time.
+//! Beside them stand [`alert`], pure: when somebody is to be told, and what waits to be told;
+//! [`config`], written in the words of [`key`] and checked as a whole, [`event`], what happens that
+//! somebody may want to know, [`metrics`], what is measured and how it is written, and [`clock`], the
+//! only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
@@ -39,6 +41,7 @@
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;
+pub mod alert;
 pub mod audit;
 pub mod cli;
 pub mod client;
@@ -52,6 +55,7 @@ pub mod key;
 pub mod ledger;
 pub mod limit;
 pub mod metrics;
+pub mod notify;
 pub mod server;
 pub mod store;
 pub mod usage;

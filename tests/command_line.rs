@@ -449,7 +449,10 @@ fn a_key_is_made_from_a_record_of_the_source_system() {
         assert_eq!(key[field], given[field], "{field}");
     }
     let notices = created["notices"].to_string();
-    assert!(notices.contains("total_requests") && notices.contains("webhook_url"), "{notices}");
+    assert!(
+        notices.contains("total_requests") && notices.contains("data_classification"),
+        "{notices}"
+    );
 
     let record = json!({"name": "from standard input", "requestsPerSecond": 3}).to_string();
     let ran = home.run_with(&["key", "create", "--json", "--from", "-"], &record);

@@ -6,6 +6,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::alert::{
+    ALERT_PAGE_MAX, AlertEnabled, AlertList, AlertPage, AlertRef, AlertSecret, AlertSecretShown,
+    AlertSecrets, AlertShown, AlertTestResult, AlertTested, OVERLAP_MS_MAX,
+};
 pub use crate::backup::{
     Backup, BackupFrame, BackupRow, PepperFrom, Progress, VerifyFrame, VerifyProblem, VerifyReport,
 };

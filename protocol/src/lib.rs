@@ -9,6 +9,7 @@
 //! admin socket).
 
 pub mod admin;
+mod alert;
 mod backup;
 pub mod batch;
 mod counters;

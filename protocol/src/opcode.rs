@@ -113,6 +113,14 @@ opcodes! {
     Backup = 0x61, admin;
     /// Every row judged; progress streamed out, then the report.
     Verify = 0x62, admin;
+    /// Alerts that wait, were given up, or were delivered of late.
+    AlertList = 0x70, admin;
+    /// Send a test to everybody that alerts of a key go to.
+    AlertTest = 0x71, admin;
+    /// The secrets of a web hook; another one on request.
+    AlertSecret = 0x72, admin;
+    /// Send to a web hook again that had answered that it wants no more.
+    AlertEnable = 0x73, admin;
     /// What happens from now on, streamed out until either side ends it.
     Watch = 0x78, admin;
 }

@@ -4,6 +4,7 @@
 //! under a lock of that key; so what was answered survives, and the next call obeys it. Nothing
 //! here knows a socket or a frame.
 
+mod alerts;
 mod batch;
 mod caller;
 mod error;
@@ -35,6 +36,7 @@ use keygate_protocol::ErrorCode;
 use keygate_protocol::admin as wire;
 use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
 
+pub use alerts::wipe;
 pub use caller::Caller;
 pub use error::AdminError;
 pub use import::Import;
@@ -51,6 +53,7 @@ use crate::key::id::IdMaker;
 use crate::key::{KeyRecord, Time};
 use crate::ledger::{Ledger, LedgerStats};
 use crate::limit::Change;
+use crate::notify::{self, Notifier};
 use crate::store::{Committer, Job, Keys, MEND, Write};
 
 /// Locks of keys: enough that two changes of different keys rarely wait for each other.
@@ -90,6 +93,8 @@ pub struct Admin {
     whole: Mutex<()>,
     /// Told of every change once it is durable.
     journal: Option<Arc<dyn Journal>>,
+    /// What finds alerts and sends them.
+    notifier: Option<Arc<Notifier>>,
 }
 
 impl Admin {
@@ -122,6 +127,7 @@ impl Admin {
             ledger: None,
             whole: Mutex::default(),
             journal: None,
+            notifier: None,
         }
     }
 
@@ -168,6 +174,26 @@ impl Admin {
                 ("ledger_rows".to_owned(), rows),
                 ("ledger_commits".to_owned(), commits),
                 ("ledger_waiting".to_owned(), waiting),
+            ]);
+        }
+        if let Some(notifier) = &self.notifier {
+            let notify::Stats {
+                waiting,
+                failed_kept,
+                delivered,
+                failed,
+                retried,
+                put_out,
+                watched,
+            } = notifier.stats();
+            stats.extend([
+                ("alerts_waiting".to_owned(), waiting),
+                ("alerts_failed_kept".to_owned(), failed_kept),
+                ("alerts_delivered".to_owned(), delivered),
+                ("alerts_failed".to_owned(), failed),
+                ("alerts_retried".to_owned(), retried),
+                ("alerts_put_out".to_owned(), put_out),
+                ("keys_with_alerts".to_owned(), watched),
             ]);
         }
         Ok(stats)

@@ -33,8 +33,9 @@ const SYNCED_AT_A_TIME: usize = 4096;
 /// What a decision is recorded as whose record could not be synced in time: so it was answered.
 const UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 
-/// Called when the log begins to fail, with why. On the writing thread: it must not wait.
-pub type OnFailing = Box<dyn Fn(String) + Send>;
+/// Called when the log begins to fail, with why, and when it works again, with nothing. On the writing
+/// thread: it must not wait.
+pub type OnFailing = Box<dyn Fn(Option<String>) + Send>;
 
 /// The audit log of a daemon. Shared by all who hand records over.
 pub struct Audit {
@@ -363,7 +364,7 @@ impl Writer {
                 "audit records cannot be written: keys that demand audit are denied; keygate goes \
                  on trying"
             );
-            (self.on_failing)(why);
+            (self.on_failing)(Some(why));
         }
     }
 
@@ -373,6 +374,7 @@ impl Writer {
             self.shared.desk.set_open(true);
             *self.shared.failing.lock() = None;
             tracing::info!("audit records can be written again");
+            (self.on_failing)(None);
         }
     }
 

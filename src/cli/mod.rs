@@ -12,6 +12,7 @@ macro_rules! eprintln {
     }};
 }
 
+mod alert;
 mod audit;
 mod backup;
 pub mod bench;
@@ -144,6 +145,9 @@ enum Command {
     /// Create, show and change tenants
     #[command(subcommand)]
     Tenant(tenant::Command),
+    /// Test alerts, show what became of them, and the secrets of web hooks
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// Ask whether a token may do something now
     Validate(validate::Args),
     /// Report what became of a request
@@ -227,6 +231,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Config(command) => config::run(command, global),
         Command::Key(command) => key::run(command, global),
         Command::Tenant(command) => tenant::run(command, global),
+        Command::Alert(command) => alert::run(command, global),
         Command::Validate(args) => validate::run(args, global),
         Command::Increment(args) => increment::run(args, global),
         Command::Renew(args) => renew::run(args, global),

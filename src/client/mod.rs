@@ -36,6 +36,7 @@
 //! Programs without a runtime use [`blocking::Client`].
 
 mod admin;
+mod alerts;
 mod backoff;
 pub mod blocking;
 mod buffer;

@@ -1,15 +1,19 @@
 //! How alerts are sent: to web hooks, by mail, to sinks.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Problems;
+use super::{Config, Sink};
 use crate::key;
 
 /// Most entries of `allow_addresses`.
 const ALLOWED_MAX: usize = 64;
+/// Most mailboxes, and most sinks, of the operator.
+const OPERATORS_MAX: usize = 32;
 /// Longest user name of an SMTP server, in bytes.
 const USERNAME_BYTES_MAX: usize = 256;
 
@@ -29,6 +33,27 @@ pub struct Alerts {
     pub sink_timeout_ms: u64,
     /// Alerts by mail.
     pub smtp: Smtp,
+    /// Fewer reported requests in five minutes say nothing about errors.
+    pub error_spike_requests_min: u64,
+    /// So many requests a minute with tokens that are no key's are told to the operator; 0: never.
+    pub brute_force_per_minute: u64,
+    /// Alerts that may wait for their delivery, each destination counted by itself; one more puts out
+    /// the oldest of the destination with the most. As many that failed are kept.
+    pub outbox_max: usize,
+    /// How long an alert that was given up is kept.
+    pub failed_kept_hours: u64,
+    /// How long mails to one address are gathered into one.
+    pub digest_ms: u64,
+    /// Attempts at a time, of all destinations.
+    pub attempts_at_once_max: usize,
+    /// How often all records are looked through for what was missed.
+    pub walk_interval_s: u64,
+    /// Mailboxes that are told what concerns the daemon as a whole.
+    pub operator_emails: Vec<String>,
+    /// The web hook that is told; empty for none.
+    pub operator_webhook: String,
+    /// The sinks that are told, by name.
+    pub operator_sinks: Vec<String>,
 }
 
 /// The mail server that takes alerts.
@@ -73,6 +98,16 @@ impl Default for Alerts {
             webhook_timeout_ms: 15_000,
             sink_timeout_ms: 1000,
             smtp: Smtp::default(),
+            error_spike_requests_min: 20,
+            brute_force_per_minute: 600,
+            outbox_max: 10_000,
+            failed_kept_hours: 168,
+            digest_ms: 3000,
+            attempts_at_once_max: 16,
+            walk_interval_s: 86_400,
+            operator_emails: Vec::new(),
+            operator_webhook: String::new(),
+            operator_sinks: Vec::new(),
         }
     }
 }
@@ -92,7 +127,9 @@ impl Default for Smtp {
 }
 
 /// Notes what makes no sense.
-pub(super) fn check(alerts: &Alerts, problems: &mut Problems) {
+pub(super) fn check(config: &Config, problems: &mut Problems) {
+    let alerts = &config.alerts;
+    check_operator(alerts, &config.sinks, problems);
     let allowed = &alerts.allow_addresses;
     if allowed.len() > ALLOWED_MAX {
         let why = format!("has {} entries; it must be at most {ALLOWED_MAX}", allowed.len());
@@ -140,6 +177,33 @@ pub(super) fn check(alerts: &Alerts, problems: &mut Problems) {
     }
 }
 
+/// Notes who cannot be told what concerns the daemon.
+fn check_operator(alerts: &Alerts, sinks: &BTreeMap<String, Sink>, problems: &mut Problems) {
+    let mut wrong = |field, reason: &str| problems.add(&["alerts", field], reason);
+    for (field, found) in [
+        ("operator_emails", alerts.operator_emails.len()),
+        ("operator_sinks", alerts.operator_sinks.len()),
+    ] {
+        if found > OPERATORS_MAX {
+            wrong(field, &format!("has {found} entries; it must be at most {OPERATORS_MAX}"));
+        }
+    }
+    for address in alerts.operator_emails.iter().take(OPERATORS_MAX) {
+        if let Err(reason) = key::check_mail(address) {
+            wrong("operator_emails", &format!("is refused: {reason}"));
+        }
+    }
+    let url = &alerts.operator_webhook;
+    if !url.is_empty()
+        && let Err(reason) = key::check_webhook(url)
+    {
+        wrong("operator_webhook", &format!("is refused: {reason}"));
+    }
+    for name in alerts.operator_sinks.iter().filter(|name| !sinks.contains_key(*name)) {
+        wrong("operator_sinks", &format!("names {name:?}, and there is no [sinks.{name}]"));
+    }
+}
+
 fn is_host(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok() || key::domain::is_name(host)
 }
@@ -164,6 +228,20 @@ mod tests {
             (format!("{local}tls = 'none'\n"), None),
             (local.replace("127.0.0.1", "::1") + "tls = 'none'\n", None),
             ("alerts.allow_addresses = ['10.0.0.0/8', 'fd00::1']\n".to_owned(), None),
+            ("alerts.operator_emails = ['a@b.example']\n".to_owned(), None),
+            (
+                "alerts.operator_emails = ['a']\n".to_owned(),
+                Some("alerts.operator_emails is refused"),
+            ),
+            (
+                "alerts.operator_webhook = 'http://a.example'\n".to_owned(),
+                Some("alerts.operator_webhook is refused"),
+            ),
+            (
+                "alerts.operator_sinks = ['s']\n".to_owned(),
+                Some("alerts.operator_sinks names \"s\", and there is no [sinks.s]"),
+            ),
+            ("alerts.operator_sinks = ['s']\n[sinks.s]\nkind = 'journald'\n".to_owned(), None),
             (
                 "alerts.allow_addresses = ['10.0.0.1/8']\n".to_owned(),
                 Some("alerts.allow_addresses is refused"),

@@ -81,6 +81,13 @@ bounds! {
     alerts.sink_timeout_ms: "ms", 10, 60_000;
     alerts.smtp.port: "port", 1, 65_535;
     alerts.smtp.timeout_ms: "ms", 10, 300_000;
+    alerts.error_spike_requests_min: "requests", 1, 1_000_000_000;
+    alerts.brute_force_per_minute: "requests", 0, 1_000_000_000;
+    alerts.outbox_max: "alerts", 1, 1_000_000;
+    alerts.failed_kept_hours: "hours", 0, 87_600;
+    alerts.digest_ms: "ms", 0, 600_000;
+    alerts.attempts_at_once_max: "attempts", 1, 1024;
+    alerts.walk_interval_s: "s", 60, 2_592_000;
 }
 
 /// A number of the configuration, whatever its type.
@@ -166,7 +173,7 @@ pub(super) fn found(config: &Config) -> Problems {
     rights::check(config, &mut problems);
     names::check(config, &mut problems);
     http::check(&config.http, &mut problems);
-    alerts::check(&config.alerts, &mut problems);
+    alerts::check(config, &mut problems);
     problems
 }
 

@@ -36,7 +36,7 @@ pub fn check_mail(address: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// One line.
-pub(super) fn check_webhook(text: &str) -> Result<(), String> {
+pub fn check_webhook(text: &str) -> Result<(), String> {
     let url = parse(text, &["https"])?;
     if !url.username().is_empty() || url.password().is_some() {
         // The value is not repeated: it holds a secret.

@@ -134,6 +134,16 @@ impl Pepper {
         Self { digest_key, seal_key }
     }
 
+    /// A pepper of another purpose, which says nothing about this one: what is sealed under it opens
+    /// under no other. At most 55 bytes of label.
+    #[must_use]
+    pub fn derived(&self, label: &[u8]) -> Self {
+        let mut secret = self.digest_key.mac(label);
+        let derived = Self::new(&secret);
+        secret.zeroize();
+        derived
+    }
+
     /// The keyed digest of what a holder sends.
     #[must_use]
     pub fn digest(&self, token: &[u8]) -> Digest {
@@ -328,6 +338,16 @@ mod tests {
         assert_eq!(Pepper::new(&[8; 32]).open(&hash), None);
         assert_eq!(pepper.token_hash(&hash), Some(TokenHash::of(b"lk_live_example")));
         assert_ne!(hash.sealed, sha256);
+    }
+
+    #[test]
+    fn what_is_sealed_for_one_purpose_opens_for_no_other() {
+        let pepper = Pepper::new(&[7; 32]);
+        let (hooks, others) = (pepper.derived(b"hooks"), pepper.derived(b"others"));
+        let sealed = hooks.seal(&[5; 32]);
+        assert_eq!(pepper.derived(b"hooks").open(&sealed), Some([5; 32]));
+        assert_eq!((pepper.open(&sealed), others.open(&sealed)), (None, None));
+        assert!(sealed.digest != pepper.seal(&[5; 32]).digest);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub mod view;
 
 pub use access::Access;
 pub use allowance::Allowance;
-pub use contact::check_mail;
+pub use contact::{check_mail, check_webhook};
 pub use digest::{Digest, Pepper, SealedHash, TokenHash};
 pub use json::{FieldError, RecordInput};
 pub use limits::{Credits, LimitPeriod, NamedLimit, Refill, RefillEvery};

@@ -259,13 +259,13 @@ record! {
         Set requires_audit_logging: bool => Flag;
         Set data_residency: String => TextOf<StatedList, 256>;
         Set approved_integrations: Vec<String> => ListOf<Stated, 256>;
-        Later alert_emails: Vec<String> => ListOf<Mail, 32>;
-        Later webhook_url: String => TextOf<Webhook, 2048>;
-        Later alert_on_quota_threshold: bool => Flag;
-        Later quota_alert_threshold: Option<f64> => Share;
-        Later alert_on_error_spike: bool => Flag;
-        Later error_alert_threshold: Option<f64> => Share;
-        Later monitoring_integrations: Vec<String> => TextList<32, 64>;
+        Set alert_emails: Vec<String> => ListOf<Mail, 32>;
+        Set webhook_url: String => TextOf<Webhook, 2048>;
+        Set alert_on_quota_threshold: bool => Flag;
+        Set quota_alert_threshold: Option<f64> => Share;
+        Set alert_on_error_spike: bool => Flag;
+        Set error_alert_threshold: Option<f64> => Share;
+        Set monitoring_integrations: Vec<String> => TextList<32, 64>;
         Later encrypted: bool => Flag;
         Later data_classification: String => TextOf<Classification, 32>;
 

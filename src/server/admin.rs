@@ -346,6 +346,32 @@ impl Connection {
             Opcode::TenantRestore => {
                 self.put(request, &admin.restore_tenant(caller, parse(payload)?).await?);
             }
+            opcode => self.answer_of_alerts(opcode, request).await?,
+        }
+        Ok(())
+    }
+
+    async fn answer_of_alerts(
+        &mut self,
+        opcode: Opcode,
+        request: &Request,
+    ) -> Result<(), AdminError> {
+        let admin = Arc::clone(&self.shared.admin);
+        let caller = &self.caller.clone();
+        let payload = &request.payload;
+        match opcode {
+            Opcode::AlertList => self.put(request, &admin.alert_list(caller, &parse(payload)?)?),
+            Opcode::AlertTest => {
+                self.put(request, &admin.alert_test(caller, parse(payload)?).await?);
+            }
+            Opcode::AlertSecret => {
+                let mut secrets = admin.alert_secret(caller, parse(payload)?).await?;
+                self.put(request, &secrets);
+                crate::admin::wipe(&mut secrets);
+            }
+            Opcode::AlertEnable => {
+                self.put(request, &admin.alert_enable(caller, parse(payload)?).await?);
+            }
             // Streams and the data plane are served elsewhere.
             _ => {}
         }

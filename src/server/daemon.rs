@@ -28,11 +28,13 @@ use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Source};
+use crate::deliver::{Courier, CourierError};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::key::{KeyView, Pepper, digest};
 use crate::ledger::Ledger;
 use crate::limit::LedgerState;
+use crate::notify::{self, Moved, Notifier};
 use crate::store::{
     self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
 };
@@ -75,6 +77,9 @@ pub enum StartError {
         /// The system's answer.
         error: io::Error,
     },
+    /// Alerts cannot be sent as the configuration says.
+    #[error(transparent)]
+    Courier(#[from] CourierError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -94,6 +99,7 @@ pub struct Daemon {
     committer: Arc<Committer>,
     flusher: Flusher,
     ledger: Arc<Ledger>,
+    notifier: Arc<Notifier>,
     unreadable: u64,
     origin: Origin,
     journals: Journals,
@@ -155,14 +161,31 @@ impl Daemon {
             open_ledger(&engine, &keys, &committer, &clock, unavailable)?;
         let unreadable = unreadable + unreadable_accounts;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
+        let source_of_alerts = notify::Source {
+            engine: Arc::clone(&engine),
+            keys: keys.clone(),
+            committer: Arc::clone(&committer),
+            clock: Arc::clone(&clock),
+        };
+        let courier = Arc::new(Courier::new(&config.alerts, &config.sinks)?);
+        let settings = notify::Settings::new(&config.alerts);
+        let notifier = Arc::new(Notifier::open(source_of_alerts, settings, courier)?);
         let own = pepper::path(&config.data_dir)?;
         let own = own.starts_with(&config.data_dir).then_some(own);
         let origin = Origin { engine: config.store.engine, pepper: own };
-        // The log says it; whoever is to be told otherwise is told by the alerts.
-        let audit = open_audit(&config, &engine, &clock, Box::new(|_| {}))?;
+        let failing = Arc::downgrade(&notifier);
+        let tell_failing = move |why: Option<String>| match (failing.upgrade(), why) {
+            (Some(notifier), Some(why)) => notifier.audit_failing(why),
+            (Some(notifier), None) => notifier.audit_works(),
+            (None, _) => {}
+        };
+        let audit = open_audit(&config, &engine, &clock, Box::new(tell_failing))?;
         let limits = &config.limits;
         let watchers = Watchers::new(limits.watch_events_max, limits.watchers_max);
-        let journals = Journals { audit, watchers: Arc::new(watchers) };
+        let mut journals = Journals { audit, watchers: Arc::new(watchers), alerts: None };
+        // Before it is one of them: an alert is told to the others, and makes no alert.
+        notifier.tell(journals.of_changes());
+        journals.alerts = Some(Arc::clone(&notifier));
         Ok(Self {
             config,
             source,
@@ -173,6 +196,7 @@ impl Daemon {
             committer,
             flusher,
             ledger: Arc::new(ledger),
+            notifier,
             unreadable,
             origin,
             journals,
@@ -197,6 +221,7 @@ impl Daemon {
         );
         let admin = admin.with_ledger(Arc::clone(&self.ledger));
         let admin = admin.with_journal(self.journals.of_changes());
+        let admin = admin.with_notifier(Arc::clone(&self.notifier));
         Arc::new(admin.with_origin(self.origin.clone()))
     }
 
@@ -228,6 +253,7 @@ impl Daemon {
             committer,
             flusher,
             ledger,
+            notifier,
             unreadable,
             journals,
             ..
@@ -237,6 +263,7 @@ impl Daemon {
         tokio::task::spawn_blocking(move || starting.start()).await.map_err(io::Error::other)??;
         let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
         let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
+        let flusher = flusher.telling(Arc::clone(&notifier) as Arc<dyn Moved>);
         let flush_timing = flusher.timing();
         let observers = Arc::new(Observers::with(Recorder::new(journals.clone())));
         let flush = flusher.start(interval, Arc::clone(&debits), Arc::clone(&observers))?;
@@ -249,6 +276,9 @@ impl Daemon {
             threads => threads,
         };
         let desk = Desk::new(debits);
+        let seen = Arc::clone(&observers);
+        notifier.count_unknown(move || seen.unknown());
+        notifier.start()?;
         let workers = Workers::start(threads, &cut, || connection::Shared {
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
@@ -309,12 +339,13 @@ impl Daemon {
             ended.await;
         }
         let flushed = tokio::task::spawn_blocking(move || {
-            // Nothing is decided or changed any more.
+            let flushed = flush.stop();
+            let settled = ledger.stop();
+            notifier.stop();
+            // Nothing is decided, changed or told any more.
             if let Some(audit) = &journals.audit {
                 audit.stop();
             }
-            let flushed = flush.stop();
-            let settled = ledger.stop();
             committer.stop()?;
             flushed?;
             Ok::<(), StartError>(settled?)

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{AuditSync, Config};
 use crate::engine::Engine;
 use crate::event::Journal;
+use crate::notify::Notifier;
 
 /// All of them.
 #[derive(Clone)]
@@ -19,12 +20,14 @@ pub(super) struct Journals {
     pub(super) audit: Option<Arc<Audit>>,
     /// Whoever watches.
     pub(super) watchers: Arc<Watchers>,
+    /// What finds alerts.
+    pub(super) alerts: Option<Arc<Notifier>>,
 }
 
 impl Default for Journals {
     /// Nobody.
     fn default() -> Self {
-        Self { audit: None, watchers: Arc::new(Watchers::new(1, 0)) }
+        Self { audit: None, watchers: Arc::new(Watchers::new(1, 0)), alerts: None }
     }
 }
 
@@ -36,6 +39,7 @@ impl Journals {
             all.push(Arc::clone(audit) as Arc<dyn Journal>);
         }
         all.push(Arc::clone(&self.watchers) as Arc<dyn Journal>);
+        all.extend(self.alerts.iter().map(|alerts| Arc::clone(alerts) as Arc<dyn Journal>));
         Arc::new(all)
     }
 }

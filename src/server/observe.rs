@@ -125,6 +125,13 @@ impl Observers {
         VerdictCode::ALL.iter().map(of).filter(|(_, given)| *given > 0).collect()
     }
 
+    /// Verdicts on tokens that are no key's.
+    pub(super) fn unknown(&self) -> u64 {
+        let unknown = |code| matches!(code, VerdictCode::Malformed | VerdictCode::NotFound);
+        let all = self.by_code();
+        all.iter().filter(|(code, _)| unknown(*code)).map(|(_, given)| given).sum()
+    }
+
     /// What the threads of a plane have done.
     pub(super) fn served(&self, plane: Plane) -> Served {
         let all = self.all.lock();

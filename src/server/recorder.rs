@@ -69,7 +69,7 @@ impl Recorder {
         now: Now,
         receipt: impl FnOnce() -> (Receipt, Waiter),
     ) -> Option<Receipt> {
-        let Journals { audit, watchers } = &self.journals;
+        let Journals { audit, watchers, .. } = &self.journals;
         if watchers.are_there() && !answer.verdict.code.is_valid() {
             let tenant = engine.tenant_of_key(answer.verdict.key_id);
             let decision = decision(question, answer, tenant.as_deref());

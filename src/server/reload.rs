@@ -12,9 +12,11 @@ use super::retention::life_rules;
 use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
 use crate::config::{self, Config, ConfigError, Source, Unavailable};
+use crate::deliver::Courier;
 use crate::engine::Engine;
 use crate::event::{self, Subject};
 use crate::limit::LedgerState;
+use crate::notify;
 
 /// Reads the configuration again. One at a time; the next waits.
 pub struct Reload {
@@ -89,7 +91,12 @@ impl Reload {
         let next = self.read().await?;
         let changes = changes(&current, &next);
         check_live(&changes)?;
+        let courier = Courier::new(&next.alerts, &next.sinks)
+            .map_err(|error| refused(&format!("nothing was applied: {error}")))?;
         let applied = self.admin.apply(live(&next)).await?;
+        if let Ok(notifier) = self.admin.notifier() {
+            notifier.set(notify::Settings::new(&next.alerts), Arc::new(courier));
+        }
         self.note(caller, &changes);
         *current = next;
         for Change { line, .. } in &changes {

@@ -15,6 +15,9 @@
 //! 'y' whose month(4)        → what was used in the days of a month, in an envelope
 //! 'l' 'k' id                → the ledger's figures of a key, in an envelope
 //! 'l' 't' tenant            → the ledger's figures of a tenant, in an envelope
+//! 'a' 's' id                → what was said of a key by alerts, in an envelope
+//! 'a' 'o' seq               → an alert on its way to one destination, in an envelope
+//! 'a' 'w' tenant 00 hash(32)→ a web hook's endpoint, by the SHA-256 of its URL, in an envelope
 //! 'i' seq                   → a chunk of the ids of increments that were counted, in an envelope
 //! 'm' name                  → facts about the whole: "format", "imports", "pending_import", …
 //! ```
@@ -51,6 +54,8 @@ pub const HOUR: u8 = b'h';
 pub const MONTH: u8 = b'y';
 /// The ledger's figures.
 pub const LEDGER: u8 = b'l';
+/// Alerts.
+pub const ALERT: u8 = b'a';
 /// Ids of increments.
 pub const INCREMENTS: u8 = b'i';
 /// Facts about the whole.
@@ -73,6 +78,13 @@ const OF_ALL: u8 = b'a';
 pub const ACCOUNTS_OF_KEYS: &[u8] = &[LEDGER, OF_KEY];
 /// What the keys of the rows of tenants' accounts begin with.
 pub const ACCOUNTS_OF_TENANTS: &[u8] = &[LEDGER, OF_TENANT];
+
+/// What the keys of the rows of what was said of keys begin with.
+pub const ALERT_STATES: &[u8] = &[ALERT, b's'];
+/// What the keys of the rows of the outbox begin with.
+pub const ALERTS_OUT: &[u8] = &[ALERT, b'o'];
+/// What the keys of the rows of endpoints begin with.
+pub const ENDPOINTS: &[u8] = &[ALERT, b'w'];
 
 /// Bytes of an id at the end of a key.
 const ID_BYTES: usize = 8;
@@ -210,6 +222,31 @@ pub fn record_of_account(key: &[u8]) -> Option<Vec<u8>> {
     Some([&[TENANT_RECORD][..], tenant].concat())
 }
 
+/// The key of what was said of a key.
+#[must_use]
+pub fn alert_state(id: u64) -> Vec<u8> {
+    with_id(ALERT_STATES, id)
+}
+
+/// The key of an alert on its way.
+#[must_use]
+pub fn alert_out(seq: u64) -> Vec<u8> {
+    with_id(ALERTS_OUT, seq)
+}
+
+/// The key of an endpoint: a URL may be longer than a key.
+#[must_use]
+pub fn endpoint(tenant: &str, url_sha256: &[u8; 32]) -> Vec<u8> {
+    [ENDPOINTS, tenant.as_bytes(), &[0], url_sha256].concat()
+}
+
+/// The key of the record that a row of what was said belongs to; `None` for other rows.
+#[must_use]
+pub fn record_of_alert_state(key: &[u8]) -> Option<Vec<u8>> {
+    let id = key.strip_prefix(ALERT_STATES)?.try_into().ok()?;
+    Some(record(u64::from_be_bytes(id)))
+}
+
 /// The key of a chunk of increment ids.
 #[must_use]
 pub fn increments(seq: u64) -> Vec<u8> {
@@ -287,6 +324,20 @@ mod tests {
         }
         let longest = "x".repeat(INDEXED_TEXT_BYTES_MAX);
         assert!(account_of_tenant(&longest).len() <= KEY_BYTES_MAX);
+    }
+
+    #[test]
+    fn rows_of_alerts_do_not_take_each_other_in() {
+        let keys = [alert_state(7), alert_out(7), endpoint("acme", &[7; 32])];
+        for (at, prefix) in [ALERT_STATES, ALERTS_OUT, ENDPOINTS].into_iter().enumerate() {
+            let under: Vec<bool> = keys.iter().map(|key| key.starts_with(prefix)).collect();
+            assert_eq!(under.iter().position(|is| *is), Some(at));
+            assert_eq!(under.iter().filter(|is| **is).count(), 1);
+        }
+        assert_eq!(record_of_alert_state(&keys[0]), Some(record(7)));
+        assert_eq!((record_of_alert_state(&keys[1]), record_of_alert_state(b"as")), (None, None));
+        let tenant = "x".repeat(KEY_BYTES_MAX - ENDPOINTS.len() - 33);
+        assert_eq!(endpoint(&tenant, &[0; 32]).len(), KEY_BYTES_MAX);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! `redb.rs`, each the only file that names its library, behind [`open`]; and [`MemoryStore`], which
 //! fails on request); how bytes lie in it ([`envelope`], [`layout`]); what is read from it ([`keys`]:
 //! records, usage, imports; [`list`]: pages and counts; `deleted.rs`: deleted keys by their time;
-//! `accounts.rs`: the ledger's figures);
+//! `accounts.rs`: the ledger's figures;
+//! `alerts.rs`: alerts);
 //! what can be asked of it ([`mod@write`]) and what that becomes (`prepare.rs`: a record's rows;
 //! [`plan`]: what is written of them, checked for conflicts); and the one thread that writes
 //! ([`committer`]).
@@ -18,6 +19,7 @@
 //! 5. No call here is made on a data-plane thread: every one may wait for a disk.
 
 mod accounts;
+mod alerts;
 mod caught;
 pub mod committer;
 pub mod copy;

@@ -227,6 +227,7 @@ impl<'a> Plan<'a> {
                 record_of_usage(key)
             }
             (Op::Put { key, .. }, Some(&layout::LEDGER)) => layout::record_of_account(key),
+            (Op::Put { key, .. }, Some(&layout::ALERT)) => layout::record_of_alert_state(key),
             _ => None,
         };
         let late = match owner {
@@ -268,11 +269,13 @@ impl<'a> Plan<'a> {
         let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else {
             return Ok(false);
         };
-        let figures = |op: &Op| matches!(op.key().first(), Some(&(layout::USAGE | layout::LEDGER)));
+        let figures = |op: &Op| {
+            matches!(op.key().first(), Some(&(layout::USAGE | layout::LEDGER | layout::ALERT)))
+        };
         if self.ops.iter().any(figures) {
             return Ok(false);
         }
-        for space in [&[layout::USAGE][..], layout::ACCOUNTS_OF_KEYS] {
+        for space in [&[layout::USAGE][..], layout::ACCOUNTS_OF_KEYS, layout::ALERT_STATES] {
             let before = layout::with_id(space, first.saturating_sub(1));
             let rows = self.store.scan(space, Some(&before), 1)?;
             if rows.first().and_then(|(key, _)| layout::id_of(key)).is_some_and(|id| id <= *last) {

@@ -47,12 +47,12 @@ impl Prepared {
 }
 
 /// Rows beside a key's record and its index rows.
-pub(super) const LEFTOVERS: usize = 2;
+pub(super) const LEFTOVERS: usize = 3;
 
-/// The keys of what a key has beside its record and its index rows: usage, and what the ledger has
-/// of it.
+/// The keys of what a key has beside its record and its index rows: usage, what the ledger has of
+/// it, and what alerts have said of it.
 pub(super) fn leftovers(id: u64) -> [Vec<u8>; LEFTOVERS] {
-    [layout::usage(id), layout::account_of_key(id)]
+    [layout::usage(id), layout::account_of_key(id), layout::alert_state(id)]
 }
 
 /// The record's own row.

@@ -38,6 +38,23 @@ pub struct LedgerFact {
     pub last_month: u32,
 }
 
+/// The newest schema of what was said of a key. Raised with every change of
+/// [`crate::alert::KeyState`].
+pub const ALERT_STATE_SCHEMA: u16 = 1;
+
+/// The newest schema of an alert on its way. Raised with every change of
+/// [`crate::alert::OutboxRow`].
+pub const ALERT_OUT_SCHEMA: u16 = 1;
+
+/// The newest schema of an endpoint. Raised with every change of [`crate::alert::EndpointRow`].
+pub const ENDPOINT_SCHEMA: u16 = 1;
+
+/// What alerts have said of the daemon: a [`crate::alert::state::DaemonState`].
+pub const ALERTS: Fact = Fact("alerts");
+
+/// The newest schema of [`ALERTS`].
+pub const ALERTS_SCHEMA: u16 = 1;
+
 /// The newest schema of a chunk of ids.
 pub const IDS_SCHEMA: u16 = 1;
 

@@ -42,6 +42,8 @@ pub enum Kind {
     UsageStray,
     /// Figures of the ledger of a key or a tenant that is not there.
     LedgerStray,
+    /// What alerts have said of a key that is not there.
+    AlertStray,
     /// It belongs to nothing that this keygate knows.
     Unknown,
 }
@@ -59,6 +61,7 @@ impl Kind {
             Self::DigestShared => "digest_shared",
             Self::UsageStray => "usage_stray",
             Self::LedgerStray => "ledger_stray",
+            Self::AlertStray => "alert_stray",
             Self::Unknown => "unknown",
         }
     }

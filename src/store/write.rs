@@ -14,7 +14,7 @@ pub enum Write {
     Key(KeyWrite),
     /// A change to a tenant's record.
     Tenant(TenantWrite),
-    /// A row outside the records: usage, the ledger's figures, increment ids, a fact. Made by the functions below.
+    /// A row outside the records: usage, the ledger's figures, alerts, increment ids, a fact. Made by the functions below.
     Row(RowWrite),
     /// Marks an import as begun. Durable before the first of its rows.
     BeginImport {
@@ -31,8 +31,8 @@ pub enum Write {
 /// A change to a key: the record and all its index rows.
 #[derive(Debug)]
 pub enum KeyWrite {
-    /// A new key. What an earlier key of this id left behind, usage and the ledger's figures, is
-    /// removed.
+    /// A new key. What an earlier key of this id left behind, usage, the ledger's figures and what
+    /// alerts have said, is removed.
     Insert(Box<KeyRecord>),
     /// The same, worked out before: an import has many.
     InsertPrepared(Prepared),
@@ -43,7 +43,7 @@ pub enum KeyWrite {
         /// Has the same id, and another revision.
         after: Box<KeyRecord>,
     },
-    /// Removes the key with its usage and the ledger's figures, if the stored one is the one that was read.
+    /// Removes the key with its usage, the ledger's figures and what alerts have said, if the stored one is the one that was read.
     Remove {
         /// The key.
         id: u64,

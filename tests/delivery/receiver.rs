@@ -1,5 +1,7 @@
 //! An HTTPS server that takes web hooks and answers as it is told.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;

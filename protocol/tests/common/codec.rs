@@ -269,6 +269,13 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "VerifyReply" => through::<admin::VerifyFrame>(payload),
         "HealthReply" => through::<admin::Health>(payload),
         "ReloadReply" => through::<admin::Reloaded>(payload),
+        "AlertList" => through::<admin::AlertList>(payload),
+        "AlertListReply" => through::<admin::AlertPage>(payload),
+        "AlertTest" | "AlertEnable" => through::<admin::AlertRef>(payload),
+        "AlertTestReply" => through::<admin::AlertTested>(payload),
+        "AlertSecret" => through::<admin::AlertSecret>(payload),
+        "AlertSecretReply" => through::<admin::AlertSecrets>(payload),
+        "AlertEnableReply" => through::<admin::AlertEnabled>(payload),
         _ => panic!("no such kind: {kind}"),
     };
     typed.map_err(|_| Fault::of("JSON", ErrorCode::BadPayload))

@@ -97,7 +97,7 @@ impl Bench {
         let options = Options { log, sync, queue_records_max: 100, denials_per_second_max: 10 };
         let clock = Arc::new(ManualClock::new(7));
         let told = Arc::clone(&failures);
-        let on_failing = Box::new(move |why| told.lock().push(why));
+        let on_failing = Box::new(move |why: Option<String>| told.lock().extend(why));
         let disk_of_log = Box::new(disk.clone());
         let time = Arc::clone(&clock) as Arc<dyn crate::clock::Clock>;
         let places = (Arc::clone(&desk), time);

@@ -27,6 +27,7 @@ impl Flusher {
     pub(super) fn flush_figures(&mut self) -> Result<(), CommitError> {
         let now_us = self.clock.now().wall_us;
         let mut moved = self.engine.take_moved();
+        self.moved.iter().for_each(|told| told.moved(&moved));
         if self.settled_hour != Some(Hour::of(now_us)) {
             moved.extend(self.engine.keys_to_settle(now_us));
             moved.sort_unstable();

@@ -17,6 +17,7 @@ use super::deferred::Debits;
 use super::observe::Observers;
 use crate::clock::Clock;
 use crate::engine::{Account, Engine};
+use crate::notify::Moved;
 use crate::store::rows::{IDS_SCHEMA, IdChunk};
 use crate::store::{CommitError, Committer, Keys, StoreError, Write};
 use crate::usage::Hour;
@@ -51,6 +52,8 @@ pub(super) struct Flusher {
     /// Told of credits that came back; from the start of the thread on.
     debits: Option<Arc<dyn Debits>>,
     timing: Arc<Timing>,
+    /// Told which keys have moved.
+    moved: Option<Arc<dyn Moved>>,
 }
 
 /// For how long, and how many, ids of `Increment`s are remembered: whichever ends first.
@@ -122,12 +125,18 @@ impl Flusher {
             unknown: [VerdictCode::Malformed, VerdictCode::NotFound].map(|code| (code, 0)),
             debits: None,
             timing: Arc::new(Timing::new(now)),
+            moved: None,
             engine,
             committer,
             clock,
             bounds,
             chunks,
         })
+    }
+
+    /// The same, telling somebody which keys have moved.
+    pub(super) fn telling(self, moved: Arc<dyn Moved>) -> Self {
+        Self { moved: Some(moved), ..self }
     }
 
     /// What the flushes come to.

@@ -5,13 +5,15 @@ use super::super::keys::read_format;
 use super::super::layout::Whose;
 use super::super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, RECORD_SCHEMA};
 use super::super::rows::{
-    HISTORY_SCHEMA, IDS_SCHEMA, IdChunk, LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact,
+    ALERT_OUT_SCHEMA, ALERT_STATE_SCHEMA, ENDPOINT_SCHEMA, HISTORY_SCHEMA, IDS_SCHEMA, IdChunk,
+    LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact,
 };
 use super::super::tenants::open_tenant;
 use super::super::usage::{open_usage, record_of_usage, tenant_of_sum};
 use super::super::write::Fact;
 use super::super::{Store, StoreError, layout};
 use super::{Kind, Problem};
+use crate::alert::{EndpointRow, KeyState, OutboxRow};
 use crate::key::digest::hex;
 use crate::key::{KeyRecord, Time};
 use crate::limit::AccountRow;
@@ -76,6 +78,16 @@ pub(super) fn judge(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judge
                     let what = "it names neither a key nor a tenant".to_owned();
                     judged.problems.push(of(Kind::Misplaced, what));
                 }
+            }
+            judged
+        }
+        layout::ALERT => {
+            let unreadable = judge_alert(key, value).map(unreadable);
+            let mut judged = plain(Seen::Fact, unreadable);
+            if let Some(record) = layout::record_of_alert_state(key)
+                && store.get(&record)?.is_none()
+            {
+                judged.problems.push(of(Kind::AlertStray, "there is no such key".to_owned()));
             }
             judged
         }
@@ -202,6 +214,17 @@ pub(super) fn judge_index(
     Ok(if has { Vec::new() } else { stray(format!("key {id} does not have it")) })
 }
 
+/// What is wrong with a row of alerts by itself, if anything.
+fn judge_alert(key: &[u8], value: &[u8]) -> Option<EnvelopeError> {
+    if key.starts_with(layout::ALERT_STATES) {
+        return envelope::open::<KeyState>(value, ALERT_STATE_SCHEMA).err();
+    }
+    if key.starts_with(layout::ALERTS_OUT) {
+        return envelope::open::<OutboxRow>(value, ALERT_OUT_SCHEMA).err();
+    }
+    envelope::open::<EndpointRow>(value, ENDPOINT_SCHEMA).err()
+}
+
 /// Usage of a tenant or of the daemon, or what was used in an hour or a month.
 fn judge_history(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judged, StoreError> {
     let of = |kind, what: String| Problem { kind, row: name(key), what };
@@ -300,6 +323,11 @@ pub(super) fn name(key: &[u8]) -> String {
             }
             _ => "a row of the ledger".to_owned(),
         },
+        layout::ALERT if key.starts_with(layout::ALERT_STATES) => {
+            format!("what alerts have said of key {}", id())
+        }
+        layout::ALERT if key.starts_with(layout::ALERTS_OUT) => format!("alert {}", id()),
+        layout::ALERT => "a web hook's endpoint".to_owned(),
         layout::INCREMENTS => format!("chunk of increments {}", number()),
         layout::TENANT_RECORD => format!("tenant {:?}", String::from_utf8_lossy(rest)),
         layout::META => format!("the fact {:?}", String::from_utf8_lossy(rest)),

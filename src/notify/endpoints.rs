@@ -1,0 +1,196 @@
+//! Endpoints of web hooks: their secrets, and those that want no more.
+
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, MutexGuard};
+use zeroize::Zeroizing;
+
+use super::shared::Shared;
+use crate::alert::EndpointRow;
+use crate::deliver::WebhookSecret;
+use crate::key::{Pepper, SealedHash};
+use crate::store::{CommitError, Keys, StoreError, Write};
+
+/// Endpoints that are kept; one more is refused.
+pub(super) const ENDPOINTS_MAX: usize = 100_000;
+
+/// Bytes of a secret that is made here: as many as a seal takes.
+const SECRET_BYTES: usize = 32;
+
+/// Why an endpoint could not be asked or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// Its row could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// There are too many.
+    #[error(
+        "there are {ENDPOINTS_MAX} endpoints of web hooks, which is the most: keys may share a URL"
+    )]
+    Full,
+    /// The system's random source failed.
+    #[error("the system's random source failed: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The daemon is stopping, or has not started.
+    #[error("the daemon is stopping, or has not started to send alerts; try again")]
+    Stopping,
+}
+
+/// A secret as its receiver writes it down, and until when it signs.
+pub struct ShownSecret {
+    /// `whsec_…`
+    pub text: Zeroizing<String>,
+    /// Until when; `None` for the present one. Microseconds since 1970.
+    pub until_us: Option<i64>,
+}
+
+type Of = (String, String);
+
+/// All of them, in memory; secrets stay sealed.
+#[derive(Default)]
+pub(super) struct Endpoints {
+    /// By tenant and URL. Held for a look.
+    all: Mutex<HashMap<Of, EndpointRow>>,
+    /// Held by whoever changes one, from the look to the commit.
+    writing: Mutex<()>,
+}
+
+/// The right to change endpoints.
+pub(super) struct Writing<'a> {
+    endpoints: &'a Endpoints,
+    _held: MutexGuard<'a, ()>,
+}
+
+impl Endpoints {
+    pub(super) fn load(keys: &Keys) -> Result<Self, StoreError> {
+        let mut all = HashMap::new();
+        keys.for_each_endpoint(|row| {
+            match row {
+                Ok(row) => drop(all.insert((row.tenant.clone(), row.url.clone()), row)),
+                Err(error) => tracing::error!(%error, "an endpoint could not be read"),
+            }
+            Ok::<(), StoreError>(())
+        })?;
+        Ok(Self { all: Mutex::new(all), writing: Mutex::default() })
+    }
+
+    pub(super) fn get(&self, tenant: &str, url: &str) -> Option<EndpointRow> {
+        self.all.lock().get(&(tenant.to_owned(), url.to_owned())).cloned()
+    }
+
+    /// The secrets that sign now, the present one first.
+    pub(super) fn signing(
+        &self,
+        pepper: &Pepper,
+        tenant: &str,
+        url: &str,
+        now_us: i64,
+    ) -> Vec<WebhookSecret> {
+        let endpoint = self.get(tenant, url).unwrap_or_default();
+        let opened = endpoint.signing(now_us).filter_map(|row| open(pepper, &row.sealed));
+        opened.collect()
+    }
+
+    /// Begins a change.
+    pub(super) fn write(&self) -> Writing<'_> {
+        Writing { endpoints: self, _held: self.writing.lock() }
+    }
+}
+
+impl Writing<'_> {
+    /// An endpoint as it is, or a new one with a secret, which is to be written; the flag says that.
+    pub(super) fn of(
+        &self,
+        pepper: &Pepper,
+        (tenant, url): (&str, &str),
+        now_us: i64,
+    ) -> Result<(EndpointRow, bool), EndpointError> {
+        if let Some(known) = self.endpoints.get(tenant, url) {
+            return Ok((known, false));
+        }
+        if self.endpoints.all.lock().len() >= ENDPOINTS_MAX {
+            return Err(EndpointError::Full);
+        }
+        let (tenant, url) = (tenant.to_owned(), url.to_owned());
+        let mut made = EndpointRow { tenant, url, ..EndpointRow::default() };
+        made.rotate(new_secret(pepper)?, now_us, now_us);
+        Ok((made, true))
+    }
+
+    /// From here on the endpoint is this.
+    pub(super) fn put(&self, row: EndpointRow) {
+        self.endpoints.all.lock().insert((row.tenant.clone(), row.url.clone()), row);
+    }
+}
+
+fn new_secret(pepper: &Pepper) -> Result<SealedHash, getrandom::Error> {
+    let mut secret = Zeroizing::new([0; SECRET_BYTES]);
+    getrandom::fill(&mut *secret)?;
+    Ok(pepper.seal(&secret))
+}
+
+fn open(pepper: &Pepper, sealed: &SealedHash) -> Option<WebhookSecret> {
+    let bytes = Zeroizing::new(pepper.open(sealed)?);
+    WebhookSecret::from_bytes(&*bytes).ok()
+}
+
+/// The secrets of an endpoint; with an overlap, another from here on.
+pub(super) fn secrets(
+    shared: &Shared,
+    tenant: &str,
+    url: &str,
+    overlap_us: Option<i64>,
+) -> Result<Vec<ShownSecret>, EndpointError> {
+    let writing = shared.endpoints.write();
+    let now_us = shared.clock.now().wall_us;
+    let (mut row, mut changed) = writing.of(&shared.pepper, (tenant, url), now_us)?;
+    if let Some(overlap_us) = overlap_us.filter(|_| !changed) {
+        row.rotate(new_secret(&shared.pepper)?, now_us, now_us.saturating_add(overlap_us));
+        changed = true;
+    }
+    if changed {
+        commit(shared, &row)?;
+        writing.put(row.clone());
+    }
+    let shown = row.signing(now_us).filter_map(|secret| {
+        let text = open(&shared.pepper, &secret.sealed)?.reveal();
+        Some(ShownSecret { text, until_us: secret.until_us })
+    });
+    Ok(shown.collect())
+}
+
+/// Sends to an endpoint again; since when nothing was sent.
+pub(super) fn enable(
+    shared: &Shared,
+    tenant: &str,
+    url: &str,
+) -> Result<Option<i64>, EndpointError> {
+    set_disabled(shared, tenant, url, None)
+}
+
+/// Says since when nothing is sent to an endpoint, and answers what was said before. One that is not
+/// known is left alone.
+pub(super) fn set_disabled(
+    shared: &Shared,
+    tenant: &str,
+    url: &str,
+    disabled_us: Option<i64>,
+) -> Result<Option<i64>, EndpointError> {
+    let writing = shared.endpoints.write();
+    let Some(mut row) = shared.endpoints.get(tenant, url) else { return Ok(None) };
+    let before = std::mem::replace(&mut row.disabled_us, disabled_us);
+    if before != disabled_us {
+        let committed = commit(shared, &row);
+        // What it said holds also where it cannot be written; what a person asks for must be.
+        if disabled_us.is_some() || committed.is_ok() {
+            writing.put(row);
+        }
+        committed?;
+    }
+    Ok(before)
+}
+
+fn commit(shared: &Shared, row: &EndpointRow) -> Result<(), CommitError> {
+    let write = Write::endpoint(row).map_err(|error| StoreError::corrupt(error.to_string()))?;
+    shared.committer.commit(vec![write], true)
+}

@@ -1,0 +1,148 @@
+//! What the two threads and their callers share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use super::endpoints::Endpoints;
+use super::sender::Deliver;
+use super::{Settings, Source};
+use crate::alert::{Entry, Outbox};
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::event::{Event, Journal, What};
+use crate::key::Pepper;
+use crate::store::{Committer, Keys, StoreError};
+
+/// Signals that may wait for the monitor; what is beyond is found by a walk.
+const SIGNALS_MAX: usize = 16 * 1024;
+
+/// Names what secrets of web hooks are sealed for.
+const SEAL_LABEL: &[u8] = b"keygate web hooks 1";
+
+/// What the monitor is told.
+pub(super) enum Signal {
+    /// Figures of these keys have moved.
+    Moved(Vec<u64>),
+    /// A key was changed.
+    Changed {
+        /// Which.
+        id: u64,
+        /// Whether its status was set.
+        status_set: bool,
+        /// Whether it has another web hook.
+        webhook_set: bool,
+    },
+    /// All records are to be looked through.
+    Walk,
+    /// An attempt has ended: rows are to be written.
+    Settled,
+    /// Audit records cannot be taken.
+    AuditFailing(String),
+    /// They are taken again.
+    AuditWorks,
+    /// Write what is to be written, and end.
+    Stop,
+}
+
+pub(super) struct Shared {
+    pub(super) engine: Arc<Engine>,
+    pub(super) keys: Keys,
+    pub(super) committer: Arc<Committer>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Seals the secrets of web hooks.
+    pub(super) pepper: Pepper,
+    pub(super) settings: RwLock<Settings>,
+    pub(super) courier: RwLock<Arc<dyn Deliver>>,
+    /// Never held while anything is waited for.
+    pub(super) outbox: Mutex<Outbox>,
+    pub(super) endpoints: Endpoints,
+    pub(super) signals: Sender<Signal>,
+    /// Whether a signal was lost for want of room.
+    pub(super) lost: AtomicBool,
+    /// Whether any key's figures are of interest.
+    pub(super) watches_figures: AtomicBool,
+    /// Keys that somebody is told about.
+    pub(super) watched: AtomicU64,
+    /// Wakes the sender.
+    pub(super) wake: Notify,
+    /// Told of alerts when they are made.
+    pub(super) journal: OnceLock<Arc<dyn Journal>>,
+    /// The total of verdicts on tokens that are no key's.
+    pub(super) unknown_total: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+impl Shared {
+    pub(super) fn open(
+        source: Source,
+        settings: Settings,
+        courier: Arc<dyn Deliver>,
+    ) -> Result<(Self, Receiver<Signal>), StoreError> {
+        let Source { engine, keys, committer, clock } = source;
+        let (signals, received) = bounded(SIGNALS_MAX);
+        let shared = Self {
+            pepper: engine.pepper().derived(SEAL_LABEL),
+            outbox: Mutex::new(load_outbox(&keys, &settings)?),
+            endpoints: Endpoints::load(&keys)?,
+            engine,
+            keys,
+            committer,
+            clock,
+            settings: RwLock::new(settings),
+            courier: RwLock::new(courier),
+            signals,
+            lost: AtomicBool::new(false),
+            watches_figures: AtomicBool::new(false),
+            watched: AtomicU64::new(0),
+            wake: Notify::new(),
+            journal: OnceLock::new(),
+            unknown_total: OnceLock::new(),
+        };
+        Ok((shared, received))
+    }
+
+    /// Tells the monitor, without waiting.
+    pub(super) fn signal(&self, signal: Signal) {
+        if self.signals.try_send(signal).is_err() {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+
+    /// Takes alerts in whose rows are written, or cannot be.
+    pub(super) fn admit(&self, entries: Vec<Entry>) {
+        if let (Some(journal), Some(first)) = (self.journal.get(), entries.first()) {
+            let mut told: Vec<&str> = Vec::new();
+            for Entry { alert, .. } in &entries {
+                if !told.contains(&alert.id.as_str()) {
+                    let what = What::Alert((**alert).clone());
+                    journal.note(&Event { at_us: first.alert.at_us, what });
+                    told.push(&alert.id);
+                }
+            }
+        }
+        let mut outbox = self.outbox.lock();
+        entries.into_iter().for_each(|entry| outbox.add(entry));
+        drop(outbox);
+        self.wake.notify_one();
+    }
+}
+
+fn load_outbox(keys: &Keys, settings: &Settings) -> Result<Outbox, StoreError> {
+    let mut outbox = Outbox::new(settings.bounds());
+    keys.for_each_alert_out(|seq, row| {
+        let entry = row
+            .map_err(|error| error.to_string())
+            .and_then(|row| Entry::from_row(seq, row).map_err(|error| error.to_string()));
+        match entry {
+            Ok(entry) => outbox.add(entry),
+            Err(error) => {
+                tracing::error!(seq, %error, "an alert could not be read and is not sent");
+            }
+        }
+        Ok::<(), StoreError>(())
+    })?;
+    Ok(outbox)
+}
