@@ -347,7 +347,7 @@ fn a_change_of_status_is_told_in_one_line() {
     let home = Home::new();
     let _daemon = home.start();
     let (id, _) = home.create(&["--name", "brief"]);
-    home.run(["key", "update", &id, "--set", "cost_per_request=3"]).expect(0).says(&["notice:"]);
+    home.run(["key", "update", &id, "--set", "encrypted=true"]).expect(0).says(&["notice:"]);
     let cases: &[(&[&str], &str)] = &[
         (&["suspend"], "SUSPENDED"),
         (&["resume"], "ACTIVE"),

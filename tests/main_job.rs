@@ -112,11 +112,15 @@ fn check_totals(usage: &Value) {
     for (field, value) in expected {
         assert_eq!(usage[field], value, "{field}");
     }
-    let endpoint = json!([{
-        "endpoint": "GET /v1/leads", "requests": 2, "errors": 1, "average_response_time": 10.0,
-    }]);
-    assert_eq!(usage["endpoints"], endpoint);
-    assert_eq!(usage["statuses"], json!({"200": 1, "503": 1}));
+    // Of endpoints, statuses and errors too, what was counted here is added to what came.
+    let endpoints = json!([
+        {"endpoint": "GET /v1/leads", "requests": 900_002, "errors": 1, "average_response_time": 10.0},
+        {"endpoint": "POST /v1/leads", "requests": 18_273, "errors": 0},
+    ]);
+    assert_eq!(usage["endpoints"], endpoints);
+    // A millionth of what was reported, which the import told as a share.
+    assert_eq!(usage["statuses"], json!({"200": 1, "503": 918 + 1}));
+    assert_eq!(usage["recent_errors"].as_array().map(Vec::len), Some(2));
     let error = &usage["recent_errors"][0];
     assert_eq!((&error["status"], &error["message"]), (&json!(503), &json!("upstream timed out")));
     // Two of them do not move the mean of nine hundred million.

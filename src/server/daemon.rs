@@ -317,6 +317,8 @@ impl Daemon {
                 committer: &committer,
                 ledger: &ledger,
                 flush: &flush_timing,
+                audit: journals.audit.as_ref(),
+                notifier: &notifier,
             };
             http::accept(socket, &parts, &tasks, &stop)?;
         }

@@ -7,11 +7,13 @@ use keygate_protocol::{IncrementOutcome, VerdictCode};
 use super::doors::{Door, Doors};
 use super::flush::Timing;
 use super::observe::{Observers, Plane, Served};
+use crate::audit::AuditStats;
 use crate::clock::Now;
 use crate::config::{Http, Limits};
 use crate::engine::Engine;
 use crate::ledger::LedgerStats;
 use crate::metrics::{Family, Kind, Value};
+use crate::notify;
 use crate::store::CommitterStats;
 
 /// What this build is, and on which engine it stands.
@@ -208,6 +210,36 @@ pub(super) fn usage(figures: &Timing, now: Now) -> Vec<Family> {
             figures.lag_ns(now),
         ),
     ]
+}
+
+/// How the audit log keeps up.
+pub(super) fn audit(stats: &AuditStats, queue_max: usize) -> Vec<Family> {
+    let (waiting, failing) = (stats.waiting, u64::from(stats.failing.is_some()));
+    let (limit, what) = (queue_max as u64, "1 while records of the audit log cannot be written");
+    #[rustfmt::skip]
+    let families = vec![
+        Family::gauge("keygate_audit_queue", "Audit records that wait to be written", waiting),
+        Family::gauge("keygate_audit_queue_limit", "Places for audit records, one for each KiB", limit),
+        Family::gauge("keygate_audit_failing", what, failing),
+    ];
+    families
+}
+
+/// How alerts are delivered.
+pub(super) fn alerts(stats: &notify::Stats) -> Vec<Family> {
+    let notify::Stats { waiting, failed_kept, delivered, failed, retried, put_out, watched } =
+        *stats;
+    #[rustfmt::skip]
+    let families = vec![
+        Family::gauge("keygate_alerts_waiting", "Alerts that wait for their delivery, for each destination", waiting),
+        Family::gauge("keygate_alerts_failed_kept", "Alerts that were given up and can be listed", failed_kept),
+        Family::counter("keygate_alerts_delivered", "Alerts that were delivered", delivered),
+        Family::counter("keygate_alerts_given_up", "Alerts that were given up", failed),
+        Family::counter("keygate_alerts_retried", "Attempts that failed and are made again", retried),
+        Family::counter("keygate_alerts_put_out", "Alerts that gave way to others because too many waited", put_out),
+        Family::gauge("keygate_alerts_keys", "Keys that somebody is told about", watched),
+    ];
+    families
 }
 
 /// Whether all is well, as `/readyz` has it.

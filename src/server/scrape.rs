@@ -6,11 +6,13 @@ use super::flush::Timing;
 use super::store_size::StoreSize;
 use super::{admin, families};
 use crate::admin::Caller;
+use crate::audit::Audit;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::metrics::Family;
 use crate::metrics::process::Proc;
+use crate::notify::Notifier;
 use crate::store::{Committer, StoreEngine};
 
 /// Tells some figures. It is called for every scrape, on a thread that serves nobody; it must be done
@@ -33,6 +35,8 @@ pub(super) struct Parts<'a> {
     pub(super) committer: &'a Arc<Committer>,
     pub(super) ledger: &'a Arc<Ledger>,
     pub(super) flush: &'a Arc<Timing>,
+    pub(super) audit: Option<&'a Arc<Audit>>,
+    pub(super) notifier: &'a Arc<Notifier>,
 }
 
 impl Scrape {
@@ -48,7 +52,7 @@ impl Scrape {
 
     /// The figures of a daemon.
     pub(super) fn of(parts: &Parts<'_>) -> Self {
-        let Parts { config, shared, size, committer, ledger, flush } = *parts;
+        let Parts { config, shared, size, committer, ledger, flush, audit, notifier } = *parts;
         let mut scrape = Self::default();
         let engine = engine_name(config.store.engine);
         scrape.add(move |_| vec![families::build(engine)]);
@@ -73,6 +77,12 @@ impl Scrape {
         scrape.add(move |_| families::store(of.stats(), size.bytes(), queue_max));
         let of = Arc::clone(flush);
         scrape.add(move |now| families::usage(&of, now));
+        if let Some(of) = audit.map(Arc::clone) {
+            let queue_max = config.audit.queue_records_max;
+            scrape.add(move |_| families::audit(&of.stats(), queue_max));
+        }
+        let of = Arc::clone(notifier);
+        scrape.add(move |_| families::alerts(&of.stats()));
         scrape.add(|_| read_proc().families());
         scrape
     }

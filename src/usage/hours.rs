@@ -56,7 +56,11 @@ impl Hours {
             Err(at) if self.open.len() >= OPEN_MAX => {
                 self.open[at.min(OPEN_MAX - 1)].tally.add(tally);
             }
-            Err(at) => self.open.insert(at, HourTally { hour, tally: tally.clone() }),
+            Err(at) => {
+                // Nearly always it is the only one: a vector would make room for four.
+                self.open.reserve_exact(1);
+                self.open.insert(at, HourTally { hour, tally: tally.clone() });
+            }
         }
     }
 
@@ -78,6 +82,9 @@ impl Hours {
         let unwritten = self.unwritten;
         let close = |counted: HourTally| ClosedHour { adds: counted.hour < unwritten, counted };
         let closed: Vec<_> = self.open.drain(..over).map(close).collect();
+        if self.open.is_empty() {
+            self.open = Vec::new();
+        }
         if let Some(last) = closed.last() {
             self.unwritten = self.unwritten.max(Hour(last.counted.hour.0.saturating_add(1)));
         }

@@ -90,6 +90,8 @@ impl Kept {
     /// What is counted now in this hour.
     fn fresh_of(&mut self, hour: Hour) -> &mut Tally {
         if self.fresh.last().is_none_or(|last| last.hour != hour) {
+            // Most often it is the only one.
+            self.fresh.reserve_exact(1);
             self.fresh.push(HourTally { hour, tally: Tally::default() });
         }
         let last = self.fresh.len() - 1;
