@@ -32,8 +32,8 @@
 //!
 //! Beside them stand [`alert`], pure: when somebody is to be told, and what waits to be told;
 //! [`config`], written in the words of [`key`] and checked as a whole, [`event`], what happens that
-//! somebody may want to know, [`metrics`], what is measured and how it is written, and [`clock`], the
-//! only file of the daemon that reads time.
+//! somebody may want to know, [`metrics`], what is measured and how it is written, [`secret`], files
+//! of secret bytes, and [`clock`], the only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
@@ -56,6 +56,7 @@ pub mod ledger;
 pub mod limit;
 pub mod metrics;
 pub mod notify;
+pub mod secret;
 pub mod server;
 pub mod store;
 pub mod usage;

@@ -34,9 +34,9 @@ struct Row {
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
     Row { module: "cli",    may: &["server", "audit", "event", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
-    Row { module: "server", may: &["admin", "notify", "deliver", "audit", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "http", "metrics", "clock"], protocol: true, pure: false },
+    Row { module: "server", may: &["admin", "notify", "deliver", "audit", "secret", "ledger", "engine", "store", "config", "limit", "usage", "key", "event", "http", "metrics", "clock"], protocol: true, pure: false },
     Row { module: "admin",  may: &["notify", "alert", "ledger", "engine", "store", "limit", "usage", "key", "event", "clock"], protocol: true, pure: false },
-    Row { module: "audit",  may: &["engine::AuditDesk", "event", "key::Pepper", "key::digest", "clock"], protocol: false, pure: false },
+    Row { module: "audit",  may: &["engine::AuditDesk", "event", "key::Pepper", "key::digest", "secret", "clock"], protocol: false, pure: false },
     Row { module: "ledger", may: &["engine", "store", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "client", may: &[], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "clock::Now"], protocol: true, pure: true },
@@ -51,6 +51,7 @@ const ARROWS: &[Row] = &[
     Row { module: "metrics", may: &[], protocol: false, pure: true },
     Row { module: "deliver", may: &["event", "config", "key"], protocol: false, pure: false },
     Row { module: "notify", may: &["alert", "deliver", "engine", "store", "config", "limit", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "secret", may: &[], protocol: false, pure: false },
     Row { module: "clock",  may: &[], protocol: false, pure: false },
 ];
 
