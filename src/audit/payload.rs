@@ -31,6 +31,9 @@ pub enum Cause {
     Failure,
     /// The one before was found damaged at a start.
     Damage,
+    /// At a start the head was missing, or a place of it was spoiled: what stood behind the last
+    /// record that was found may have been removed, and nobody can tell any more.
+    Head,
 }
 
 /// The first record of a file.

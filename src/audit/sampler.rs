@@ -26,7 +26,11 @@ impl Sampler {
         // Its low half: a second that comes again after 136 years does no harm.
         let second = (mono_ns / 1_000_000_000) << 32;
         let admitted = self.second.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| {
-            let used = if had >> 32 << 32 == second { had & u64::from(u32::MAX) } else { 0 };
+            // A thread whose clock was read before the second began does not begin it again. Two
+            // threads that alternate at its border would admit without bound.
+            let (had_second, used) = (had >> 32 << 32, had & u64::from(u32::MAX));
+            let is_later = had_second.wrapping_sub(second) > u64::MAX / 2;
+            let (second, used) = if is_later { (second, 0) } else { (had_second, used) };
             (used < u64::from(self.per_second_max)).then_some(second | (used + 1))
         });
         if admitted.is_err() {
@@ -58,5 +62,8 @@ mod tests {
         assert_eq!(sampler.take().collect::<Vec<_>>(), [(7, 2), (8, 1)]);
         assert_eq!(sampler.take().count(), 0);
         assert!(!Sampler::new(0).admit(1, at(1)));
+        let sampler = Sampler::new(2);
+        let admitted = (0..100).filter(|number| sampler.admit(7, at(8 + number % 2))).count();
+        assert_eq!(admitted, 4 - 1, "one of the second that had begun, and two of the next");
     }
 }
