@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CODES: usize = 256;
 
 /// Shared by all threads that decide.
-pub(super) struct Sampler {
+#[derive(Debug)]
+pub struct Sampler {
     per_second_max: u32,
     /// The second in the high half, and how many were recorded in it.
     second: AtomicU64,
@@ -15,14 +16,17 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    pub(super) fn new(per_second_max: u32) -> Self {
+    /// So many in a second.
+    #[must_use]
+    pub fn new(per_second_max: u32) -> Self {
         let unrecorded = Box::new([const { AtomicU64::new(0) }; CODES]);
         Self { per_second_max, second: AtomicU64::new(0), unrecorded }
     }
 
     /// Whether a denial at this instant (nanoseconds of the monotonic clock) is recorded; one that is
     /// not is counted.
-    pub(super) fn admit(&self, code: u8, mono_ns: u64) -> bool {
+    #[must_use]
+    pub fn admit(&self, code: u8, mono_ns: u64) -> bool {
         // Its low half: a second that comes again after 136 years does no harm.
         let second = (mono_ns / 1_000_000_000) << 32;
         let admitted = self.second.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| {
@@ -40,7 +44,7 @@ impl Sampler {
     }
 
     /// How many were not recorded since this was last asked, by code.
-    pub(super) fn take(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
+    pub fn take(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
         let counts = (0..=u8::MAX).zip(self.unrecorded.iter());
         let taken = counts.map(|(code, count)| (code, count.swap(0, Ordering::Relaxed)));
         taken.filter(|(_, count)| *count > 0)

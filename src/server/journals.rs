@@ -27,7 +27,7 @@ pub(super) struct Journals {
 impl Default for Journals {
     /// Nobody.
     fn default() -> Self {
-        Self { audit: None, watchers: Arc::new(Watchers::new(1, 0)), alerts: None }
+        Self { audit: None, watchers: Arc::new(Watchers::none()), alerts: None }
     }
 }
 
