@@ -104,7 +104,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let zero = "audit-00000000000000000000.log";
         let beyond = "audit-18446744073709551615.log";
-        let other = ["head", zero, beyond, "audit-1.log", "audit-0000000000000000000x.log", "audit-+0.log"];
+        let other =
+            ["head", zero, beyond, "audit-1.log", "audit-0000000000000000000x.log", "audit-+0.log"];
         let own = [LogName::of(300), LogName::of(2)];
         for name in own.iter().map(|it| it.name.as_str()).chain(other) {
             std::fs::write(dir.path().join(name), "").expect("written");

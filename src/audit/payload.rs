@@ -67,6 +67,9 @@ pub enum Note {
         clean: bool,
         /// Bytes of a record that was not whole and was cut off.
         cut_bytes: u64,
+        /// A keyed digest of the configuration in force: another one is another configuration.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        configuration: String,
     },
     /// A daemon has ended in order.
     Stop {

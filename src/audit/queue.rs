@@ -164,7 +164,7 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             drop(waiting);
-            return self.refuse_late(item);
+            return self.refuse_late(&item);
         }
         waiting.items.push_back(item);
         let first = waiting.items.len() == 1;
@@ -175,7 +175,7 @@ impl Queue {
     }
 
     /// Nobody writes it any more.
-    fn refuse_late(&self, item: Item) {
+    fn refuse_late(&self, item: &Item) {
         let (lost, what) = match &item.body {
             Body::Change(json) => (&self.lost.changes, String::from_utf8_lossy(json)),
             Body::Alert(json) => (&self.lost.alerts, String::from_utf8_lossy(json)),
@@ -220,5 +220,4 @@ impl Queue {
     pub(super) fn give_back(&self, places: usize) {
         self.desk.give_back(places);
     }
-
 }

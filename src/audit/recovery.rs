@@ -90,7 +90,8 @@ fn judge_head(found: &mut Found, begun: bool) {
     if let Some(head) = head.filter(|head| head.sequence > found.end.sequence) {
         let end = std::mem::replace(&mut found.end, head).sequence;
         let said = head.sequence;
-        found.damaged(format!("it ends at record {end}, and the head says that {said} was written"));
+        found
+            .damaged(format!("it ends at record {end}, and the head says that {said} was written"));
     } else if !begun && head.is_some_and(|head| head.sequence > 0) {
         let said = head.map_or(0, |head| head.sequence);
         found.damaged(format!("it has no file, and the head says that {said} was written"));
@@ -138,7 +139,8 @@ impl Found {
 /// Tells a record that a crash has torn from what no crash makes: whole records that do not follow,
 /// or several pieces.
 fn judge_rest(found: &mut Found, bytes: &[u8]) {
-    let Some(at) = found.append.as_ref().and_then(|append| usize::try_from(append.bytes).ok()) else {
+    let Some(at) = found.append.as_ref().and_then(|append| usize::try_from(append.bytes).ok())
+    else {
         return;
     };
     let rest = bytes.get(at..).unwrap_or_default();

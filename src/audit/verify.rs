@@ -257,8 +257,7 @@ impl<'k> Chain<'k> {
         let was_known = !self.before.is_empty() || frame.kind == Kind::Begin;
         let is_whole = self.check(name, at, frame);
         self.report.records += u64::from(was_known);
-        if (is_whole || !was_known)
-            && ends.head.is_some_and(|head| head.sequence == sequence) {
+        if (is_whole || !was_known) && ends.head.is_some_and(|head| head.sequence == sequence) {
             self.at_head = Some(frame.mac);
         }
         self.report.last = sequence;

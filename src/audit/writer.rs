@@ -31,6 +31,8 @@ const LOOK_NS: u64 = 1_000_000_000;
 const WRITTEN_AT_A_TIME: usize = 128;
 /// … but where somebody waits for the disk, as many as may share a sync.
 const SYNCED_AT_A_TIME: usize = 4096;
+/// Under the key of the log, so that nobody can try what the configuration may be.
+const CONFIGURATION_LABEL: &[u8] = b"keygate audit configuration 1";
 /// Why no record can be written, where nobody is left to try.
 const DEAD: &str = "the thread that writes it has ended by a fault of keygate: restart keygate";
 
@@ -79,6 +81,8 @@ impl Audit {
         names: fn(u8) -> Option<&'static str>,
         on_failing: OnFailing,
     ) -> io::Result<Self> {
+        let digest = key.mac(CONFIGURATION_LABEL, &[&options.configuration]);
+        let configuration = crate::key::digest::hex(&digest);
         let (log, found) = Log::open(options.log, key, disk)?;
         if let Some(damage) = &found.damage {
             tracing::error!(
@@ -100,7 +104,8 @@ impl Audit {
         });
         let now = clock.now();
         let cut_bytes = if found.append.is_some() { found.cut_bytes } else { 0 };
-        let start = Note::Start { at_us: now.wall_us, clean: found.clean, cut_bytes };
+        let start =
+            Note::Start { at_us: now.wall_us, clean: found.clean, cut_bytes, configuration };
         let mut writer = Writer {
             log,
             shared: Arc::clone(&shared),

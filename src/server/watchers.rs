@@ -113,9 +113,8 @@ impl Watchers {
         make: impl FnOnce() -> Decision,
     ) {
         let seats = self.seats.read();
-        let admits = |seat: &&Arc<Seat>| {
-            seat.sees(tenant) && seat.sampler.admit(code as u8, now.mono_ns)
-        };
+        let admits =
+            |seat: &&Arc<Seat>| seat.sees(tenant) && seat.sampler.admit(code as u8, now.mono_ns);
         let mut told = seats.iter().filter(admits).peekable();
         if told.peek().is_none() {
             return;

@@ -102,7 +102,13 @@ impl Bench {
         let (disk, desk) = (FailingDisk::default(), Arc::<AuditDesk>::default());
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = LogOptions { file_bytes_max: 1 << 20, ..options(dir.path()) };
-        let options = Options { log, sync, queue_records_max: 100, denials_per_second_max: 10 };
+        let options = Options {
+            log,
+            sync,
+            queue_records_max: 100,
+            denials_per_second_max: 10,
+            configuration: b"{}".to_vec(),
+        };
         let clock = Arc::new(ManualClock::new(7));
         let told = Arc::clone(&failures);
         let on_failing = Box::new(move |why: Option<String>| told.lock().extend(why));

@@ -74,11 +74,7 @@ impl Connection {
         self.shared.watchers.watch(tenant, own.is_some()).ok_or_else(busy)
     }
 
-    async fn next_of(
-        &mut self,
-        watcher: &Watcher,
-        quiet: &mut tokio::time::Interval,
-    ) -> Next {
+    async fn next_of(&mut self, watcher: &Watcher, quiet: &mut tokio::time::Interval) -> Next {
         let mut gathered = Gathered { frame: WatchFrame::default(), bytes: 0 };
         loop {
             gathered.rest(watcher);
