@@ -15,6 +15,7 @@ mod disk;
 mod frame;
 mod head;
 pub mod key;
+mod later;
 mod log;
 mod mac;
 mod options;
@@ -23,6 +24,7 @@ mod pieces;
 mod problem;
 mod queue;
 pub mod read;
+mod record;
 mod recovery;
 mod sampler;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::dir::{self, LogName};
 use super::frame::{Frame, Kind, SEQUENCE_MAX};
 use super::head;
+use super::later::Later;
 use super::mac::{ChainKey, Mac, ORIGIN};
 use super::payload::{Begin, Cause, Link};
 use super::pieces::{Piece, pieces};
@@ -390,33 +391,5 @@ impl<'k> Chain<'k> {
             _ => {}
         }
         self.report
-    }
-}
-
-/// The sequences of the records that are still to come in a file, and how often.
-struct Later(BTreeMap<u64, usize>);
-
-impl Later {
-    fn of(pieces: &[Piece<'_>]) -> Self {
-        let mut later = BTreeMap::new();
-        for piece in pieces {
-            if let Piece::Record { frame, .. } = piece {
-                *later.entry(frame.sequence).or_default() += 1;
-            }
-        }
-        Self(later)
-    }
-
-    fn take(&mut self, sequence: u64) {
-        if let Some(count) = self.0.get_mut(&sequence) {
-            *count -= 1;
-            if *count == 0 {
-                self.0.remove(&sequence);
-            }
-        }
-    }
-
-    fn has(&self, sequences: std::ops::Range<u64>) -> bool {
-        self.0.range(sequences).next().is_some()
     }
 }

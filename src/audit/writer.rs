@@ -10,12 +10,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::disk::Disk;
-use super::frame::Kind;
-use super::log::{Log, note};
+use super::log::Log;
 use super::mac::ChainKey;
 use super::options::{Options, Sync};
 use super::payload::Note;
 use super::queue::{Body, Item, Pledge, Queue};
+use super::record::{Class, Record};
 use super::sampler::Sampler;
 use crate::clock::Clock;
 use crate::engine::AuditDesk;
@@ -184,56 +184,6 @@ impl Drop for Audit {
 impl Journal for Audit {
     fn note(&self, event: &Event) {
         self.shared.queue.offer_event(event);
-    }
-}
-
-/// A record on its way into the file.
-struct Record {
-    kind: Kind,
-    payload: Vec<u8>,
-    places: usize,
-    waiter: Option<Pledge>,
-    /// What it says, where it may have to be told otherwise: of a decision that is waited for.
-    waited: Option<Body>,
-    class: Class,
-}
-
-/// What is counted where it is lost.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Change,
-    Decision,
-    Alert,
-    Note,
-}
-
-impl Record {
-    fn note(of: &Note) -> Self {
-        let (payload, kind) = (note(of), Kind::Note);
-        Self { kind, payload, places: 0, waiter: None, waited: None, class: Class::Note }
-    }
-
-    fn of(item: Item) -> Self {
-        let Item { body, places, waiter } = item;
-        let payload = body.to_payload();
-        let class = match body {
-            Body::Decision(_) => Class::Decision,
-            Body::Change(_) => Class::Change,
-            Body::Alert(_) => Class::Alert,
-        };
-        let waited = waiter.is_some().then_some(body);
-        Self { kind: Kind::Event, payload, places, waiter, waited, class }
-    }
-
-    /// Its waiter is told that the record is not on disk, and the record says so.
-    fn refuse(&mut self) {
-        if self.waiter.take().is_none() {
-            return;
-        }
-        if let Some(mut body) = self.waited.take() {
-            body.refuse();
-            self.payload = body.to_payload();
-        }
     }
 }
 
