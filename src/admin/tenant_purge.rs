@@ -12,7 +12,7 @@ use super::{Admin, AdminError, Caller, blocking};
 use crate::engine::TenantView;
 use crate::key::{KeyRecord, TenantRecord, TenantState, Time};
 use crate::store::plan::ops_of;
-use crate::store::{KeyWrite, OPS_MAX, TenantWrite, Write};
+use crate::store::{KeyWrite, OPS_MAX, StoreError, TenantWrite, Whose, Write};
 
 /// Keys that are read at a time and removed in one write.
 const PURGE_KEYS: usize = 64;
@@ -141,11 +141,16 @@ impl Admin {
         // shown to decisions after it was removed.
         let _locks = self.lock_all(&ids).await;
         let keys = self.keys.clone();
-        let read = move || ids.iter().map(|id| keys.get(*id)).collect::<Result<Vec<_>, _>>();
+        // With what each takes of a batch.
+        let read_one = move |id: &u64| {
+            let history = keys.history_rows(Whose::Key(*id))?;
+            Ok::<_, StoreError>(keys.get(*id)?.map(|record| (ops_of(&record) + history, record)))
+        };
+        let read = move || ids.iter().map(read_one).collect::<Result<Vec<_>, _>>();
         let records = blocking(read).await.ok_or_else(AdminError::stopping)??;
         let (mut ops, mut removed, mut writes) = (0, Vec::new(), Vec::new());
-        for record in records.iter().flatten().take_while(|record| {
-            ops += ops_of(record);
+        for (_, record) in records.iter().flatten().take_while(|(takes, _)| {
+            ops += takes;
             ops <= OPS_MAX
         }) {
             let KeyRecord { id, revision, .. } = *record;

@@ -1,11 +1,12 @@
 //! Rows and columns: as a table for people, or as comma-separated values.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use keygate_protocol::admin::UsageSums;
 
 use super::super::error::CliError;
-use super::super::output::{print, table};
+use super::super::output::{plain, print, table};
 
 pub(super) struct Sheet {
     headings: Vec<String>,
@@ -97,9 +98,8 @@ impl Sheet {
             error: error.into(),
         };
         let mut out = csv::Writer::from_writer(Vec::new());
-        out.write_record(&self.headings).map_err(failed)?;
-        for row in &self.rows {
-            out.write_record(row).map_err(failed)?;
+        for row in std::iter::once(&self.headings).chain(&self.rows) {
+            out.write_record(row.iter().map(|cell| inert(cell).into_owned())).map_err(failed)?;
         }
         let bytes = out.into_inner().map_err(|error| CliError::System {
             doing: "cannot write comma-separated values",
@@ -107,6 +107,16 @@ impl Sheet {
         })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// A cell that no spreadsheet takes for a formula: names come from whoever reports. Control
+/// characters are shown by their escapes.
+fn inert(cell: &str) -> Cow<'_, str> {
+    let cell = plain(cell);
+    if cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err() && cell != "-" {
+        return format!("'{cell}").into();
+    }
+    cell
 }
 
 /// A bar for each figure, the largest 30 columns wide, in eighths of a column.
@@ -138,7 +148,22 @@ mod tests {
     #[test]
     fn values_with_commas_quotes_and_line_ends_are_quoted() {
         let sheet = Sheet::new(&["A", "B"], vec![vec!["1,2".to_owned(), "say \"x\"\n".to_owned()]]);
-        assert_eq!(sheet.csv().expect("text"), "A,B\n\"1,2\",\"say \"\"x\"\"\n\"\n");
+        assert_eq!(sheet.csv().expect("text"), "A,B\n\"1,2\",\"say \"\"x\"\"\\n\"\n");
+    }
+
+    #[test]
+    fn no_cell_is_a_formula_or_moves_a_cursor() {
+        for (cell, written) in [
+            ("=1+2", "'=1+2"),
+            ("@x", "'@x"),
+            ("+x", "'+x"),
+            ("-2.5", "-2.5"),
+            ("-", "-"),
+            ("/a", "/a"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+        ] {
+            assert_eq!(inert(cell), written);
+        }
     }
 
     #[test]
