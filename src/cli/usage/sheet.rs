@@ -21,17 +21,16 @@ impl Sheet {
         Self { headings, rows, bars: Vec::new() }
     }
 
-    /// Everything that sums have, for machines: each code and counter has a column.
-    pub(super) fn of_sums(items: &[(&str, String, &UsageSums)]) -> Self {
+    /// Everything that sums have, for machines: each code and counter has a column. What each item is
+    /// stands before, under names of its own.
+    pub(super) fn of_sums(names: &[&str], items: &[(Vec<String>, &UsageSums)]) -> Self {
         let all = |of: fn(&UsageSums) -> Vec<&String>| -> BTreeSet<&String> {
-            items.iter().flat_map(|(_, _, sums)| of(sums)).collect()
+            items.iter().flat_map(|(_, sums)| of(sums)).collect()
         };
         let codes = all(|sums| sums.denials.keys().collect());
         let statuses = all(|sums| sums.statuses.keys().collect());
         let counters = all(|sums| sums.counters.keys().collect());
-        let name = items.first().map_or("of", |(name, ..)| name);
         let fixed = [
-            name,
             "requests",
             "units",
             "cost",
@@ -43,15 +42,14 @@ impl Sheet {
             "p90_ms",
             "p99_ms",
         ];
-        let headings = fixed.into_iter().map(str::to_owned);
+        let headings = names.iter().copied().chain(fixed).map(str::to_owned);
         let headings = headings
             .chain(codes.iter().map(|code| format!("denied:{code}")))
             .chain(statuses.iter().map(|status| format!("status:{status}")))
             .chain(counters.iter().map(|counter| format!("counter:{counter}")));
-        let row = |(_, name, sums): &(&str, String, &UsageSums)| {
+        let row = |(item, sums): &(Vec<String>, &UsageSums)| {
             let number = |number: Option<f64>| number.map(|it| it.to_string()).unwrap_or_default();
             let fixed = [
-                name.clone(),
                 sums.requests.to_string(),
                 sums.units.to_string(),
                 sums.cost.clone(),
@@ -64,8 +62,9 @@ impl Sheet {
                 number(sums.p99_ms),
             ];
             let count = |count: Option<&u64>| count.copied().unwrap_or(0).to_string();
-            fixed
-                .into_iter()
+            item.iter()
+                .cloned()
+                .chain(fixed)
                 .chain(codes.iter().map(|code| count(sums.denials.get(*code))))
                 .chain(statuses.iter().map(|status| count(sums.statuses.get(*status))))
                 .chain(counters.iter().map(|counter| count(sums.counters.get(*counter))))
@@ -172,7 +171,8 @@ mod tests {
         a.counters.insert("tokens".to_owned(), 1532);
         let mut b = UsageSums { cost: "0".to_owned(), ..UsageSums::default() };
         b.denials.insert("EXPIRED".to_owned(), 3);
-        let sheet = Sheet::of_sums(&[("start", "x".to_owned(), &a), ("start", "y".to_owned(), &b)]);
+        let sheet =
+            Sheet::of_sums(&["start"], &[(vec!["x".to_owned()], &a), (vec!["y".to_owned()], &b)]);
         let csv = sheet.csv().expect("text");
         let lines: Vec<&str> = csv.lines().collect();
         assert!(
