@@ -350,7 +350,7 @@ impl Import {
         self.report.imported = self.ids.len() as u64;
         let ImportReport { imported, tenants_imported, skipped, .. } = self.report;
         let counts = json!({"keys": imported, "tenants": tenants_imported, "skipped": skipped});
-        self.admin.note_whole(&self.caller, "import", counts);
+        self.admin.note_import(&self.caller, counts, &self.ids);
         self.say_what_remains();
         let published = blocking(move || {
             self.publish_blocking();

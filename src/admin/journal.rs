@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::told::{key_fields, tenant_fields};
 use super::{Admin, Caller};
-use crate::event::{Change, Event, Journal, Subject, What};
+use crate::event::{Change, Event, IMPORT, Journal, KEY_IDS, Subject, What};
 use crate::key::{KeyRecord, TenantRecord};
+
+/// Ids of keys in one record: some 20 KiB.
+const IDS_IN_A_RECORD: usize = 1000;
 
 impl Admin {
     /// The same, telling somebody of every change.
@@ -25,10 +28,23 @@ impl Admin {
         journal.note(&Event { at_us: self.clock.now().wall_us, what: What::Change(change) });
     }
 
+    /// Tells of an import: its figures, then the ids of the keys that it has brought, as many to a
+    /// record as fit it.
+    pub(super) fn note_import(&self, caller: &Caller, counts: Value, ids: &[u64]) {
+        self.note_whole(caller, IMPORT, counts);
+        for ids in ids.chunks(IDS_IN_A_RECORD) {
+            let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+            self.note_whole(caller, IMPORT, json!({ KEY_IDS: ids }));
+        }
+    }
+
     /// Tells of what was done to the daemon as a whole, and with which figures.
     pub(super) fn note_whole(&self, caller: &Caller, action: &str, after: Value) {
         let actor = caller.actor();
-        let (action, subject) = (action.to_owned(), Subject::Daemon);
+        // What a caller does who is bound to a tenant concerns that tenant alone.
+        let of_tenant = |id: &str| Subject::Tenant { id: id.to_owned() };
+        let subject = caller.tenant().map_or(Subject::Daemon, of_tenant);
+        let action = action.to_owned();
         let before = Value::Null;
         self.note(Change { action, actor, subject, before, after, reason: None });
     }

@@ -48,7 +48,12 @@ impl Disk for SystemDisk {
 
     fn append(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn LogFile>> {
         let file = OpenOptions::new().append(true).open(path)?;
-        if file.metadata()?.len() != bytes {
+        let there = file.metadata()?.len();
+        if there < bytes {
+            let what = format!("it has {there} bytes of {bytes}: somebody has cut it");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+        }
+        if there > bytes {
             file.set_len(bytes)?;
             file.sync_all()?;
         }

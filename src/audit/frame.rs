@@ -19,6 +19,8 @@ const CHECKED_BYTES: usize = 20;
 const AUTHENTIC_BYTES: usize = CHECKED_BYTES + 4;
 /// Bytes before the payload.
 pub(super) const HEAD_BYTES: usize = AUTHENTIC_BYTES + MAC_BYTES;
+/// Highest sequence: no log comes near it, and one more is still a number.
+pub(super) const SEQUENCE_MAX: u64 = 1 << 63;
 /// Longest payload.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -58,6 +60,9 @@ pub enum FrameError {
     /// A length beyond the most that is written.
     #[error("it says that it has {0} bytes, more than any record")]
     Length(u32),
+    /// A sequence that no record has.
+    #[error("it says that it is record {0}, and no log has as many")]
+    Sequence(u64),
     /// The checksum differs.
     #[error("its checksum differs")]
     Checksum,
@@ -132,6 +137,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let mut mac = [0; MAC_BYTES];
     mac.copy_from_slice(&head[AUTHENTIC_BYTES..]);
     let sequence = u64::from(u32_at(head, 8)) | u64::from(u32_at(head, 12)) << 32;
+    if !(1..=SEQUENCE_MAX).contains(&sequence) {
+        return Err(FrameError::Sequence(sequence));
+    }
     Ok(Some(Frame { kind, sequence, payload, mac, head: &head[..AUTHENTIC_BYTES] }))
 }
 
@@ -202,5 +210,10 @@ mod tests {
         bytes[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(decode(&bytes).err(), Some(FrameError::Length(u32::MAX)));
         assert_eq!(decode(b"nothing at all").err(), Some(FrameError::Magic));
+        for sequence in [0, SEQUENCE_MAX + 1, u64::MAX] {
+            let mut bytes = Vec::new();
+            encode(&key(), &ORIGIN, Kind::Note, sequence, b"{}", &mut bytes);
+            assert_eq!(decode(&bytes).err(), Some(FrameError::Sequence(sequence)));
+        }
     }
 }

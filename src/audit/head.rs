@@ -20,6 +20,8 @@ pub(super) const NAME: &str = "head";
 const MAGIC: [u8; 8] = *b"KGH1\0\0\0\0";
 const LABEL: &[u8] = b"keygate audit head 1";
 const PLACE_BYTES: usize = 8 + 8 + 2 * MAC_BYTES;
+/// So often a head is read again in which a place is not whole.
+const READ_AGAIN_MAX: usize = 3;
 /// A sector each: what is written at once is written in one.
 const PLACES_AT: [u64; 2] = [0, 512];
 
@@ -28,21 +30,37 @@ pub(super) struct Head {
     path: PathBuf,
     file: Option<File>,
     next: usize,
+    is_whole: bool,
 }
 
 impl Head {
-    pub(super) fn new(dir: &Path) -> Self {
-        Self { path: dir.join(NAME), file: None, next: 0 }
+    /// Goes on where it was left: the place that is not the newest is written next. Where either is
+    /// not whole the next time writes both.
+    pub(super) fn new(dir: &Path, found: &Found) -> Self {
+        Self { path: dir.join(NAME), file: None, next: found.next, is_whole: found.is_whole }
     }
 
     /// Says how far the log is on disk; with `sync` durably.
     pub(super) fn write(&mut self, key: &ChainKey, link: &Link, sync: bool) -> io::Result<()> {
-        let written = self.try_write(key, link, sync);
+        let written = match self.is_whole {
+            true => self.try_write(key, link, sync),
+            false => self.make_whole(key, link),
+        };
         if written.is_err() {
             // No handle is used again after a failure.
             self.file = None;
         }
         written
+    }
+
+    /// Writes both places, and makes them and the file's name durable.
+    fn make_whole(&mut self, key: &ChainKey, link: &Link) -> io::Result<()> {
+        for _ in PLACES_AT {
+            self.try_write(key, link, true)?;
+        }
+        super::disk::sync_parent(&self.path)?;
+        self.is_whole = true;
+        Ok(())
     }
 
     fn try_write(&mut self, key: &ChainKey, link: &Link, sync: bool) -> io::Result<()> {
@@ -63,21 +81,50 @@ impl Head {
     }
 }
 
-/// The newest place that is whole; `None` where there is none, or no file.
+/// What a head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The newest place that is whole; `None` where there is none, or no file.
+    pub(super) link: Option<Link>,
+    /// Whether both are. No crash spoils one: a place is written at once.
+    pub(super) is_whole: bool,
+    /// The place that is written next.
+    next: usize,
+}
+
+/// Reads it. A place that is being written just now is read again.
 ///
 /// # Errors
 /// The file is there and cannot be read.
-pub(super) fn read(dir: &Path, key: &ChainKey) -> io::Result<Option<Link>> {
+pub(super) fn read(dir: &Path, key: &ChainKey) -> io::Result<Found> {
+    let mut found = read_once(dir, key)?;
+    for _ in 0..READ_AGAIN_MAX {
+        if found.is_whole {
+            break;
+        }
+        found = read_once(dir, key)?;
+    }
+    Ok(found)
+}
+
+fn read_once(dir: &Path, key: &ChainKey) -> io::Result<Found> {
     let bytes = match std::fs::read(dir.join(NAME)) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
     let place = |at: u64| {
         let at = usize::try_from(at).ok()?;
         decode(key, bytes.get(at..at + PLACE_BYTES)?)
     };
-    Ok(PLACES_AT.into_iter().filter_map(place).max_by_key(|link| link.sequence))
+    let [first, second] = PLACES_AT.map(place);
+    let sequence = |link: Option<Link>| link.map(|link| link.sequence);
+    let second_is_newest = sequence(second) > sequence(first);
+    Ok(Found {
+        link: if second_is_newest { second } else { first },
+        is_whole: first.is_some() && second.is_some(),
+        next: usize::from(!second_is_newest),
+    })
 }
 
 fn encode(key: &ChainKey, link: &Link) -> [u8; PLACE_BYTES] {
@@ -108,22 +155,26 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let key = ChainKey::new(&[3; 32]);
         let read = || read(dir.path(), &key).expect("read");
-        assert_eq!(read(), None);
-        let mut head = Head::new(dir.path());
+        assert_eq!(read(), Found { link: None, is_whole: false, next: 1 });
+        let mut head = Head::new(dir.path(), &read());
         for sequence in 1..=5 {
             let link = Link { sequence, mac: [7; 32] };
             head.write(&key, &link, sequence == 3).expect("written");
-            assert_eq!(read(), Some(link));
+            assert_eq!((read().link, read().is_whole), (Some(link), true));
+            // As a restart does.
+            head = Head::new(dir.path(), &read());
         }
         let path = dir.path().join(NAME);
         let whole = std::fs::read(&path).expect("read");
+        let newest = usize::try_from(PLACES_AT[1 - read().next]).expect("small");
         for bit in 0..PLACE_BYTES * 8 {
             let mut torn = whole.clone();
-            torn[bit / 8] ^= 1 << (bit % 8);
+            torn[newest + bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, torn).expect("written");
-            assert_eq!(read().map(|link| link.sequence), Some(4), "bit {bit}");
+            assert_eq!(read().link.map(|link| link.sequence), Some(4), "bit {bit}");
+            assert!(!read().is_whole);
         }
         let of_another = ChainKey::new(&[4; 32]);
-        assert_eq!(super::read(dir.path(), &of_another).expect("read"), None);
+        assert_eq!(super::read(dir.path(), &of_another).expect("read").link, None);
     }
 }

@@ -13,7 +13,7 @@ use super::dir::{self, LogName};
 use super::disk::{Disk, LogFile};
 use super::frame::{Kind, encode};
 use super::head::Head;
-use super::mac::ChainKey;
+use super::mac::{ChainKey, ORIGIN};
 use super::payload::{Begin, Cause, Link, Note};
 use super::recovery::{Found, recover};
 
@@ -89,13 +89,14 @@ impl Log {
         make_dir(&options.dir)?;
         let lock = lock(&options.dir)?;
         let found = recover(&options.dir, &key)?;
+        let on_disk = found.head.link.unwrap_or(Link { sequence: 0, mac: ORIGIN });
         let mut log = Self {
             _lock: lock,
-            head: Head::new(&options.dir),
+            head: Head::new(&options.dir, &found.head),
             files: dir::list(&options.dir)?.into(),
             cause: found.cause,
             written: found.end,
-            sure: found.end,
+            sure: if found.cause == Cause::First { found.end } else { on_disk },
             removed: found.removed,
             current: None,
             options,
@@ -105,8 +106,14 @@ impl Log {
         // What cannot be appended to is followed by a fresh file.
         if let Some(last) = &found.append {
             let path = last.name.path(&log.options.dir);
-            match log.disk.append(&path, last.bytes) {
+            // What the last run had not synced is not sure before it is.
+            let opened = log.disk.append(&path, last.bytes).and_then(|mut file| {
+                file.sync()?;
+                Ok(file)
+            });
+            match opened {
                 Ok(file) => {
+                    log.sure = found.end;
                     log.current = Some(Current {
                         file,
                         name: last.name.clone(),
@@ -122,6 +129,11 @@ impl Log {
                 ),
             }
         }
+        if log.files.is_empty() && !found.head.is_whole {
+            // From here on a log without its head is one that somebody has taken it from. Where this
+            // fails the first record will too.
+            let _ = log.head.write(&log.key, &log.sure, true);
+        }
         Ok((log, found))
     }
 
@@ -129,7 +141,9 @@ impl Log {
     fn is_old(&self, now_us: i64) -> bool {
         let age_us = i64::from(self.options.file_age_max_hours) * HOUR_US;
         self.current.as_ref().is_some_and(|current| {
-            current.has_records && now_us.saturating_sub(current.begun_us) >= age_us
+            let age = now_us.saturating_sub(current.begun_us);
+            // Begun by a clock that was ahead it would never have its age.
+            current.has_records && (age >= age_us || age < -HOUR_US)
         })
     }
 
@@ -246,10 +260,11 @@ impl Log {
         let name = LogName::of(sequence);
         let path = name.path(&self.options.dir);
         // Left by an attempt that failed: nothing of it counts.
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => self.files.retain(|file| *file != name),
+        if let Some(aside) = dir::clear(&path)? {
+            let aside = aside.display();
+            tracing::error!(%aside, "an audit file stood where the next one belongs: it was put aside");
         }
+        self.files.retain(|file| *file != name);
         let keep = self.options.files_max.saturating_sub(1).max(1);
         let over = self.files.len().saturating_sub(keep);
         let removed =
@@ -328,8 +343,15 @@ pub(super) fn note(note: &Note) -> Vec<u8> {
 
 /// Makes the directory, private, and its name durable.
 fn make_dir(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    if path.is_dir() {
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+    if let Ok(found) = path.metadata()
+        && found.is_dir()
+    {
+        let mode = found.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let (path, mode) = (path.display(), format!("{mode:03o}"));
+            tracing::warn!(%path, mode, "other users may look into the audit log; chmod 700 mends it");
+        }
         return Ok(());
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;

@@ -37,5 +37,6 @@ pub use mac::ChainKey;
 pub use options::{Options, Sync};
 pub use payload::{Begin, Cause, Link, Note, Said, to_json as event_json};
 pub use problem::{Problem, ProblemKind, Report};
+pub use sampler::Sampler;
 pub use verify::verify;
 pub use writer::{Audit, AuditStats, OnFailing, Waiter};

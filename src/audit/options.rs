@@ -14,6 +14,8 @@ pub struct Options {
     /// Denials of keys that ask for no record of their own, which are recorded each second; the
     /// others of that second are counted.
     pub denials_per_second_max: u32,
+    /// The configuration in force, whatever its form: each start records a digest of it.
+    pub configuration: Vec<u8>,
 }
 
 /// What it means that a record was accepted.

@@ -31,6 +31,9 @@ pub enum Cause {
     Failure,
     /// The one before was found damaged at a start.
     Damage,
+    /// At a start the head was missing, or a place of it was spoiled: what stood behind the last
+    /// record that was found may have been removed, and nobody can tell any more.
+    Head,
 }
 
 /// The first record of a file.
@@ -64,6 +67,9 @@ pub enum Note {
         clean: bool,
         /// Bytes of a record that was not whole and was cut off.
         cut_bytes: u64,
+        /// A keyed digest of the configuration in force: another one is another configuration.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        configuration: String,
     },
     /// A daemon has ended in order.
     Stop {

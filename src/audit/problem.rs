@@ -23,13 +23,15 @@ pub struct Problem {
 pub enum ProblemKind {
     /// A record was changed, or is no record any more.
     Changed,
+    /// A record stands behind one that is not there, so nobody can tell whether it was changed.
+    Unchecked,
     /// Records are missing between others.
     Removed,
     /// A record stands where it does not belong, or was put in.
     Misplaced,
     /// The end of the log is missing.
     Cut,
-    /// The file that says where the log ends is missing or is another's.
+    /// The file that says where the log ends is missing, spoiled, or another's; or was at a start.
     Head,
     /// A file cannot be read.
     Unreadable,

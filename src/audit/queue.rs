@@ -14,32 +14,67 @@ use crate::event::{Decision, Event, What};
 /// Called once with whether a record is on disk. On the writing thread, so it never waits.
 pub type Waiter = Box<dyn FnOnce(bool) + Send>;
 
+/// What a decision is recorded as whose record could not be synced in time: so it was answered.
+const UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 /// Bytes of a place.
 const PLACE_BYTES: usize = 1024;
+
+/// Who waits for a record. Where it is dropped, however that comes, the record is not on disk.
+pub(super) struct Pledge(Option<Waiter>);
+
+impl Pledge {
+    /// The record is on disk.
+    pub(super) fn keep(mut self) {
+        self.0.take().into_iter().for_each(|waiter| waiter(true));
+    }
+}
+
+impl Drop for Pledge {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|waiter| waiter(false));
+    }
+}
 
 /// A record that waits to be written.
 pub(super) struct Item {
     pub(super) body: Body,
     /// The places that it takes.
     pub(super) places: usize,
-    pub(super) waiter: Option<Waiter>,
+    pub(super) waiter: Option<Pledge>,
+}
+
+impl Item {
+    /// Its waiter is told that the record is not on disk, and the record will say so.
+    fn refuse(&mut self) {
+        if self.waiter.take().is_some() {
+            self.body.refuse();
+        }
+    }
 }
 
 /// What it says.
 pub(super) enum Body {
     /// It becomes JSON on the writing thread.
     Decision(Box<(i64, Decision)>),
-    Json(Vec<u8>),
+    Change(Vec<u8>),
+    Alert(Vec<u8>),
 }
 
 impl Body {
     pub(super) fn to_payload(&self) -> Vec<u8> {
         match self {
-            Self::Json(json) => json.clone(),
+            Self::Change(json) | Self::Alert(json) => json.clone(),
             Self::Decision(decision) => {
                 let (at_us, decision) = decision.as_ref().clone();
                 to_json(&Event { at_us, what: What::Decision(decision) })
             }
+        }
+    }
+
+    /// The decision was answered otherwise, because its record is not on disk.
+    pub(super) fn refuse(&mut self) {
+        if let Self::Decision(decision) = self {
+            UNAVAILABLE.clone_into(&mut decision.1.code);
         }
     }
 }
@@ -50,6 +85,15 @@ pub(super) struct Lost {
     pub(super) changes: AtomicU64,
     pub(super) decisions: AtomicU64,
     pub(super) alerts: AtomicU64,
+    /// All of them together since the start.
+    pub(super) ever: AtomicU64,
+}
+
+impl Lost {
+    fn add(&self, of: &AtomicU64, count: u64) {
+        of.fetch_add(count, Ordering::Relaxed);
+        self.ever.fetch_add(count, Ordering::Relaxed);
+    }
 }
 
 /// The queue.
@@ -83,15 +127,16 @@ impl Queue {
     /// Takes a decision whose place was reserved.
     pub(super) fn push_reserved(&self, at_us: i64, decision: Decision, waiter: Option<Waiter>) {
         let body = Body::Decision(Box::new((at_us, decision)));
+        let waiter = waiter.map(|waiter| Pledge(Some(waiter)));
         self.push(Item { body, places: 1, waiter });
     }
 
     /// Takes a decision if there is room.
     pub(super) fn offer(&self, at_us: i64, decision: Decision) {
-        if self.desk.take(1) {
+        if self.desk.take_spare() {
             self.push_reserved(at_us, decision, None);
         } else {
-            self.lost.decisions.fetch_add(decision.count.max(1), Ordering::Relaxed);
+            self.lost.add(&self.lost.decisions, decision.count.max(1));
         }
     }
 
@@ -105,30 +150,39 @@ impl Queue {
         let json = to_json(event);
         let places = json.len().div_ceil(PLACE_BYTES).max(1);
         if json.is_empty() || !self.desk.take(places) {
-            lost.fetch_add(1, Ordering::Relaxed);
+            self.lost.add(lost, 1);
             return;
         }
-        self.push(Item { body: Body::Json(json), places, waiter: None });
+        let body = match &event.what {
+            What::Alert(_) => Body::Alert(json),
+            _ => Body::Change(json),
+        };
+        self.push(Item { body, places, waiter: None });
     }
 
     fn push(&self, item: Item) {
         let mut waiting = self.waiting.lock();
-        let closed = waiting.closed;
-        let item = if closed {
-            Some(item)
-        } else {
-            waiting.items.push_back(item);
-            None
-        };
+        if waiting.closed {
+            drop(waiting);
+            return self.refuse_late(&item);
+        }
+        waiting.items.push_back(item);
         let first = waiting.items.len() == 1;
         drop(waiting);
         if first {
             self.filled.notify_one();
         }
-        // The daemon has stopped; nobody writes it any more.
-        if let Some(waiter) = item.and_then(|item| item.waiter) {
-            waiter(false);
-        }
+    }
+
+    /// Nobody writes it any more.
+    fn refuse_late(&self, item: &Item) {
+        let (lost, what) = match &item.body {
+            Body::Change(json) => (&self.lost.changes, String::from_utf8_lossy(json)),
+            Body::Alert(json) => (&self.lost.alerts, String::from_utf8_lossy(json)),
+            Body::Decision(_) => return self.lost.add(&self.lost.decisions, 1),
+        };
+        self.lost.add(lost, 1);
+        tracing::error!(%what, "the audit log was closed already: this is not in it");
     }
 
     /// All that waits; waits itself for as long at the most, where there is nothing.
@@ -140,13 +194,20 @@ impl Queue {
         Taken { items: std::mem::take(&mut waiting.items), closed: waiting.closed }
     }
 
-    /// Waits, unless the end is near; whether it is.
-    pub(super) fn pause(&self, at_most: Duration) -> bool {
+    /// While the log cannot be written: all that has come in so long, or until the end. Whoever waits
+    /// for a record is told as it comes, with the lock held, that it is not on disk.
+    pub(super) fn refuse_for(&self, at_most: Duration) -> Taken {
+        let mut items = VecDeque::new();
+        let mut refuse = |waiting: &mut Waiting| {
+            waiting.items.iter_mut().for_each(Item::refuse);
+            // Taken, so that the next that comes is the first, and wakes us.
+            items.append(&mut waiting.items);
+            !waiting.closed
+        };
         let mut waiting = self.waiting.lock();
-        if !waiting.closed {
-            let _ = self.filled.wait_for(&mut waiting, at_most);
-        }
-        waiting.closed
+        let _ = self.filled.wait_while_for(&mut waiting, &mut refuse, at_most);
+        refuse(&mut waiting);
+        Taken { items, closed: waiting.closed }
     }
 
     /// Nothing is taken any more.
@@ -158,10 +219,5 @@ impl Queue {
     /// The places of records that were written.
     pub(super) fn give_back(&self, places: usize) {
         self.desk.give_back(places);
-    }
-
-    /// Records that wait.
-    pub(super) fn len(&self) -> usize {
-        self.waiting.lock().items.len()
     }
 }

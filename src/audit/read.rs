@@ -37,7 +37,7 @@ pub fn each(
     let mut last = after;
     for (number, name) in names.iter().enumerate() {
         let next: Option<&LogName> = names.get(number + 1);
-        if next.is_some_and(|next| next.first <= after + 1) {
+        if next.is_some_and(|next| next.first <= after.saturating_add(1)) {
             continue;
         }
         let bytes = match dir::read(&name.path(dir)) {

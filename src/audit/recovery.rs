@@ -11,6 +11,11 @@ use super::payload::{Begin, Cause, Link, Note};
 use super::pieces::{Piece, pieces};
 use super::verify::begin_of;
 
+/// Why a log is not gone on with that was written under another key.
+const OTHER_KEY: &str = "it was written under another key than audit.key, so it could neither be \
+                         checked nor continued: restore its key, or move its directory away to begin \
+                         another";
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -28,6 +33,8 @@ pub(super) struct Found {
     pub(super) clean: bool,
     /// What is wrong, for the log of the daemon.
     pub(super) damage: Option<String>,
+    /// What the head says.
+    pub(super) head: head::Found,
 }
 
 /// A file to append to.
@@ -40,75 +47,127 @@ pub(super) struct Append {
 }
 
 /// Looks where the log ends. What is not whole behind the record that the head names was torn by a
-/// crash; what is not whole before it was on disk, and is damage, which is left as it is.
+/// crash; what is not whole before it was on disk, and is damage, which is left as it is. Without a
+/// whole head nobody can tell, and the log says so for ever.
 ///
 /// # Errors
-/// The directory cannot be read, or the newest file.
+/// The directory cannot be read, or the newest file; or it is of another key.
 pub(super) fn recover(dir: &Path, key: &ChainKey) -> io::Result<Found> {
-    let origin = Link { sequence: 0, mac: ORIGIN };
     let head = head::read(dir, key)?;
     let mut names = dir::list(dir)?;
-    let mut found = Found {
-        end: head.unwrap_or(origin),
-        append: None,
-        cause: Cause::First,
-        removed: 0,
-        cut_bytes: 0,
-        clean: true,
-        damage: None,
-    };
+    let mut found = Found::none(head);
+    let mut begun = false;
     while let Some(newest) = names.pop() {
         let bytes = dir::read(&newest.path(dir))?;
-        let Some(begin) = begin_of(&bytes) else {
-            // A file whose beginning was being written when the daemon ended has nothing.
-            if head.is_none_or(|head| head.sequence < newest.first) {
-                std::fs::remove_file(newest.path(dir))?;
-                continue;
-            }
-            return Ok(damaged(found, head, &format!("{} has no beginning", newest.name)));
-        };
-        follow(&mut found, key, &newest, &bytes, &begin);
-        if let Some(end) = foreign_end(&found, &bytes) {
-            let sequence = found.end.sequence + 1;
-            let found = Found { end, ..found };
-            return Ok(damaged(found, head, &format!("record {sequence} is not what was written")));
+        if let Some(begin) = authentic_begin(&newest, &bytes, key) {
+            follow(&mut found, key, &newest, &bytes, &begin);
+            judge_rest(&mut found, &bytes);
+            begun = true;
+            break;
         }
-        break;
+        if head.link.is_some_and(|head| head.sequence >= newest.first) {
+            let before = Link { sequence: newest.first - 1, mac: ORIGIN };
+            found.end = behind(before, &bytes);
+            found.damaged(format!("{} has no beginning", newest.name));
+            begun = true;
+            break;
+        }
+        if head.link.is_none() && begin_of(&bytes).is_some() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, OTHER_KEY));
+        }
+        // Its beginning was being written when the daemon ended, or somebody has put it there.
+        if let Some(aside) = dir::clear(&newest.path(dir))? {
+            found.damaged(format!("{} is no file of it: it is {}", newest.name, aside.display()));
+        }
     }
-    let Some(head) = head else {
-        let damage = found.append.is_some().then(|| "the head is missing".to_owned());
-        return Ok(Found { damage, ..found });
-    };
-    if found.append.is_none() || found.end.sequence < head.sequence {
-        let (end, said) = (found.end.sequence, head.sequence);
-        let why = format!("it ends at record {end}, and the head says that {said} was written");
-        return Ok(damaged(found, Some(head), &why));
-    }
+    judge_head(&mut found, begun);
     Ok(found)
 }
 
-/// Goes on behind everything that ever was: no sequence is used twice.
-fn damaged(mut found: Found, head: Option<Link>, why: &str) -> Found {
-    if let Some(head) = head.filter(|head| head.sequence >= found.end.sequence) {
-        found.end = head;
+/// Whether the end that was found is the one that the head names, or one behind it.
+fn judge_head(found: &mut Found, begun: bool) {
+    let head = found.head.link;
+    if let Some(head) = head.filter(|head| head.sequence > found.end.sequence) {
+        let end = std::mem::replace(&mut found.end, head).sequence;
+        let said = head.sequence;
+        found
+            .damaged(format!("it ends at record {end}, and the head says that {said} was written"));
+    } else if !begun && head.is_some_and(|head| head.sequence > 0) {
+        let said = head.map_or(0, |head| head.sequence);
+        found.damaged(format!("it has no file, and the head says that {said} was written"));
     }
-    found.append = None;
-    found.cause = Cause::Damage;
-    found.damage = Some(why.to_owned());
-    found
+    if begun && !found.head.is_whole {
+        found.damaged("the head is missing or spoiled".to_owned());
+        found.cause = Cause::Head;
+    }
 }
 
-/// The last whole record of a file, where what stands behind the end that was found is whole and does
-/// not follow: no crash makes that.
-fn foreign_end(found: &Found, bytes: &[u8]) -> Option<Link> {
-    let at = usize::try_from(found.append.as_ref()?.bytes).ok()?;
-    decode(bytes.get(at..)?).ok()??;
-    let records = pieces(&bytes[at..]).into_iter().filter_map(|piece| match piece {
-        Piece::Record { frame, .. } => Some(Link { sequence: frame.sequence, mac: frame.mac }),
-        _ => None,
-    });
-    let last = records.max_by_key(|link| link.sequence)?;
-    Some(if last.sequence > found.end.sequence { last } else { found.end })
+/// The first record of a file, where it was written under this key, for this file.
+fn authentic_begin(name: &LogName, bytes: &[u8], key: &ChainKey) -> Option<Begin> {
+    let frame = decode(bytes).ok()??;
+    let begin = begin_of(bytes)?;
+    let authentic = frame.sequence == name.first && frame.follows(key, &begin.previous.mac);
+    authentic.then_some(begin)
+}
+
+impl Found {
+    /// Where there is no file.
+    fn none(head: head::Found) -> Self {
+        Self {
+            end: head.link.unwrap_or(Link { sequence: 0, mac: ORIGIN }),
+            head,
+            append: None,
+            cause: Cause::First,
+            removed: 0,
+            cut_bytes: 0,
+            clean: true,
+            damage: None,
+        }
+    }
+
+    /// Another file is begun behind everything that ever was: no sequence is used twice.
+    fn damaged(&mut self, why: String) {
+        self.append = None;
+        self.cause = Cause::Damage;
+        self.damage = Some(match self.damage.take() {
+            Some(before) => format!("{before}; {why}"),
+            None => why,
+        });
+    }
+}
+
+/// Tells a record that a crash has torn from what no crash makes: whole records that do not follow,
+/// or several pieces.
+fn judge_rest(found: &mut Found, bytes: &[u8]) {
+    let Some(at) = found.append.as_ref().and_then(|append| usize::try_from(append.bytes).ok())
+    else {
+        return;
+    };
+    let rest = bytes.get(at..).unwrap_or_default();
+    let sequence = found.end.sequence + 1;
+    let said = found.head.link.map_or(u64::MAX, |head| head.sequence);
+    let is_torn = !matches!(decode(rest), Ok(Some(_))) && said < sequence;
+    if !rest.is_empty() && !is_torn {
+        found.end = behind(found.end, rest);
+        found.damaged(format!("record {sequence} is not what was written"));
+    }
+}
+
+/// Where a chain ends that goes on behind a record with these bytes, whatever is wrong with them.
+fn behind(end: Link, bytes: &[u8]) -> Link {
+    pieces(bytes).into_iter().fold(end, |end, piece| {
+        let next = end.sequence + 1;
+        match piece {
+            // Anybody may have written the number: a file has no more records than bytes.
+            Piece::Record { frame, .. } => {
+                let near = (next..next + dir::FILE_BYTES_MAX).contains(&frame.sequence);
+                let sequence = if near { frame.sequence } else { next };
+                Link { sequence, mac: frame.mac }
+            }
+            Piece::Damage { mac, .. } => Link { sequence: next, mac: mac.unwrap_or(end.mac) },
+            Piece::Torn { .. } => Link { sequence: next, mac: end.mac },
+        }
+    })
 }
 
 /// Follows the newest file to its last whole record.

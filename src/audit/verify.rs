@@ -9,20 +9,36 @@ use std::io;
 use std::path::Path;
 
 use super::dir::{self, LogName};
-use super::frame::{Frame, Kind};
+use super::frame::{Frame, Kind, SEQUENCE_MAX};
 use super::head;
 use super::mac::{ChainKey, Mac, ORIGIN};
 use super::payload::{Begin, Cause, Link};
 use super::pieces::{Piece, pieces};
 use super::problem::{Problem, ProblemKind, Report};
 
+/// So often a log is judged again that does not seem whole while its files change.
+const JUDGED_AGAIN_MAX: usize = 3;
+
 /// Judges a log. What a daemon writes meanwhile is no damage.
 ///
 /// # Errors
 /// The directory or the head cannot be read.
 pub fn verify(dir: &Path, key: &ChainKey) -> io::Result<Report> {
+    for _ in 0..JUDGED_AGAIN_MAX {
+        let names = dir::list(dir)?;
+        let report = judge(dir, key)?;
+        // A file may have been begun or removed in its time between two looks.
+        if report.is_clean() || dir::list(dir)? == names {
+            return Ok(report);
+        }
+    }
+    judge(dir, key)
+}
+
+fn judge(dir: &Path, key: &ChainKey) -> io::Result<Report> {
     // First: the log may only grow behind it.
-    let head = head::read(dir, key)?;
+    let said = head::read(dir, key)?;
+    let head = said.link;
     let names = dir::list(dir)?;
     let mut chain = Chain::new(key);
     let mut next: Option<Vec<u8>> = None;
@@ -47,13 +63,24 @@ pub fn verify(dir: &Path, key: &ChainKey) -> io::Result<Report> {
         };
         chain.file(name, &bytes, &ends);
     }
+    if head.is_some() && !said.is_whole {
+        chain.spoiled_head(names.last());
+    }
     Ok(chain.finish(head.as_ref(), names.last()))
 }
 
 /// What the first record of a file says.
 pub(super) fn begin_of(bytes: &[u8]) -> Option<Begin> {
     let frame = super::frame::decode(bytes).ok()??;
-    if frame.kind == Kind::Begin { serde_json::from_slice(frame.payload).ok() } else { None }
+    begin_in(&frame)
+}
+
+fn begin_in(frame: &Frame<'_>) -> Option<Begin> {
+    let begin: Begin = serde_json::from_slice(frame.payload).ok()?;
+    // Anybody may have written these numbers.
+    let numbers = [begin.previous.sequence, begin.sure, begin.removed];
+    let bounded = numbers.into_iter().all(|number| number < SEQUENCE_MAX);
+    (frame.kind == Kind::Begin && bounded).then_some(begin)
 }
 
 /// Where a file ends.
@@ -92,7 +119,7 @@ struct Chain<'k> {
     report: Report,
     /// The record that is expected next; `None` before the first.
     expected: Option<u64>,
-    /// What its predecessor's MAC may be; nothing where that cannot be told, and then it is believed.
+    /// What its predecessor's MAC may be; nothing where that cannot be told.
     before: Vec<Mac>,
     /// Records that stood too early, with their MACs: no gap.
     early: BTreeMap<u64, Mac>,
@@ -133,6 +160,7 @@ impl<'k> Chain<'k> {
         if let Some(begin) = &begin {
             self.removed = self.removed.max(begin.removed);
             self.excuse(begin, name);
+            self.found_at_start(begin, name);
         }
         let pieces = pieces(bytes);
         let mut later = Later::of(&pieces);
@@ -182,6 +210,25 @@ impl<'k> Chain<'k> {
         }
     }
 
+    /// What a start has found, for ever: the daemon went on behind it.
+    fn found_at_start(&mut self, begin: &Begin, name: &LogName) {
+        match begin.cause {
+            Cause::Damage => self.report.notices.push(format!(
+                "{}: it was begun because the log before it was damaged at a start",
+                name.name
+            )),
+            Cause::Head => {
+                let previous = begin.previous.sequence;
+                let what = format!(
+                    "at a start the head was missing or spoiled, so whether records behind \
+                     {previous} were removed before that cannot be told"
+                );
+                self.problem(ProblemKind::Head, name, 0, name.first, &what);
+            }
+            _ => {}
+        }
+    }
+
     fn record(
         &mut self,
         name: &LogName,
@@ -207,9 +254,10 @@ impl<'k> Chain<'k> {
         if sequence > expected {
             self.gap(name, at, expected..sequence);
         }
-        self.report.records += 1;
+        let was_known = !self.before.is_empty() || frame.kind == Kind::Begin;
         let is_whole = self.check(name, at, frame);
-        if is_whole && ends.head.is_some_and(|head| head.sequence == sequence) {
+        self.report.records += u64::from(was_known);
+        if (is_whole || !was_known) && ends.head.is_some_and(|head| head.sequence == sequence) {
             self.at_head = Some(frame.mac);
         }
         self.report.last = sequence;
@@ -240,11 +288,18 @@ impl<'k> Chain<'k> {
     fn check(&mut self, name: &LogName, at: usize, frame: &Frame<'_>) -> bool {
         if self.before.is_empty() && frame.kind == Kind::Begin {
             // It says itself what it stands behind.
-            let begin: Option<Begin> = serde_json::from_slice(frame.payload).ok();
-            self.before = begin.map(|begin| begin.previous.mac).into_iter().collect();
+            self.before = begin_in(frame).map(|begin| begin.previous.mac).into_iter().collect();
+        }
+        if self.before.is_empty() {
+            let sequence = frame.sequence;
+            let what =
+                format!("record {sequence} cannot be checked: the one before it is not there");
+            self.problem(ProblemKind::Unchecked, name, at, sequence, &what);
+            self.before = vec![frame.mac];
+            return false;
         }
         let follows = self.before.iter().any(|before| frame.follows(self.key, before));
-        if self.before.is_empty() || follows {
+        if follows {
             self.before = vec![frame.mac];
             return true;
         }
@@ -279,6 +334,18 @@ impl<'k> Chain<'k> {
         self.problem(ProblemKind::Cut, name, at, sequence, &what);
         self.before = Vec::new();
         self.expected = Some(sequence + 1);
+    }
+
+    fn spoiled_head(&mut self, last: Option<&LogName>) {
+        let what = "one of the two places of the head is spoiled, so the end of the log may be missing \
+                    from the record that the other names";
+        self.report.add(Problem {
+            kind: ProblemKind::Head,
+            file: last.map(|last| last.name.clone()).unwrap_or_default(),
+            offset: 0,
+            sequence: 0,
+            what: what.to_owned(),
+        });
     }
 
     fn finish(mut self, head: Option<&Link>, last: Option<&LogName>) -> Report {

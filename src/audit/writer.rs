@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::log::{Log, note};
 use super::mac::ChainKey;
 use super::options::{Options, Sync};
 use super::payload::Note;
-use super::queue::{Body, Item, Queue};
+use super::queue::{Body, Item, Pledge, Queue};
 use super::sampler::Sampler;
 use crate::clock::Clock;
 use crate::engine::AuditDesk;
@@ -30,8 +31,10 @@ const LOOK_NS: u64 = 1_000_000_000;
 const WRITTEN_AT_A_TIME: usize = 128;
 /// … but where somebody waits for the disk, as many as may share a sync.
 const SYNCED_AT_A_TIME: usize = 4096;
-/// What a decision is recorded as whose record could not be synced in time: so it was answered.
-const UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
+/// Under the key of the log, so that nobody can try what the configuration may be.
+const CONFIGURATION_LABEL: &[u8] = b"keygate audit configuration 1";
+/// Why no record can be written, where nobody is left to try.
+const DEAD: &str = "the thread that writes it has ended by a fault of keygate: restart keygate";
 
 /// Called when the log begins to fail, with why, and when it works again, with nothing. On the writing
 /// thread: it must not wait.
@@ -56,8 +59,10 @@ struct Shared {
 /// How things stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditStats {
-    /// Records that wait to be written.
+    /// Places that are taken by records which wait to be written or synced.
     pub waiting: u64,
+    /// Records that found no room since the start, or could not be taken for another reason.
+    pub lost: u64,
     /// Why no record can be written, while none can.
     pub failing: Option<String>,
 }
@@ -76,6 +81,8 @@ impl Audit {
         names: fn(u8) -> Option<&'static str>,
         on_failing: OnFailing,
     ) -> io::Result<Self> {
+        let digest = key.mac(CONFIGURATION_LABEL, &[&options.configuration]);
+        let configuration = crate::key::digest::hex(&digest);
         let (log, found) = Log::open(options.log, key, disk)?;
         if let Some(damage) = &found.damage {
             tracing::error!(
@@ -97,7 +104,8 @@ impl Audit {
         });
         let now = clock.now();
         let cut_bytes = if found.append.is_some() { found.cut_bytes } else { 0 };
-        let start = Note::Start { at_us: now.wall_us, clean: found.clean, cut_bytes };
+        let start =
+            Note::Start { at_us: now.wall_us, clean: found.clean, cut_bytes, configuration };
         let mut writer = Writer {
             log,
             shared: Arc::clone(&shared),
@@ -147,8 +155,11 @@ impl Audit {
     /// How things stand.
     #[must_use]
     pub fn stats(&self) -> AuditStats {
-        let waiting = self.shared.queue.len() as u64;
-        AuditStats { waiting, failing: self.shared.failing.lock().clone() }
+        AuditStats {
+            waiting: self.shared.desk.taken(),
+            lost: self.shared.queue.lost.ever.load(Ordering::Relaxed),
+            failing: self.shared.failing.lock().clone(),
+        }
     }
 
     /// The clean stop: what was handed over is written and synced, and the log says that it ended. A
@@ -181,34 +192,47 @@ struct Record {
     kind: Kind,
     payload: Vec<u8>,
     places: usize,
-    waiter: Option<Waiter>,
-    /// Kept where it may have to be told otherwise.
-    decision: Option<Box<(i64, Decision)>>,
+    waiter: Option<Pledge>,
+    /// What it says, where it may have to be told otherwise: of a decision that is waited for.
+    waited: Option<Body>,
+    class: Class,
+}
+
+/// What is counted where it is lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Change,
+    Decision,
+    Alert,
+    Note,
 }
 
 impl Record {
     fn note(of: &Note) -> Self {
         let (payload, kind) = (note(of), Kind::Note);
-        Self { kind, payload, places: 0, waiter: None, decision: None }
+        Self { kind, payload, places: 0, waiter: None, waited: None, class: Class::Note }
     }
 
     fn of(item: Item) -> Self {
         let Item { body, places, waiter } = item;
         let payload = body.to_payload();
-        let decision = match body {
-            Body::Decision(decision) if waiter.is_some() => Some(decision),
-            _ => None,
+        let class = match body {
+            Body::Decision(_) => Class::Decision,
+            Body::Change(_) => Class::Change,
+            Body::Alert(_) => Class::Alert,
         };
-        Self { kind: Kind::Event, payload, places, waiter, decision }
+        let waited = waiter.is_some().then_some(body);
+        Self { kind: Kind::Event, payload, places, waiter, waited, class }
     }
 
     /// Its waiter is told that the record is not on disk, and the record says so.
     fn refuse(&mut self) {
-        let Some(waiter) = self.waiter.take() else { return };
-        waiter(false);
-        if let Some(mut decision) = self.decision.take() {
-            UNAVAILABLE.clone_into(&mut decision.1.code);
-            self.payload = Body::Decision(decision).to_payload();
+        if self.waiter.take().is_none() {
+            return;
+        }
+        if let Some(mut body) = self.waited.take() {
+            body.refuse();
+            self.payload = body.to_payload();
         }
     }
 }
@@ -231,14 +255,17 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            let closed = if self.failing {
-                let closed = self.shared.queue.pause(LOOK);
-                if closed { self.shared.queue.take(Duration::ZERO).closed } else { false }
+            let taken = if self.failing {
+                self.shared.queue.refuse_for(LOOK)
             } else {
-                let taken = self.shared.queue.take(LOOK);
-                self.write(taken.items);
-                taken.closed
+                self.shared.queue.take(LOOK)
             };
+            let (closed, failed_before) = (taken.closed, self.failing);
+            self.write(taken.items);
+            if self.failing && !failed_before && !closed {
+                // Who came meanwhile is told before another attempt, which may take as long.
+                continue;
+            }
             self.look(closed);
             self.write_all();
             self.settle(closed);
@@ -339,7 +366,7 @@ impl Writer {
             Ok(()) => {
                 let places = self.unsynced.iter().map(|record| record.places).sum();
                 let waiters = self.unsynced.drain(..).filter_map(|record| record.waiter);
-                waiters.for_each(|waiter| waiter(true));
+                waiters.for_each(Pledge::keep);
                 self.shared.queue.give_back(places);
             }
             Err(error) => self.fail(&error),
@@ -379,14 +406,33 @@ impl Writer {
     }
 
     fn end(mut self) {
-        let taken = self.shared.queue.take(Duration::ZERO);
-        self.unwritten.extend(taken.items.into_iter().map(Record::of));
         self.unwritten.push_back(Record::note(&Note::Stop { at_us: self.clock.now().wall_us }));
         self.write_all();
         self.settle(true);
         if self.failing {
-            let records = self.unwritten.len();
-            tracing::error!(records, "the audit log could not be written: these are lost");
+            let count =
+                |class| self.unwritten.iter().filter(|record| record.class == class).count();
+            let [changes, decisions, alerts] =
+                [Class::Change, Class::Decision, Class::Alert].map(count);
+            tracing::error!(
+                changes,
+                decisions,
+                alerts,
+                "the audit log could not be written: these are lost"
+            );
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Where a fault ends the thread nothing more is accepted, and nobody waits for it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.desk.set_open(false);
+            *self.shared.failing.lock() = Some(DEAD.to_owned());
+            self.shared.queue.close();
+            drop(self.shared.queue.take(Duration::ZERO));
+            tracing::error!("audit records cannot be written: {DEAD}");
         }
     }
 }

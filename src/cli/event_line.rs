@@ -46,7 +46,7 @@ pub(super) fn said_line(said: &Said, colours: Colours) -> String {
         }
         Said::Note(note) => {
             let (at_us, what) = match note {
-                Note::Start { at_us, clean, cut_bytes } => {
+                Note::Start { at_us, clean, cut_bytes, .. } => {
                     let how = if *clean { "" } else { " after a run that did not end in order" };
                     let cut = if *cut_bytes == 0 {
                         String::new()

@@ -42,17 +42,27 @@ fn metadata_text(text: &str) -> String {
     plain(&metadata_json(text).to_string()).into_owned()
 }
 
-/// A text that others have written, for a terminal: what would end the line or move the cursor is
-/// shown by its escape.
+/// A text that others have written, for a terminal: what would end the line, move the cursor or
+/// reorder the line is shown by its escape.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    if !text.contains(is_treacherous) {
         return text.into();
     }
-    let shown = |char: char| match char.is_control() {
+    let shown = |char: char| match is_treacherous(char) {
         true => char.escape_default().to_string(),
         false => char.to_string(),
     };
     text.chars().map(shown).collect()
+}
+
+/// Whether a character ends a line, moves the cursor, or has what stands around it shown in another
+/// order (Unicode's bidirectional controls: UAX #9, and its marks).
+fn is_treacherous(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// The metadata as JSON; as text where it is JSON that this reader does not take, such as a number
@@ -289,5 +299,12 @@ mod tests {
     fn columns_are_as_wide_as_they_must_be() {
         let rows = vec![vec!["1".to_owned(), "long name".to_owned()]];
         assert_eq!(table(&["ID", "NAME"], &rows), "ID  NAME\n1   long name\n");
+    }
+
+    #[test]
+    fn what_would_reorder_a_line_is_shown_by_its_escape() {
+        let shown = plain("by uid 5\u{202E}x\u{2066}y\u{2028}z\u{7}");
+        assert_eq!(shown, "by uid 5\\u{202e}x\\u{2066}y\\u{2028}z\\u{7}");
+        assert_eq!(plain("schön, 日本, 🔑"), "schön, 日本, 🔑");
     }
 }

@@ -40,6 +40,11 @@ impl Subject {
     }
 }
 
+/// The action of an import.
+pub const IMPORT: &str = "import";
+/// Of an import's change: the ids of keys that it has brought, as decimal strings.
+pub const KEY_IDS: &str = "key_ids";
+
 /// A change, after it is durable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
@@ -59,6 +64,16 @@ pub struct Change {
     /// The reason that was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Change {
+    /// Whether it is an import that has brought this key.
+    #[must_use]
+    pub fn has_imported(&self, key: u64) -> bool {
+        let ids = self.after.get(KEY_IDS).and_then(Value::as_array);
+        let is_it = |id: &Value| id.as_str().and_then(|id| id.parse().ok()) == Some(key);
+        self.action == IMPORT && ids.is_some_and(|ids| ids.iter().any(is_it))
+    }
 }
 
 /// A decision that is worth a record: a denial, or one on a key whose decisions are all recorded.

@@ -8,7 +8,7 @@ mod change;
 
 pub use actor::Actor;
 pub use alert::{Alert, AlertKind, Destination};
-pub use change::{Change, Decision, Subject};
+pub use change::{Change, Decision, IMPORT, KEY_IDS, Subject};
 
 use serde::{Deserialize, Serialize};
 

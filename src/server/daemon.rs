@@ -22,7 +22,7 @@ use super::recorder::Recorder;
 use super::reload::{self, Reload};
 use super::scrape::Parts;
 use super::store_size::StoreSize;
-use super::watchers::Watchers;
+use super::watchers::{Bounds, Watchers};
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, Origin};
@@ -181,7 +181,11 @@ impl Daemon {
         };
         let audit = open_audit(&config, &engine, &clock, Box::new(tell_failing))?;
         let limits = &config.limits;
-        let watchers = Watchers::new(limits.watch_events_max, limits.watchers_max);
+        let watchers = Watchers::new(Bounds {
+            events_max: limits.watch_events_max,
+            watchers_max: limits.watchers_max,
+            denials_per_second_max: config.audit.denials_per_second_max,
+        });
         let mut journals = Journals { audit, watchers: Arc::new(watchers), alerts: None };
         // Before it is one of them: an alert is told to the others, and makes no alert.
         notifier.tell(journals.of_changes());
@@ -344,11 +348,12 @@ impl Daemon {
             let flushed = flush.stop();
             let settled = ledger.stop();
             notifier.stop();
-            // Nothing is decided, changed or told any more.
+            let committed = committer.stop();
+            // Nothing is decided, changed or told any more, and nothing that waits becomes durable.
             if let Some(audit) = &journals.audit {
                 audit.stop();
             }
-            committer.stop()?;
+            committed?;
             flushed?;
             Ok::<(), StartError>(settled?)
         });

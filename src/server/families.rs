@@ -218,8 +218,9 @@ pub(super) fn audit(stats: &AuditStats, queue_max: usize) -> Vec<Family> {
     let (limit, what) = (queue_max as u64, "1 while records of the audit log cannot be written");
     #[rustfmt::skip]
     let families = vec![
-        Family::gauge("keygate_audit_queue", "Audit records that wait to be written", waiting),
+        Family::gauge("keygate_audit_queue", "Places that are taken by audit records which wait to be written or synced", waiting),
         Family::gauge("keygate_audit_queue_limit", "Places for audit records, one for each KiB", limit),
+        Family::counter("keygate_audit_lost", "Audit records that were not taken, because there was no room", stats.lost),
         Family::gauge("keygate_audit_failing", what, failing),
     ];
     families

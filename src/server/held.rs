@@ -28,8 +28,12 @@ impl HeldReply {
         size_of::<Self>() + verdicts + self.receipts.len() * size_of::<(usize, Receipt)>()
     }
 
-    fn is_settled(&self) -> bool {
-        self.receipts.iter().all(|(_, receipt)| receipt.settled() != Settled::Not)
+    /// Whether all are settled. So many of the first were found to be, and are not looked at again.
+    fn is_settled(&self, settled: &mut usize) -> bool {
+        let rest = self.receipts.get(*settled..).unwrap_or_default();
+        let more = rest.iter().take_while(|(_, receipt)| receipt.settled() != Settled::Not).count();
+        *settled += more;
+        more == rest.len()
     }
 
     /// Makes denials of the verdicts whose records were refused; answers keys and slots that they had
@@ -45,8 +49,11 @@ impl HeldReply {
             let Ok((was, _)) = Verdict::decode(verdict) else { continue };
             slots.extend(was.slot.map(|slot| (was.key_id, slot)));
             let denied = Verdict { code: VerdictCode::AuditUnavailable, slot: None, ..was };
-            let mut out = BytesMut::new();
+            let (mut out, mut head) = (BytesMut::new(), BytesMut::new());
             denied.encode(&mut out);
+            was.encode(&mut head);
+            // Details come with every verdict that names a key.
+            out.extend_from_slice(verdict.get(head.len()..).unwrap_or_default());
             *verdict = out.as_ref().into();
         }
         slots
@@ -56,14 +63,15 @@ impl HeldReply {
 /// The held replies of one connection. They end with it; their records do not.
 #[derive(Default)]
 pub(super) struct Held {
-    replies: VecDeque<HeldReply>,
+    /// In the order in which they came, with how many of its receipts were found settled.
+    replies: VecDeque<(HeldReply, usize)>,
     bytes: usize,
 }
 
 impl Held {
     pub(super) fn push(&mut self, reply: HeldReply) {
         self.bytes += reply.bytes();
-        self.replies.push_back(reply);
+        self.replies.push_back((reply, 0));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -76,8 +84,9 @@ impl Held {
 
     /// The oldest whose records are all settled.
     pub(super) fn take_settled(&mut self) -> Option<HeldReply> {
-        let at = self.replies.iter().position(HeldReply::is_settled)?;
-        let reply = self.replies.remove(at)?;
+        let mut replies = self.replies.iter_mut();
+        let at = replies.position(|(reply, settled)| reply.is_settled(settled))?;
+        let (reply, _) = self.replies.remove(at)?;
         self.bytes -= reply.bytes();
         Some(reply)
     }
@@ -117,6 +126,26 @@ mod tests {
         of_first.remove(0)(true);
         assert_eq!(held.take_settled().map(|reply| reply.correlation), Some(1));
         assert_eq!((held.len(), held.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_refused_verdict_keeps_its_details() {
+        for slot in [None, Some(9)] {
+            let (receipt, waiter) = Receipt::new(|| {});
+            let mut verdict = BytesMut::from(&encoded(1, slot)[..]);
+            keygate_protocol::verdict::put_details("acme", ["a", "b"], &mut verdict);
+            keygate_protocol::verdict::put_metadata(b"{}", &mut verdict);
+            let (verdicts, receipts) = (vec![verdict.as_ref().into()], vec![(0, receipt)]);
+            let mut reply =
+                HeldReply { correlation: 7, verdicts, is_batch: false, receipts, since_ns: 0 };
+            waiter(false);
+            assert_eq!(reply.refuse().len(), usize::from(slot.is_some()));
+            let (verdict, details) = Verdict::decode(&reply.verdicts[0]).expect("a verdict");
+            let expected = (VerdictCode::AuditUnavailable, None);
+            assert_eq!((verdict.code, verdict.slot), expected);
+            assert_eq!((details.tenant_id, details.metadata), (Some("acme"), Some("{}")));
+            assert_eq!(details.scopes, ["a", "b"]);
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) struct Journals {
 impl Default for Journals {
     /// Nobody.
     fn default() -> Self {
-        Self { audit: None, watchers: Arc::new(Watchers::new(1, 0)), alerts: None }
+        Self { audit: None, watchers: Arc::new(Watchers::none()), alerts: None }
     }
 }
 
@@ -83,6 +83,8 @@ pub(super) fn open_audit(
         },
         queue_records_max: audit.queue_records_max,
         denials_per_second_max: audit.denials_per_second_max,
+        // Numbers, texts, lists and tables by text: nothing of it can fail to become JSON.
+        configuration: serde_json::to_vec(config).unwrap_or_default(),
     };
     let places = (Arc::clone(engine.audit()), Arc::clone(clock));
     let names = |code| VerdictCode::from_byte(code).map(VerdictCode::name);

@@ -10,7 +10,7 @@ use super::journals::Journals;
 use crate::audit::Waiter;
 use crate::clock::Now;
 use crate::engine::{Answer, Engine};
-use crate::event::{Decision, Event, Journal as _, Subject, What};
+use crate::event::{Decision, Subject};
 
 /// Longest environment that a record repeats, in bytes: a caller may state anything.
 const ENVIRONMENT_BYTES_MAX: usize = 64;
@@ -72,8 +72,9 @@ impl Recorder {
         let Journals { audit, watchers, .. } = &self.journals;
         if watchers.are_there() && !answer.verdict.code.is_valid() {
             let tenant = engine.tenant_of_key(answer.verdict.key_id);
-            let decision = decision(question, answer, tenant.as_deref());
-            watchers.note(&Event { at_us: now.wall_us, what: What::Decision(decision) });
+            let tenant = tenant.as_deref();
+            let made = || decision(question, answer, tenant);
+            watchers.denied(tenant, answer.verdict.code, now, made);
         }
         let audit = audit.as_ref()?;
         let Some(record) = &answer.record else {

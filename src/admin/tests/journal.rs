@@ -133,5 +133,32 @@ async fn what_is_done_to_the_daemon_as_a_whole_is_told_with_its_figures() {
     let told: Vec<_> =
         told.iter().map(|change| (change.action.as_str(), change.after.clone())).collect();
     let counts = json!({"keys": 2, "tenants": 0, "skipped": 1});
-    assert_eq!(told, [("import", counts), ("export", serde_json::Value::Null)]);
+    let ids = json!({"key_ids": [record_id(1), record_id(2)]});
+    let expected = [("import", counts), ("import", ids), ("export", serde_json::Value::Null)];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn an_import_of_a_bound_caller_is_told_to_its_tenant_and_names_its_keys() {
+    let (admin, recorder, _) = bench();
+    let caller = Caller::of_tenant("acme");
+    let import = Import::begin(Arc::clone(&admin), caller.clone(), true).await.expect("begun");
+    let of_acme = |number| {
+        let mut record = record(number);
+        record["tenant_id"] = "acme".into();
+        record
+    };
+    let import = import.take(records([of_acme(1), of_acme(2)])).await.expect("taken");
+    import.finish().await.expect("finished");
+    let told = std::mem::take(&mut *recorder.0.lock());
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|change| change.subject.tenant() == Some("acme")), "{told:?}");
+    let found = |id: u64| told.iter().any(|change| change.has_imported(id));
+    let id = |number| record_id(number).as_str().and_then(|id| id.parse().ok()).expect("an id");
+    assert!(found(id(1)) && found(id(2)) && !found(99));
+}
+
+/// The id of a record, as JSON has it.
+fn record_id(number: u64) -> serde_json::Value {
+    record(number)["id"].clone()
 }

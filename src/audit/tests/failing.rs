@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 
 use super::super::{Audit, LogFile, Options, Sync};
@@ -24,6 +24,11 @@ struct Faults {
     full: AtomicBool,
     /// Nothing is synced.
     unsynced: AtomicBool,
+    /// A sync waits until this is let go.
+    slow: Mutex<()>,
+    syncs: AtomicU64,
+    /// A write is a fault of the daemon's.
+    faulty: AtomicBool,
     syncs_behind_failure: AtomicU64,
     made: AtomicU64,
 }
@@ -54,6 +59,7 @@ impl Disk for FailingDisk {
 
 impl LogFile for FailingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        assert!(!self.faults.faulty.load(Ordering::Relaxed), "a fault, for a test");
         if self.faults.full.load(Ordering::Relaxed) {
             // As far as there was room.
             self.file.write(&bytes[..bytes.len() / 2])?;
@@ -67,6 +73,8 @@ impl LogFile for FailingFile {
         if self.failed {
             self.faults.syncs_behind_failure.fetch_add(1, Ordering::Relaxed);
         }
+        self.faults.syncs.fetch_add(1, Ordering::Relaxed);
+        drop(self.faults.slow.lock());
         if self.faults.unsynced.load(Ordering::Relaxed) {
             self.failed = true;
             return Err(io::Error::other("the disk does not answer"));
@@ -94,7 +102,13 @@ impl Bench {
         let (disk, desk) = (FailingDisk::default(), Arc::<AuditDesk>::default());
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = LogOptions { file_bytes_max: 1 << 20, ..options(dir.path()) };
-        let options = Options { log, sync, queue_records_max: 100, denials_per_second_max: 10 };
+        let options = Options {
+            log,
+            sync,
+            queue_records_max: 100,
+            denials_per_second_max: 10,
+            configuration: b"{}".to_vec(),
+        };
         let clock = Arc::new(ManualClock::new(7));
         let told = Arc::clone(&failures);
         let on_failing = Box::new(move |why: Option<String>| told.lock().extend(why));
@@ -103,6 +117,15 @@ impl Bench {
         let places = (Arc::clone(&desk), time);
         let audit = Audit::start(options, key(), disk_of_log, places, |_| Some("X"), on_failing);
         Self { dir, disk, desk, audit: audit.expect("started"), failures, clock }
+    }
+
+    /// Hands a record over whose place is reserved; who hears whether it is on disk.
+    fn hand_over(&self, cost: u64) -> Receiver<bool> {
+        assert!(self.desk.reserve());
+        let (told, hears) = bounded(1);
+        let waiter = Box::new(move |on_disk| told.send(on_disk).expect("somebody hears"));
+        self.audit.record(1, decision(cost), Some(waiter));
+        hears
     }
 
     /// Hands a record over as a decision does; whether it was accepted.
@@ -201,6 +224,63 @@ fn a_failed_sync_is_not_tried_again_and_who_waited_is_refused() {
 }
 
 #[test]
+fn who_comes_while_a_sync_fails_is_refused_while_the_disk_is_still_bad() {
+    let bench = Bench::new(Sync::Fsync);
+    assert!(bench.accepted(1));
+    let slow = bench.disk.0.slow.lock();
+    bench.disk.0.unsynced.store(true, Ordering::Relaxed);
+    let before = bench.disk.0.syncs.load(Ordering::Relaxed);
+    let first = bench.hand_over(2);
+    bench.until("the sync", |bench| bench.disk.0.syncs.load(Ordering::Relaxed) > before);
+    // The disk has not answered yet, so the gate is open.
+    let behind = [bench.hand_over(3), bench.hand_over(4)];
+    drop(slow);
+    for waits in [first].iter().chain(&behind) {
+        assert_eq!(waits.recv_timeout(Duration::from_secs(20)), Ok(false));
+    }
+    assert!(bench.is_failing());
+    bench.disk.0.unsynced.store(false, Ordering::Relaxed);
+    bench.until("the recovery", |bench| !bench.is_failing());
+    bench.audit.stop();
+    let unavailable = "AUDIT_UNAVAILABLE".to_owned();
+    let recorded = bench.recorded();
+    assert!(recorded.ends_with(&[(3, unavailable.clone()), (4, unavailable)]), "{recorded:?}");
+    assert!(judged(bench.dir.path()).is_clean());
+}
+
+#[test]
+fn a_stop_while_the_disk_fails_still_writes_what_waits_if_it_can() {
+    let bench = Bench::new(Sync::Queue);
+    bench.disk.0.full.store(true, Ordering::Relaxed);
+    assert!(bench.accepted(2));
+    bench.until("the failure", Bench::is_failing);
+    (10..20).for_each(|cost| bench.audit.offer(3, decision(cost)));
+    bench.disk.0.full.store(false, Ordering::Relaxed);
+    bench.audit.stop();
+    let costs: Vec<u64> = bench.recorded().into_iter().map(|(cost, _)| cost).collect();
+    assert_eq!(costs, [2].into_iter().chain(10..20).collect::<Vec<_>>());
+    assert!(judged(bench.dir.path()).is_clean());
+}
+
+#[test]
+fn a_fault_of_the_writing_thread_closes_the_gate_and_refuses_who_waits() {
+    let bench = Bench::new(Sync::Fsync);
+    assert!(bench.accepted(1));
+    let slow = bench.disk.0.slow.lock();
+    let before = bench.disk.0.syncs.load(Ordering::Relaxed);
+    let first = bench.hand_over(2);
+    bench.until("the sync", |bench| bench.disk.0.syncs.load(Ordering::Relaxed) > before);
+    bench.disk.0.faulty.store(true, Ordering::Relaxed);
+    let second = bench.hand_over(3);
+    drop(slow);
+    assert_eq!(first.recv_timeout(Duration::from_secs(20)), Ok(true));
+    assert_eq!(second.recv_timeout(Duration::from_secs(20)), Ok(false));
+    bench.until("the gate", Bench::is_failing);
+    assert!(!bench.desk.reserve());
+    assert!(bench.audit.stats().failing.is_some_and(|why| why.contains("restart")));
+}
+
+#[test]
 fn a_log_that_failed_recovers_without_a_record_that_waits() {
     let bench = Bench::new(Sync::Queue);
     bench.disk.0.unsynced.store(true, Ordering::Relaxed);
@@ -233,7 +313,8 @@ fn a_queue_that_is_full_refuses_and_says_how_much_it_has_lost() {
     })
     .expect("read");
     assert_eq!(bench.recorded().len() as u64 + lost, 200);
-    assert_eq!(lost, 100);
+    assert_eq!(lost, 150, "they leave half of it to others");
+    assert_eq!(bench.audit.stats().lost, lost);
     assert!(judged(bench.dir.path()).is_clean());
 }
 

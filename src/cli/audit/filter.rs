@@ -86,7 +86,11 @@ impl Filter {
             _ => None,
         };
         let tenant = subject.and_then(Subject::tenant);
-        self.key.is_none_or(|wanted| key == Some(wanted))
+        let imported = |wanted| match &event.what {
+            What::Change(change) => change.has_imported(wanted),
+            What::Decision(_) | What::Alert(_) => false,
+        };
+        self.key.is_none_or(|wanted| key == Some(wanted) || imported(wanted))
             && self.tenant.as_deref().is_none_or(|wanted| tenant == Some(wanted))
     }
 }

@@ -31,10 +31,11 @@ fn with_audit(mut health: Health, caller: &Caller, audit: Option<&Audit>) -> Hea
 }
 
 /// The figures of the audit log.
-pub(super) fn audit_stats(audit: &Audit) -> [(String, u64); 2] {
-    let AuditStats { waiting, failing } = audit.stats();
+pub(super) fn audit_stats(audit: &Audit) -> [(String, u64); 3] {
+    let AuditStats { waiting, lost, failing } = audit.stats();
     [
         ("audit_waiting".to_owned(), waiting),
+        ("audit_lost".to_owned(), lost),
         ("audit_failing".to_owned(), u64::from(failing.is_some())),
     ]
 }

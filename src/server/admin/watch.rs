@@ -6,11 +6,10 @@ use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{Watch, WatchFrame};
 use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::dispatch::Go;
-use super::super::watchers::{Shown, Watcher};
+use super::super::watchers::{Told, Watcher};
 use super::{Connection, READ_BYTES, Request, parse};
 use crate::admin::AdminError;
 
@@ -30,8 +29,8 @@ impl Connection {
     /// Sends what happens from now on. It is read only to notice that the peer has gone.
     pub(super) async fn watch(&mut self, request: &Request) -> Go {
         let begun = self.begin_watch(&request.payload);
-        let (mut watcher, tenant) = match begun {
-            Ok(begun) => begun,
+        let watcher = match begun {
+            Ok(watcher) => watcher,
             Err(error) => {
                 self.error(request.header, error.code, &error.message);
                 return Go::On;
@@ -40,7 +39,7 @@ impl Connection {
         let mut quiet = interval(QUIET);
         quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let next = self.next_of(&mut watcher, tenant.as_deref(), &mut quiet).await;
+            let next = self.next_of(&watcher, &mut quiet).await;
             match next {
                 Next::Frame(frame) => self.put_more(request.header, &frame, true),
                 Next::Gone => return Go::Close,
@@ -57,7 +56,7 @@ impl Connection {
     }
 
     /// The right to watch, and what of it: a bound caller sees its own tenant and no other.
-    fn begin_watch(&self, payload: &[u8]) -> Result<(Watcher, Option<String>), AdminError> {
+    fn begin_watch(&self, payload: &[u8]) -> Result<Watcher, AdminError> {
         let asked: Watch = if payload.is_empty() { Watch::default() } else { parse(payload)? };
         let own = self.caller.tenant();
         if let (Some(own), Some(other)) = (own, &asked.tenant)
@@ -71,72 +70,64 @@ impl Connection {
             code: ErrorCode::Busy,
             message: "as many watch as may: limits.watchers_max says how many".to_owned(),
         };
-        let watcher = self.shared.watchers.watch().ok_or_else(busy)?;
-        Ok((watcher, own.map(str::to_owned).or(asked.tenant)))
+        let tenant = own.map(str::to_owned).or(asked.tenant);
+        self.shared.watchers.watch(tenant, own.is_some()).ok_or_else(busy)
     }
 
-    async fn next_of(
-        &mut self,
-        watcher: &mut Watcher,
-        tenant: Option<&str>,
-        quiet: &mut tokio::time::Interval,
-    ) -> Next {
-        let mut gathered = Gathered { tenant, frame: WatchFrame::default(), bytes: 0 };
+    async fn next_of(&mut self, watcher: &Watcher, quiet: &mut tokio::time::Interval) -> Next {
+        let mut gathered = Gathered { frame: WatchFrame::default(), bytes: 0 };
         loop {
+            gathered.rest(watcher);
+            if !gathered.is_empty() {
+                quiet.reset();
+                return Next::Frame(gathered.frame);
+            }
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return Next::Stop,
-                event = watcher.events.recv() => match event {
-                    Ok(shown) => gathered.push(&shown),
-                    Err(RecvError::Lagged(missed)) => gathered.frame.missed += missed,
-                    Err(RecvError::Closed) => return Next::Stop,
-                },
+                () = watcher.filled() => {}
                 // A peer that has more to ask waits, or takes another connection.
                 read = self.stream.read_buf(&mut self.input), if self.input.len() < READ_BYTES => {
                     if !matches!(read, Ok(1..)) {
                         return Next::Gone;
                     }
                 }
-                _ = quiet.tick() => return Next::Frame(gathered.frame),
-            }
-            gathered.rest(watcher);
-            if !gathered.is_empty() {
-                quiet.reset();
-                return Next::Frame(gathered.frame);
+                _ = quiet.tick() => {
+                    watcher.count(self.shared.clock.now());
+                    gathered.rest(watcher);
+                    return Next::Frame(gathered.frame);
+                }
             }
         }
     }
 }
 
 /// Events on their way into a frame.
-struct Gathered<'t> {
-    tenant: Option<&'t str>,
+struct Gathered {
     frame: WatchFrame<Box<RawValue>>,
     bytes: usize,
 }
 
-impl Gathered<'_> {
-    fn push(&mut self, shown: &Shown) {
-        let seen = self.tenant.is_none() || shown.tenant.as_deref() == self.tenant;
+impl Gathered {
+    fn push(&mut self, shown: &str) {
         // It was written as JSON just now.
-        if let Some(json) =
-            seen.then(|| RawValue::from_string(shown.json.to_string()).ok()).flatten()
-        {
-            self.bytes += shown.json.len();
+        if let Ok(json) = RawValue::from_string(shown.to_owned()) {
+            self.bytes += shown.len();
             self.frame.events.push(json);
         }
     }
 
-    /// What else is there already, as far as it fits.
-    fn rest(&mut self, watcher: &mut Watcher) {
+    /// What is there, as far as it fits. What stands behind a gap goes into a frame of its own.
+    fn rest(&mut self, watcher: &Watcher) {
         while self.bytes < FRAME_JSON_BYTES {
-            match watcher.events.try_recv() {
-                Ok(shown) => self.push(&shown),
-                // What stands behind a gap goes into a frame of its own.
-                Err(TryRecvError::Lagged(missed)) if self.frame.events.is_empty() => {
-                    self.frame.missed += missed;
-                }
-                Err(_) => return,
+            let next = match self.frame.events.is_empty() {
+                true => watcher.next(),
+                false => watcher.next_without_gap(),
+            };
+            match next {
+                Some(Told::Event(shown)) => self.push(&shown),
+                Some(Told::Missed(missed)) => self.frame.missed += missed,
+                None => return,
             }
         }
     }
