@@ -168,12 +168,16 @@ fn usage_is_told_by_the_hour_the_day_the_endpoint_and_the_status() {
         .map(|key| key["key_id"].as_str().expect("an id"))
         .collect();
     assert_eq!((keys, text(&top["keys"][0]["name"])), (vec![id.as_str()], "Leads, EU".to_owned()));
+    let csv = home.run(["usage", "--top", "denials", "--csv"]);
+    csv.expect(0).shows(&["key_id,name,tenant_id,requests,", ",\"Leads, EU\",acme,"]);
     home.run(["usage", "--top", "cost"]).expect(0).shows(&["no key has any"]);
 
     // What makes no sense is told, and a tenant is told of itself alone.
     home.run(["usage", "--by", "status"]).expect(2).says(&["name its id"]);
     home.run(["usage", &id, "--since", "1h"]).expect(2).says(&["--by hour or --by day"]);
     home.run(["usage", "--csv", "--json"]).expect(2).says(&["not both"]);
+    let reversed = ["usage", "--by", "day", "--since", "1d", "--until", "2d"];
+    home.run(reversed).expect(2).says(&["so long ago"]);
     home.run(["usage", "12345"]).expect(5);
     home.run(["usage", "--tenant", "nobody"]).expect(5);
     home.run(["--as-tenant", "acme", "usage"]).expect(1).says(&["not bound to a tenant"]);

@@ -88,12 +88,8 @@ impl Admin {
                 && request.tenant.as_deref().is_none_or(|wanted| tenant == Some(wanted))
                 && (!request.failed || matches!(entry.state, EntryState::Failed(_)))
         };
-        // One more says whether there is another page.
-        let most = limit as usize;
-        let mut entries = self.notifier()?.list(after, most + 1, wanted);
-        let more = entries.len() > most;
-        entries.truncate(most);
-        let next = entries.last().filter(|_| more).map(|entry| entry.seq.to_string());
+        let (entries, next) = self.notifier()?.page(after, limit as usize, wanted);
+        let next = next.map(|seq| seq.to_string());
         Ok(wire::AlertPage { alerts: entries.iter().map(shown).collect(), next })
     }
 
@@ -211,8 +207,9 @@ impl Admin {
         };
         let record = self.record(caller, key_id(&id)?).await?;
         let destinations = rules::destinations(&record);
+        let name = rules::told_name(&record).to_owned();
         let subject = Subject::Key { id: record.id, tenant: record.tenant_id };
-        Ok(Concerned { subject, name: record.name, destinations })
+        Ok(Concerned { subject, name, destinations })
     }
 
     fn note_alert(&self, caller: &Caller, action: &str, subject: Subject, after: Value) {
@@ -259,7 +256,7 @@ impl From<EndpointError> for AdminError {
     fn from(error: EndpointError) -> Self {
         match error {
             EndpointError::Commit(error) => error.into(),
-            EndpointError::Full => Self::conflict(error.to_string()),
+            EndpointError::Full | EndpointError::FullOfTenant => Self::conflict(error.to_string()),
             EndpointError::Random(_) => Self::new(ErrorCode::Busy, error.to_string()),
             EndpointError::Stopping => Self::new(ErrorCode::Stopping, error.to_string()),
         }

@@ -57,6 +57,9 @@ impl Admin {
         before: Option<&KeyRecord>,
         after: Option<&KeyRecord>,
     ) {
+        if let (Some(notifier), Some(before), Some(after)) = (&self.notifier, before, after) {
+            notifier.key_changed(before, after);
+        }
         let (Some(_), Some(one)) = (&self.journal, after.or(before)) else { return };
         let subject = Subject::Key { id: one.id, tenant: one.tenant_id.clone() };
         let reason = match action {

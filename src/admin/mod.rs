@@ -76,6 +76,8 @@ pub struct Admin {
     purging: Mutex<()>,
     /// One count of keys at a time.
     tallying: Mutex<()>,
+    /// One ranking of keys by their usage at a time.
+    ranking: Mutex<()>,
     room: room::Room,
     /// One import at a time.
     importing: Arc<Mutex<()>>,
@@ -117,6 +119,7 @@ impl Admin {
             tenants: Mutex::default(),
             purging: Mutex::default(),
             tallying: Mutex::default(),
+            ranking: Mutex::default(),
             room: room::Room::default(),
             importing: Arc::default(),
             pending_import: AtomicU64::new(0),

@@ -12,10 +12,13 @@ use super::{Admin, AdminError, Caller, blocking};
 use crate::engine::TenantView;
 use crate::key::{KeyRecord, TenantRecord, TenantState, Time};
 use crate::store::plan::ops_of;
-use crate::store::{KeyWrite, OPS_MAX, TenantWrite, Write};
+use crate::store::{KeyWrite, OPS_MAX, StoreError, TenantWrite, Whose, Write};
 
 /// Keys that are read at a time and removed in one write.
 const PURGE_KEYS: usize = 64;
+
+/// Endpoints that are removed in one write.
+const PURGE_ENDPOINTS: usize = 400;
 
 impl Admin {
     /// Goes on with the purges that were cut short, and purges the tenants that were deleted by an
@@ -118,13 +121,30 @@ impl Admin {
         // Before the record goes and after: whoever writes usage must not bring sums back.
         self.engine.forget_sum(id);
         let write = TenantWrite::Remove { id: id.to_owned(), revision: record.revision };
-        self.commit(vec![Write::Tenant(write)]).await.map_err(unfinished)?;
+        let mut writes = self.endpoint_removals(id).await.map_err(unfinished)?;
+        writes.push(Write::Tenant(write));
+        self.commit(writes).await.map_err(unfinished)?;
+        if let Ok(notifier) = self.notifier() {
+            notifier.forget_endpoints(id);
+        }
         self.engine.remove_tenant(id);
         self.engine.forget_sum(id);
         self.note_tenant(caller, "purge", &record, None);
         tracing::info!(tenant = id, keys_purged, "a tenant was purged");
         changed.keys_purged = Some(keys_purged);
         Ok(Some(changed))
+    }
+
+    /// What removes the endpoints of a tenant's web hooks together with its record. Of very many the
+    /// first are removed before it.
+    async fn endpoint_removals(&self, id: &str) -> Result<Vec<Write>, AdminError> {
+        let Ok(notifier) = self.notifier() else { return Ok(Vec::new()) };
+        let mut writes = notifier.endpoint_removals(id);
+        while writes.len() > PURGE_ENDPOINTS {
+            let rest = writes.split_off(PURGE_ENDPOINTS);
+            self.commit(std::mem::replace(&mut writes, rest)).await?;
+        }
+        Ok(writes)
     }
 
     /// Removes some keys of a tenant whose purge has begun; `None` when there are none left.
@@ -141,11 +161,16 @@ impl Admin {
         // shown to decisions after it was removed.
         let _locks = self.lock_all(&ids).await;
         let keys = self.keys.clone();
-        let read = move || ids.iter().map(|id| keys.get(*id)).collect::<Result<Vec<_>, _>>();
+        // With what each takes of a batch.
+        let read_one = move |id: &u64| {
+            let history = keys.history_rows(Whose::Key(*id))?;
+            Ok::<_, StoreError>(keys.get(*id)?.map(|record| (ops_of(&record) + history, record)))
+        };
+        let read = move || ids.iter().map(read_one).collect::<Result<Vec<_>, _>>();
         let records = blocking(read).await.ok_or_else(AdminError::stopping)??;
         let (mut ops, mut removed, mut writes) = (0, Vec::new(), Vec::new());
-        for record in records.iter().flatten().take_while(|record| {
-            ops += ops_of(record);
+        for (_, record) in records.iter().flatten().take_while(|(takes, _)| {
+            ops += takes;
             ops <= OPS_MAX
         }) {
             let KeyRecord { id, revision, .. } = *record;

@@ -12,6 +12,14 @@ pub const AGE_MAX_US: i64 = 3 * 24 * 3600 * 1_000_000;
 /// failed together are not asked again together.
 const JITTER_PART: i64 = 5;
 
+/// The longest wait.
+pub const WAIT_MAX_US: i64 =
+    WAITS_S[WAITS_S.len() - 1] * 1_000_000 / JITTER_PART * (JITTER_PART + 1);
+
+/// Attempts after which others may pass an alert: by then it may be the alert itself that its
+/// receiver does not like.
+pub const PASSED_FROM: u32 = 2;
+
 /// When an alert is tried again of which so many attempts have failed, the last of them now; `None`
 /// when it is given up. `random` spreads the attempts.
 #[must_use]

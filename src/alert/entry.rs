@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Alert, Destination};
 
-/// Where an alert goes, and whose: a URL of one tenant is not the same endpoint as that URL of
-/// another.
+/// Where an alert goes, and whose: a destination of one tenant is not the same as that of another,
+/// so that neither waits for what the other has sent there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Route {
-    /// The tenant, of a web hook; empty otherwise, and for the operator's own.
+    /// Whether it concerns the daemon, and so no tenant.
+    pub operator: bool,
+    /// The tenant; empty for the operator, and for a key that has none.
     pub tenant: String,
     /// Where to.
     pub to: Destination,
@@ -20,18 +22,16 @@ impl Route {
     /// The route of an alert to a destination.
     #[must_use]
     pub fn of(alert: &Alert, to: &Destination) -> Self {
-        let tenant = match to {
-            Destination::Webhook { .. } => alert.subject.tenant().unwrap_or_default().to_owned(),
-            Destination::Email { .. } | Destination::Sink { .. } => String::new(),
-        };
-        Self { tenant, to: to.clone() }
+        let tenant = alert.subject.tenant();
+        let (operator, tenant) = (tenant.is_none(), tenant.unwrap_or_default().to_owned());
+        Self { operator, tenant, to: to.clone() }
     }
 }
 
 /// One alert to one destination.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Its number: those of one destination are delivered in this order.
+    /// Its number: those of one destination are tried in this order.
     pub seq: u64,
     /// What is told.
     pub alert: Arc<Alert>,

@@ -5,7 +5,7 @@
 //! once, also across restarts. [`quota`], [`spike`] (over a [`window`]) and [`dates`] are the
 //! conditions, [`judge()`] all of them of one key; [`brute`] is the one of the daemon. [`words`] says a
 //! finding to people and programs. [`outbox`] is what waits for its delivery, each destination in
-//! order, by the schedule of [`attempts`]; [`endpoint`] what is kept of a web hook.
+//! order and each tenant by itself, by the schedule of [`attempts`]; [`endpoint`] what is kept of a web hook.
 
 pub mod attempts;
 pub mod brute;
@@ -19,6 +19,7 @@ pub mod quota;
 pub mod rules;
 pub mod spike;
 pub mod state;
+mod turns;
 pub mod window;
 pub mod words;
 

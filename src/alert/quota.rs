@@ -35,9 +35,10 @@ pub fn judge(told: Option<QuotaTold>, month: Month, threshold: Ppm) -> (Option<Q
     let Month { number, cap, spent } = month;
     let now = QuotaTold { month: number, cap, threshold };
     let crossed = cap > 0 && spent > 0 && reaches(spent, cap, threshold);
-    match told.filter(|told| told.month == number) {
+    // A clock that is set back over the turn of a month does not begin the month before again.
+    match told.filter(|told| told.month >= number) {
         None => (crossed.then_some(now), crossed),
-        Some(told) if crossed || told == now => (Some(told), false),
+        Some(told) if crossed || told == now || told.month > number => (Some(told), false),
         Some(_) => (None, false),
     }
 }
@@ -74,6 +75,9 @@ mod tests {
             (7, 10, 0, 0, false), // a threshold of nothing still needs a unit
             (7, 10, 1, 0, true),
             (7, u64::MAX, u64::MAX, 1_000_000, false),
+            (6, u64::MAX, u64::MAX, 1_000_000, false), // the clock was set back
+            (7, u64::MAX, u64::MAX, 1_000_000, false),
+            (8, u64::MAX, u64::MAX, 1_000_000, true),
         ];
         for (at, (number, cap, spent, threshold, tells)) in steps.into_iter().enumerate() {
             assert_eq!(step(number, cap, spent, threshold), tells, "step {at}");

@@ -49,11 +49,6 @@ impl Rules {
         let share = |wanted: bool, share: Option<f64>, default| {
             wanted.then(|| ppm(share.unwrap_or(default)))
         };
-        let stopped = match record.status {
-            Status::Revoked => Some(Stopped::Revoked),
-            Status::Suspended => Some(Stopped::Suspended),
-            _ => None,
-        };
         // A key that has ended is not said to end, or to be in need of a new token.
         let lives = !matches!(record.status, Status::Revoked | Status::Expired);
         Some(Self {
@@ -70,9 +65,20 @@ impl Rules {
             expires_us: record.expires_at.filter(|_| lives).map(Time::micros_up),
             rotation_due_us: record.rotation_due_us().filter(|_| lives),
             made_us: record.created_at.map_or(i64::MIN, Time::micros_up),
-            stopped: stopped.zip(record.status_changed_at.map(Time::micros_up)),
+            stopped: stopped(record),
         })
     }
+}
+
+/// That a key was revoked or suspended, and when, microseconds since 1970.
+#[must_use]
+pub fn stopped(record: &KeyView<'_>) -> Option<(Stopped, i64)> {
+    let stopped = match record.status {
+        Status::Revoked => Some(Stopped::Revoked),
+        Status::Suspended => Some(Stopped::Suspended),
+        _ => None,
+    };
+    stopped.zip(record.status_changed_at.map(Time::micros_up))
 }
 
 /// Where the alerts of a key go, each once, in the order of the record.
@@ -91,6 +97,12 @@ pub fn destinations(record: &KeyRecord) -> Vec<Destination> {
         }
     }
     all
+}
+
+/// The name of a key as alerts tell it: that of a `restricted` one is left out.
+#[must_use]
+pub fn told_name(record: &KeyRecord) -> &str {
+    if record.data_classification == "restricted" { "" } else { &record.name }
 }
 
 #[cfg(test)]
@@ -149,6 +161,15 @@ mod tests {
             assert_eq!(rules.expires_us.is_some(), lives, "{status:?}");
             assert_eq!(rules.rotation_due_us.is_some(), lives, "{status:?}");
             assert_eq!(rules.stopped, stopped);
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_restricted_key_is_left_out() {
+        for (class, told) in [("", "n"), ("confidential", "n"), ("restricted", "")] {
+            let data_classification = class.to_owned();
+            let record = KeyRecord { name: "n".to_owned(), data_classification, ..record() };
+            assert_eq!(told_name(&record), told, "{class}");
         }
     }
 

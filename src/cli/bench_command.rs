@@ -42,6 +42,9 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 1000, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=KEYS_MAX))]
     keys: u32,
+    /// Keys that demand audit: each verdict is recorded before it is given
+    #[arg(long)]
+    audited: bool,
 }
 
 struct BenchKey {
@@ -62,7 +65,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         let _inside = runtime.enter();
         interrupted()?
     };
-    let records: Vec<Value> = keys.iter().map(BenchKey::record).collect();
+    let records: Vec<Value> = keys.iter().map(|key| key.record(args.audited)).collect();
     global.with_admin(|client| import(client, records))?;
     let measured = runtime.block_on(async {
         tokio::select! {
@@ -104,7 +107,7 @@ fn interrupted() -> Result<impl Future<Output = ()>, CliError> {
 }
 
 impl BenchKey {
-    fn record(&self) -> Value {
+    fn record(&self, audited: bool) -> Value {
         json!({
             "id": self.id.to_string(),
             "name": "keygate bench; may be deleted",
@@ -113,6 +116,7 @@ impl BenchKey {
             "key_prefix": "bench_",
             "scopes": ["bench:run"],
             "requests_per_second": KEY_RPS,
+            "requires_audit_logging": audited,
         })
     }
 }

@@ -67,9 +67,9 @@ fn compare(
         (before, after) if before == after => {}
         (before, after) => {
             let name = dotted(path);
-            let line = format!("{name}: {} → {}", shown(before), shown(after));
-            let told = |value: Option<&Value>| value.cloned().unwrap_or_default();
+            let told = |value: Option<&Value>| redacted(value.cloned().unwrap_or_default());
             let (before, after) = (told(before), told(after));
+            let line = format!("{name}: {} → {}", shown(&before), shown(&after));
             changes.push(Change { restart: !is_live(path), name, line, before, after });
         }
     }
@@ -91,10 +91,28 @@ fn is_live(path: &[String]) -> bool {
     })
 }
 
-fn shown(value: Option<&Value>) -> String {
+/// A value without what stands in its URLs before and behind the host: either may be a secret.
+fn redacted(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains("://") => host_of(&text).into(),
+        Value::Array(all) => all.into_iter().map(redacted).collect(),
+        Value::Object(all) => all.into_iter().map(|(name, one)| (name, redacted(one))).collect(),
+        other => other,
+    }
+}
+
+fn host_of(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    let more = if end < rest.len() { "/…" } else { "" };
+    format!("{scheme}://{host}{more}")
+}
+
+fn shown(value: &Value) -> String {
     let mut text = match value {
-        None | Some(Value::Null) => return "not set".to_owned(),
-        Some(value) => value.to_string(),
+        Value::Null => return "not set".to_owned(),
+        value => value.to_string(),
     };
     if text.len() > VALUE_BYTES_MAX {
         text.truncate(text.floor_char_boundary(VALUE_BYTES_MAX));
@@ -110,6 +128,23 @@ mod tests {
 
     /// Beginnings of lines, and whether each needs a restart.
     type Lines = &'static [(&'static str, bool)];
+
+    #[test]
+    fn of_a_url_the_host_is_told_and_that_another_is_set() {
+        let of = |hook: &str| {
+            let text = format!("alerts.operator_webhook = 'https://{hook}'");
+            document::parse(&text).expect("a configuration")
+        };
+        let told = changes(&of("hooks.example.org/T/SECRET?k=SECRET"), &of("b.example"));
+        let [change] = told.as_slice() else { panic!("{told:?}") };
+        let line =
+            "alerts.operator_webhook: \"https://hooks.example.org/…\" → \"https://b.example\"";
+        assert_eq!(change.line, line);
+        assert!(!format!("{told:?}").contains("SECRET"), "{told:?}");
+        let same = changes(&of("hooks.example.org/T/SECRET"), &of("hooks.example.org/T/SECRET2"));
+        assert_eq!(same.len(), 1);
+        assert_eq!((&same[0].before, &same[0].after), (&same[0].after, &same[0].before));
+    }
 
     #[test]
     fn changes_are_told_by_name_with_both_values() {

@@ -40,7 +40,7 @@ pub use catalog::{CatalogError, Loaded, Metadata};
 pub use ledger::Account;
 pub use limits::Wait;
 pub use tenants::{NamedTenant, TenantView};
-pub use usage::{KeyUsage, SettledKey, SettledSum};
+pub use usage::{KeyUsage, SettledKey, SettledSum, Writing};
 pub use uses::Count;
 pub use validate::{Answer, Answers, BATCH, Record};
 
@@ -196,7 +196,7 @@ impl Engine {
         self.settle_before_change(&catalog, id);
         self.slots.forget(catalog.remove(id));
         self.count_lost(&mut catalog);
-        drop(catalog);
+        // Under the lock, so that nobody counts for it between.
         self.forget_usage(id);
     }
 

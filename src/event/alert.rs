@@ -12,7 +12,9 @@ pub struct Alert {
     pub id: String,
     /// What it is.
     pub kind: AlertKind,
-    /// When it was found, microseconds since 1970.
+    /// When it was found, microseconds since 1970. An event that tells of it has an `at_us` of its
+    /// own.
+    #[serde(rename = "found_us")]
     pub at_us: i64,
     /// What it is about.
     pub subject: Subject,

@@ -59,7 +59,7 @@ pub(super) fn check_page(text: &str) -> Result<(), String> {
 }
 
 fn parse(text: &str, schemes: &[&str]) -> Result<Url, String> {
-    let form = || format!("it is a URL that begins with {}://", schemes.join(":// or "));
+    let form = || format!("it must be a URL that begins with {}://", schemes.join(":// or "));
     // The parser forgives what stands around a URL and inside it; what is kept must not need that.
     if text.chars().any(|char| char.is_control() || char == ' ') || text.contains('\\') {
         return Err(format!("{}, without spaces and backslashes", form()));

@@ -1,6 +1,6 @@
 //! Endpoints of web hooks: their secrets, and those that want no more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
@@ -13,6 +13,9 @@ use crate::store::{CommitError, Keys, StoreError, Write};
 
 /// Endpoints that are kept; one more is refused.
 pub(super) const ENDPOINTS_MAX: usize = 100_000;
+
+/// Of one tenant.
+pub(super) const ENDPOINTS_OF_TENANT_MAX: usize = 1_000;
 
 /// Bytes of a secret that is made here: as many as a seal takes.
 const SECRET_BYTES: usize = 32;
@@ -28,6 +31,12 @@ pub enum EndpointError {
         "there are {ENDPOINTS_MAX} endpoints of web hooks, which is the most: keys may share a URL"
     )]
     Full,
+    /// Its tenant has too many.
+    #[error(
+        "the tenant has {ENDPOINTS_OF_TENANT_MAX} endpoints of web hooks, which is the most: keys may \
+         share a URL, and one that no key names any more goes within two days"
+    )]
+    FullOfTenant,
     /// The system's random source failed.
     #[error("the system's random source failed: {0}")]
     Random(#[from] getrandom::Error),
@@ -44,13 +53,14 @@ pub struct ShownSecret {
     pub until_us: Option<i64>,
 }
 
-type Of = (String, String);
+/// A tenant and a URL.
+pub(super) type Of = (String, String);
 
 /// All of them, in memory; secrets stay sealed.
 #[derive(Default)]
 pub(super) struct Endpoints {
     /// By tenant and URL. Held for a look.
-    all: Mutex<HashMap<Of, EndpointRow>>,
+    all: Mutex<BTreeMap<Of, EndpointRow>>,
     /// Held by whoever changes one, from the look to the commit.
     writing: Mutex<()>,
 }
@@ -63,7 +73,7 @@ pub(super) struct Writing<'a> {
 
 impl Endpoints {
     pub(super) fn load(keys: &Keys) -> Result<Self, StoreError> {
-        let mut all = HashMap::new();
+        let mut all = BTreeMap::new();
         keys.for_each_endpoint(|row| {
             match row {
                 Ok(row) => drop(all.insert((row.tenant.clone(), row.url.clone()), row)),
@@ -76,6 +86,18 @@ impl Endpoints {
 
     pub(super) fn get(&self, tenant: &str, url: &str) -> Option<EndpointRow> {
         self.all.lock().get(&(tenant.to_owned(), url.to_owned())).cloned()
+    }
+
+    /// All of them.
+    pub(super) fn names(&self) -> BTreeSet<Of> {
+        self.all.lock().keys().cloned().collect()
+    }
+
+    /// The URLs of a tenant.
+    pub(super) fn urls_of(&self, tenant: &str) -> Vec<String> {
+        let all = self.all.lock();
+        let of = all.range((tenant.to_owned(), String::new())..);
+        of.map(|(of, _)| of).take_while(|of| of.0 == tenant).map(|of| of.1.clone()).collect()
     }
 
     /// The secrets that sign now, the present one first.
@@ -111,6 +133,9 @@ impl Writing<'_> {
         if self.endpoints.all.lock().len() >= ENDPOINTS_MAX {
             return Err(EndpointError::Full);
         }
+        if self.endpoints.urls_of(tenant).len() >= ENDPOINTS_OF_TENANT_MAX {
+            return Err(EndpointError::FullOfTenant);
+        }
         let (tenant, url) = (tenant.to_owned(), url.to_owned());
         let mut made = EndpointRow { tenant, url, ..EndpointRow::default() };
         made.rotate(new_secret(pepper)?, now_us, now_us);
@@ -120,6 +145,11 @@ impl Writing<'_> {
     /// From here on the endpoint is this.
     pub(super) fn put(&self, row: EndpointRow) {
         self.endpoints.all.lock().insert((row.tenant.clone(), row.url.clone()), row);
+    }
+
+    /// From here on there is none.
+    pub(super) fn remove(&self, of: &Of) {
+        self.endpoints.all.lock().remove(of);
     }
 }
 

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::endpoints::{EndpointError, Writing};
 use super::shared::Shared;
-use crate::alert::{EndpointRow, Entry, EntryState, Finding, Route, rules, words};
+use crate::alert::{EndpointRow, Entry, EntryState, Finding, Route, words};
 use crate::event::{Alert, AlertKind, Destination, Subject};
+use crate::key::Time;
 use crate::key::digest::hex;
-use crate::key::{KeyRecord, Time};
 use crate::store::envelope::EnvelopeError;
 use crate::store::{CommitError, SubmitError, Write};
 
@@ -38,27 +38,21 @@ pub(super) fn new_alert(
     Ok(Alert { id, kind, at_us: now_us, subject, name, summary, detail })
 }
 
-/// The alerts of what was found of a key. What names people is left out of those of a `restricted`
-/// one.
+/// The alerts of what was found of a key, under its name as it is told.
 pub(super) fn of_key(
-    record: &KeyRecord,
+    id: u64,
+    tenant: &str,
+    name: &str,
     found: &[Finding],
     now_us: i64,
 ) -> Result<Vec<Alert>, getrandom::Error> {
-    let restricted = record.data_classification == "restricted";
-    let name = if restricted { "" } else { record.name.as_str() };
     let of = |finding: &Finding| {
-        let subject = Subject::Key { id: record.id, tenant: record.tenant_id.clone() };
-        let summary = finding.summary(&words::key_name(record.id, name));
+        let subject = Subject::Key { id, tenant: tenant.to_owned() };
+        let summary = finding.summary(&words::key_name(id, name));
         let alert = new_alert(finding.kind(), subject, name, summary, now_us)?;
         Ok(Alert { detail: finding.detail(), ..alert })
     };
     found.iter().map(of).collect()
-}
-
-/// Where the alerts of a key go.
-pub(super) fn destinations(record: &KeyRecord) -> Vec<Destination> {
-    rules::destinations(record)
 }
 
 /// Writes alerts to all destinations together with what says that they were made, and has them sent.
@@ -74,11 +68,12 @@ pub(super) fn make(
     let writing = shared.endpoints.write();
     let mut endpoints = Vec::new();
     let mut entries = Vec::new();
-    for alert in alerts.into_iter().map(Arc::new) {
+    let alerts: Vec<Arc<Alert>> = alerts.into_iter().map(Arc::new).collect();
+    for alert in &alerts {
         for to in destinations {
             let seq = shared.outbox.lock().number();
             let mut entry =
-                Entry::new(seq, Arc::clone(&alert), to.clone(), due_us(shared, to, now_us));
+                Entry::new(seq, Arc::clone(alert), to.clone(), due_us(shared, to, now_us));
             if let Some(why) = refused(shared, &writing, &mut endpoints, &entry, now_us) {
                 entry.state = EntryState::Failed(now_us);
                 entry.why = why;
@@ -100,9 +95,10 @@ pub(super) fn make(
     }
     endpoints.into_iter().for_each(|row| writing.put(row));
     drop(writing);
-    for entry in &entries {
-        let (alert, kind) = (&entry.alert, entry.alert.kind.name());
+    for alert in &alerts {
+        let kind = alert.kind.name();
         tracing::info!(id = alert.id, kind, summary = alert.summary, "an alert was made");
+        shared.tell(alert);
     }
     shared.admit(entries);
     Made::Done
@@ -124,7 +120,7 @@ fn refused(
     entry: &Entry,
     now_us: i64,
 ) -> Option<String> {
-    let Route { tenant, to: Destination::Webhook { url } } = Route::of(&entry.alert, &entry.to)
+    let Route { tenant, to: Destination::Webhook { url }, .. } = Route::of(&entry.alert, &entry.to)
     else {
         return None;
     };
@@ -137,9 +133,9 @@ fn refused(
             let since = Time::from_micros(row.disabled_us?);
             return Some(format!("it wants no more since {since} (410); `keygate alert enable`"));
         }
-        Err(error @ (EndpointError::Full | EndpointError::Random(_))) => {
-            return Some(error.to_string());
-        }
+        Err(
+            error @ (EndpointError::Full | EndpointError::FullOfTenant | EndpointError::Random(_)),
+        ) => return Some(error.to_string()),
         Err(error) => tracing::warn!(%error, "an endpoint could not be made"),
     }
     None

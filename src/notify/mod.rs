@@ -38,13 +38,17 @@ pub use sender::{Deliver, Delivery};
 pub use settings::Settings;
 pub use source::Source;
 
-use crate::alert::{Entry, Outcome, Route};
+use crate::alert::{Entry, Outcome, Route, rules};
 use crate::deliver::WebhookSecret;
 use crate::event::{Alert, AlertKind, Destination, Event, Journal, Subject, What};
-use crate::store::StoreError;
+use crate::key::KeyRecord;
+use crate::store::{StoreError, Write};
 use making::new_alert;
 use monitor::Monitor;
-use shared::{Shared, Signal};
+use shared::{Shared, Signal, StoppedKey};
+
+/// Alerts that are looked at for one page of the list.
+const LIST_LOOKS_MAX: usize = 10_000;
 
 /// Told which keys' figures have moved, on the thread that writes them: it must not wait.
 pub trait Moved: Send + Sync {
@@ -116,8 +120,11 @@ impl Notifier {
         let (stop_sender, stopped) = tokio::sync::oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let sender = thread("keygate-outbox")
-            .spawn(move || runtime.block_on(sender::run(&shared, stopped)))?;
+        let sender = thread("keygate-outbox").spawn(move || {
+            runtime.block_on(sender::run(&shared, stopped));
+            // A lookup or a disk that hangs is left behind: a stop does not wait for it.
+            runtime.shutdown_background();
+        })?;
         let monitor = thread("keygate-alerts").spawn(move || monitor.run())?;
         let signals = self.shared.signals.clone();
         let threads = Threads { monitor, sender, stop_sender, runtime: handle, signals };
@@ -135,11 +142,12 @@ impl Notifier {
         let _ = threads.monitor.join();
     }
 
-    /// Other settings, and what sends by them.
+    /// Other settings, and what sends by them. What has failed is tried by them now.
     pub fn set(&self, settings: Settings, courier: Arc<dyn Deliver>) {
         self.shared.outbox.lock().set_bounds(settings.bounds());
         *self.shared.settings.write() = settings;
         *self.shared.courier.write() = courier;
+        self.shared.hurry(None);
     }
 
     /// Has every alert told to a journal too, when it is made. Once, before the start.
@@ -154,12 +162,57 @@ impl Notifier {
 
     /// Audit records cannot be taken, for this reason; told once until [`Notifier::audit_works`].
     pub fn audit_failing(&self, why: String) {
-        self.shared.signal(Signal::AuditFailing(why));
+        let mut audit = self.shared.audit.lock();
+        audit.failing = true;
+        audit.why = Some(why);
     }
 
     /// They are taken again.
     pub fn audit_works(&self) {
-        self.shared.signal(Signal::AuditWorks);
+        let mut audit = self.shared.audit.lock();
+        audit.failing = false;
+        audit.ended = true;
+    }
+
+    /// A key was changed from one record to the other: if it was revoked or suspended by that,
+    /// somebody is told, whatever becomes of it in the next moment. Before the journal is told.
+    pub fn key_changed(&self, before: &KeyRecord, after: &KeyRecord) {
+        let stopped = rules::stopped(&after.view());
+        let Some((what, at_us)) = stopped.filter(|_| stopped != rules::stopped(&before.view()))
+        else {
+            return;
+        };
+        let mut to = rules::destinations(after);
+        let before = rules::destinations(before).into_iter();
+        to.extend(before.filter(|it| !to.contains(it)).collect::<Vec<_>>());
+        if to.is_empty() || after.deleted_at.is_some() {
+            return;
+        }
+        let (id, tenant) = (after.id, after.tenant_id.clone());
+        let name = rules::told_name(after).to_owned();
+        self.shared.signal(Signal::Stopped(Box::new(StoppedKey {
+            id,
+            tenant,
+            name,
+            what,
+            at_us,
+            to,
+        })));
+    }
+
+    /// What removes the endpoints of a tenant; [`Notifier::forget_endpoints`] follows it.
+    #[must_use]
+    pub fn endpoint_removals(&self, tenant: &str) -> Vec<Write> {
+        let urls = self.shared.endpoints.urls_of(tenant);
+        urls.iter().map(|url| Write::remove_endpoint(tenant, url)).collect()
+    }
+
+    /// The endpoints of a tenant are removed.
+    pub fn forget_endpoints(&self, tenant: &str) {
+        let writing = self.shared.endpoints.write();
+        for url in self.shared.endpoints.urls_of(tenant) {
+            writing.remove(&(tenant.to_owned(), url));
+        }
     }
 
     /// Figures.
@@ -179,16 +232,26 @@ impl Notifier {
     }
 
     /// What waits, was given up or was delivered of late, by number after one, as far as it is
-    /// wanted; at most so many.
-    pub fn list(
+    /// wanted; at most so many. Also after which the next page begins, if there may be another: for a
+    /// page a bounded number is looked at, so that it may be short, or empty.
+    pub fn page(
         &self,
         after: Option<u64>,
         most: usize,
         wanted: impl Fn(&Entry) -> bool,
-    ) -> Vec<Entry> {
+    ) -> (Vec<Entry>, Option<u64>) {
         let outbox = self.shared.outbox.lock();
-        let all = outbox.list(after).into_iter().filter(|entry| wanted(entry));
-        all.take(most).cloned().collect()
+        let (mut page, mut last) = (Vec::new(), None);
+        for (looks, entry) in outbox.list(after).enumerate() {
+            if page.len() == most || looks == LIST_LOOKS_MAX {
+                return (page, last);
+            }
+            last = Some(entry.seq);
+            if wanted(entry) {
+                page.push(entry.clone());
+            }
+        }
+        (page, None)
     }
 
     /// Where daemon-wide alerts go.
@@ -239,7 +302,13 @@ impl Notifier {
     /// # Errors
     /// [`EndpointError`].
     pub fn enable(&self, tenant: &str, url: &str) -> Result<Option<i64>, EndpointError> {
-        endpoints::enable(&self.shared, tenant, url)
+        let before = endpoints::enable(&self.shared, tenant, url)?;
+        let to = Destination::Webhook { url: url.to_owned() };
+        for operator in [false, true] {
+            let route = Route { operator, tenant: tenant.to_owned(), to: to.clone() };
+            self.shared.hurry(Some(&route));
+        }
+        Ok(before)
     }
 
     /// Since when nothing is sent to a web hook, because it said that it wants no more.
@@ -268,11 +337,12 @@ impl Journal for Notifier {
     fn note(&self, event: &Event) {
         let What::Change(change) = &event.what else { return };
         let signal = match &change.subject {
-            Subject::Key { id, .. } => Signal::Changed {
-                id: *id,
-                status_set: change.action == "set_status",
-                webhook_set: change.after.get("webhook_url").is_some(),
-            },
+            Subject::Key { id, .. } => {
+                if change.after.get("webhook_url").is_some() {
+                    self.shared.hooks_set.lock().insert(*id);
+                }
+                Signal::Changed { id: *id, status_set: change.action == "set_status" }
+            }
             Subject::Daemon if change.action == "import" => Signal::Walk,
             Subject::Daemon | Subject::Tenant { .. } | Subject::Configuration => return,
         };

@@ -1,7 +1,9 @@
 //! The thread that finds alerts: it looks once a second at what has moved, and alone writes.
 
 mod operator;
+mod walk;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,15 +11,15 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use keygate_protocol::LimitName;
 
-use super::endpoints;
+use super::endpoints::{self, Of};
 use super::making::{self, Made};
-use super::shared::{Shared, Signal};
+use super::shared::{Shared, Signal, StoppedKey};
 use super::watched::Keys;
 use crate::alert::brute::BruteForce;
 use crate::alert::quota::Month;
 use crate::alert::state::DaemonState;
 use crate::alert::window::Sample;
-use crate::alert::{KeyState, Rules, Sight, judge};
+use crate::alert::{Finding, KeyState, Rules, Sight, judge, rules};
 use crate::clock::Now;
 use crate::engine::Account;
 use crate::limit::{FigureOf, Period};
@@ -30,6 +32,9 @@ const TICK_NS: u64 = 1_000_000_000;
 
 /// Keys that are looked at in one tick; the others come in the next.
 const LOOKS_MAX: usize = 5_000;
+
+/// Keys that were stopped and wait to be told of while the store is busy.
+const STOPPED_WAIT_MAX: usize = 10_000;
 
 /// Rows of the outbox that are written at a time.
 const ROWS_MAX: usize = 200;
@@ -54,13 +59,28 @@ pub(super) struct Monitor {
     pub(super) keys: Keys,
     daemon: DaemonState,
     brute: BruteForce,
-    latched_told: bool,
-    audit_told: bool,
-    /// Why audit fails, where nobody could be told yet.
-    audit_waits: Option<String>,
+    latched: Said,
+    audit: Said,
+    /// Keys that were stopped, and nothing could be written.
+    stopped_waits: Vec<StoppedKey>,
+    /// Endpoints that no key named at the last walk, nor the operator.
+    unnamed: BTreeSet<Of>,
+    /// Those of which that is so for the second time.
+    unneeded: BTreeSet<Of>,
     ticked_ns: u64,
     /// When all records were last looked through; `None` before the first time.
     walked_ns: Option<u64>,
+    /// When a walk that failed is made again.
+    walk_again_ns: Option<u64>,
+}
+
+/// What was said of something that lasts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    /// To the journal.
+    noted: bool,
+    /// To the operator.
+    told: bool,
 }
 
 impl Monitor {
@@ -83,11 +103,14 @@ impl Monitor {
             keys,
             daemon,
             brute,
-            latched_told: false,
-            audit_told: false,
-            audit_waits: None,
+            latched: Said::default(),
+            audit: Said::default(),
+            stopped_waits: Vec::new(),
+            unnamed: BTreeSet::new(),
+            unneeded: BTreeSet::new(),
             ticked_ns: 0,
             walked_ns: None,
+            walk_again_ns: None,
         })
     }
 
@@ -129,19 +152,10 @@ impl Monitor {
     pub(super) fn hear(&mut self, signal: Signal) {
         match signal {
             Signal::Moved(ids) => self.keys.moved(&ids),
-            Signal::Changed { id, status_set, webhook_set } => {
-                self.changed(id, status_set, webhook_set);
-            }
+            Signal::Changed { id, status_set } => self.changed(id, status_set),
+            Signal::Stopped(key) => self.stopped(*key),
             Signal::Walk => self.shared.lost.store(true, Ordering::Release),
             Signal::Settled => self.write_rows(),
-            Signal::AuditFailing(why) => {
-                self.audit_waits = Some(why);
-                self.look_at_audit();
-            }
-            Signal::AuditWorks => {
-                self.audit_told = false;
-                self.audit_waits = None;
-            }
             Signal::Stop => {}
         }
     }
@@ -152,9 +166,13 @@ impl Monitor {
         let interval_ns = self.shared.settings.read().walk_interval_ns;
         let walked_ns = self.walked_ns.unwrap_or_default();
         let lost = self.shared.lost.swap(false, Ordering::AcqRel);
-        if lost || now.mono_ns.saturating_sub(walked_ns) >= interval_ns {
+        let again = self.walk_again_ns.is_some_and(|at_ns| now.mono_ns >= at_ns);
+        if lost || again || now.mono_ns.saturating_sub(walked_ns) >= interval_ns {
             self.walk(now);
         }
+        std::mem::take(&mut self.stopped_waits).into_iter().for_each(|key| self.stopped(key));
+        self.look_at_hooks();
+        self.remove_unneeded();
         self.look_at_latch();
         self.look_at_audit();
         self.keys.turn(now.wall_us);
@@ -172,30 +190,7 @@ impl Monitor {
         self.shared.wake.notify_one();
     }
 
-    /// Looks through all records.
-    fn walk(&mut self, now: Now) {
-        let seen = if self.walked_ns.is_none() { Seen::First } else { Seen::Walk };
-        self.walked_ns = Some(now.mono_ns);
-        let mut gone = self.keys.ids();
-        let keys = self.shared.keys.clone();
-        let read = |id, view: Result<crate::key::KeyView<'_>, StoreError>| {
-            view.ok().and_then(|view| Rules::of(&view)).map(|rules| (id, rules))
-        };
-        let walked = keys.load(read, |chunk| {
-            for (id, rules) in chunk.into_iter().flatten() {
-                gone.remove(&id);
-                self.adopt(id, Some(rules), seen, now);
-            }
-            Ok::<(), StoreError>(())
-        });
-        match walked {
-            Ok(()) => gone.into_iter().for_each(|id| self.adopt(id, None, seen, now)),
-            Err(error) => tracing::error!(%error, "not all records were looked through for alerts"),
-        }
-        self.note_watched();
-    }
-
-    fn changed(&mut self, id: u64, status_set: bool, webhook_set: bool) {
+    fn changed(&mut self, id: u64, status_set: bool) {
         let record = match self.shared.keys.get(id) {
             Ok(record) => record,
             Err(error) => {
@@ -209,16 +204,47 @@ impl Monitor {
         // Its quota may be another.
         self.keys.look_at(id);
         match record {
-            Some(record) if webhook_set && !record.webhook_url.is_empty() => {
-                let (tenant, url) = (&record.tenant_id, &record.webhook_url);
-                if let Err(error) = endpoints::enable(&self.shared, tenant, url) {
-                    tracing::warn!(key = id, %error, "a web hook stays disabled");
-                }
-            }
-            Some(_) => {}
+            Some(record) => self.names(&(record.tenant_id, record.webhook_url)),
             None => self.keys.forget(id),
         }
         self.note_watched();
+    }
+
+    /// Tells of a key that was revoked or suspended, as it was then.
+    fn stopped(&mut self, key: StoppedKey) {
+        let StoppedKey { id, what, at_us, .. } = key;
+        let mut state = self.keys.state(id);
+        if state.stopped_us.replace(at_us) == Some(at_us) {
+            return;
+        }
+        let now_us = self.shared.clock.now().wall_us;
+        let found = [Finding::Stopped { what, at_us }];
+        let alerts = making::of_key(id, &key.tenant, &key.name, &found, now_us);
+        let made = alerts.map_or(Made::Later, |alerts| {
+            let write = Write::alert_state(id, &state).ok();
+            making::make(&self.shared, alerts, &key.to, write, now_us)
+        });
+        match made {
+            Made::Done => self.keys.set_state(id, state),
+            // The record says so too, as long as it is there.
+            Made::Later if self.stopped_waits.len() >= STOPPED_WAIT_MAX => {}
+            Made::Later => self.stopped_waits.push(key),
+        }
+    }
+
+    /// Sends again to web hooks that keys were changed to.
+    fn look_at_hooks(&mut self) {
+        for _ in 0..LOOKS_MAX {
+            let Some(id) = self.shared.hooks_set.lock().pop_first() else { return };
+            let Ok(Some(record)) = self.shared.keys.get(id) else { continue };
+            if record.webhook_url.is_empty() {
+                continue;
+            }
+            let (tenant, url) = (&record.tenant_id, &record.webhook_url);
+            if let Err(error) = endpoints::enable(&self.shared, tenant, url) {
+                tracing::warn!(key = id, %error, "a web hook stays disabled");
+            }
+        }
     }
 
     /// Watches a key as its record demands now.
@@ -281,9 +307,12 @@ impl Monitor {
                 return Made::Done;
             }
         };
-        let Ok(alerts) = making::of_key(&record, &found, now.wall_us) else { return Made::Later };
+        let (tenant, name) = (&record.tenant_id, rules::told_name(&record));
+        let Ok(alerts) = making::of_key(id, tenant, name, &found, now.wall_us) else {
+            return Made::Later;
+        };
         let write = Write::alert_state(id, &state).ok();
-        let to = making::destinations(&record);
+        let to = rules::destinations(&record);
         let made = making::make(&self.shared, alerts, &to, write, now.wall_us);
         if made == Made::Done {
             self.keys.set_state(id, state);

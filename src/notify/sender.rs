@@ -57,13 +57,13 @@ impl Deliver for Courier {
 pub(super) async fn run(shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
     let mut attempts = JoinSet::new();
     loop {
-        let most = shared.settings.read().attempts_at_once_max;
         let now_us = shared.clock.now().wall_us;
-        while attempts.len() < most {
+        // As many as there are slots.
+        loop {
             let Some(attempt) = shared.outbox.lock().take_due(now_us) else { break };
             attempts.spawn(make(Arc::clone(shared), attempt));
         }
-        let next_us = shared.outbox.lock().next_due_us().filter(|_| attempts.len() < most);
+        let next_us = shared.outbox.lock().next_due_us();
         let wait = next_us.and_then(|next_us| u64::try_from(next_us.saturating_sub(now_us)).ok());
         let wait = wait.map_or(WAIT_MAX, |us| Duration::from_micros(us).min(WAIT_MAX));
         tokio::select! {
@@ -189,5 +189,9 @@ async fn test_one(shared: &Arc<Shared>, alert: Alert, to: &Destination) -> Outco
             return Outcome::Retry(format!("it has no secret: {error}"));
         }
     }
-    send(shared, &route, vec![alert]).await
+    let outcome = send(shared, &route, vec![alert]).await;
+    if outcome == Outcome::Delivered {
+        shared.hurry(Some(&route));
+    }
+    outcome
 }

@@ -49,6 +49,10 @@ impl Settings {
     }
 
     pub(super) const fn bounds(&self) -> OutboxBounds {
-        OutboxBounds { alerts_max: self.outbox_max, failed_kept_us: self.failed_kept_us }
+        OutboxBounds {
+            alerts_max: self.outbox_max,
+            failed_kept_us: self.failed_kept_us,
+            attempts_at_once_max: self.attempts_at_once_max,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What the two threads and their callers share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -10,10 +11,11 @@ use tokio::sync::Notify;
 use super::endpoints::Endpoints;
 use super::sender::Deliver;
 use super::{Settings, Source};
-use crate::alert::{Entry, Outbox};
+use crate::alert::rules::Stopped;
+use crate::alert::{Entry, EntryState, Outbox, Route};
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::event::{Event, Journal, What};
+use crate::event::{Alert, Destination, Event, Journal, What};
 use crate::key::Pepper;
 use crate::store::{Committer, Keys, StoreError};
 
@@ -33,19 +35,36 @@ pub(super) enum Signal {
         id: u64,
         /// Whether its status was set.
         status_set: bool,
-        /// Whether it has another web hook.
-        webhook_set: bool,
     },
+    /// A key was revoked or suspended.
+    Stopped(Box<StoppedKey>),
     /// All records are to be looked through.
     Walk,
     /// An attempt has ended: rows are to be written.
     Settled,
-    /// Audit records cannot be taken.
-    AuditFailing(String),
-    /// They are taken again.
-    AuditWorks,
     /// Write what is to be written, and end.
     Stop,
+}
+
+/// A key that was revoked or suspended, as much of it as is told, as it was then.
+pub(super) struct StoppedKey {
+    pub(super) id: u64,
+    pub(super) tenant: String,
+    pub(super) name: String,
+    pub(super) what: Stopped,
+    pub(super) at_us: i64,
+    /// Those of the record before the change and after it.
+    pub(super) to: Vec<Destination>,
+}
+
+/// How audit fares: it is looked at, and so nothing of it is lost for want of room.
+#[derive(Default)]
+pub(super) struct AuditLevel {
+    pub(super) failing: bool,
+    /// Why it fails or failed, until that was told.
+    pub(super) why: Option<String>,
+    /// Whether it has worked since the last look.
+    pub(super) ended: bool,
 }
 
 pub(super) struct Shared {
@@ -61,6 +80,9 @@ pub(super) struct Shared {
     pub(super) outbox: Mutex<Outbox>,
     pub(super) endpoints: Endpoints,
     pub(super) signals: Sender<Signal>,
+    pub(super) audit: Mutex<AuditLevel>,
+    /// Keys that were given another web hook, until what was said of it is forgotten.
+    pub(super) hooks_set: Mutex<BTreeSet<u64>>,
     /// Whether a signal was lost for want of room.
     pub(super) lost: AtomicBool,
     /// Whether any key's figures are of interest.
@@ -85,7 +107,7 @@ impl Shared {
         let (signals, received) = bounded(SIGNALS_MAX);
         let shared = Self {
             pepper: engine.pepper().derived(SEAL_LABEL),
-            outbox: Mutex::new(load_outbox(&keys, &settings)?),
+            outbox: Mutex::new(load_outbox(&keys, &settings, clock.now().wall_us)?),
             endpoints: Endpoints::load(&keys)?,
             engine,
             keys,
@@ -94,6 +116,8 @@ impl Shared {
             settings: RwLock::new(settings),
             courier: RwLock::new(courier),
             signals,
+            audit: Mutex::default(),
+            hooks_set: Mutex::default(),
             lost: AtomicBool::new(false),
             watches_figures: AtomicBool::new(false),
             watched: AtomicU64::new(0),
@@ -111,26 +135,34 @@ impl Shared {
         }
     }
 
+    /// What has failed at a destination, or at all, is tried now.
+    pub(super) fn hurry(&self, route: Option<&Route>) {
+        self.outbox.lock().hurry(route, self.clock.now().wall_us);
+        self.wake.notify_one();
+    }
+
+    /// Tells the journal of an alert that was made, whoever else is told.
+    pub(super) fn tell(&self, alert: &Alert) {
+        if let Some(journal) = self.journal.get() {
+            journal.note(&Event { at_us: alert.at_us, what: What::Alert(alert.clone()) });
+        }
+    }
+
     /// Takes alerts in whose rows are written, or cannot be.
     pub(super) fn admit(&self, entries: Vec<Entry>) {
-        if let (Some(journal), Some(first)) = (self.journal.get(), entries.first()) {
-            let mut told: Vec<&str> = Vec::new();
-            for Entry { alert, .. } in &entries {
-                if !told.contains(&alert.id.as_str()) {
-                    let what = What::Alert((**alert).clone());
-                    journal.note(&Event { at_us: first.alert.at_us, what });
-                    told.push(&alert.id);
-                }
-            }
-        }
         let mut outbox = self.outbox.lock();
-        entries.into_iter().for_each(|entry| outbox.add(entry));
+        for entry in entries {
+            if matches!(entry.state, EntryState::Failed(_)) {
+                outbox.count_failed();
+            }
+            outbox.add(entry);
+        }
         drop(outbox);
         self.wake.notify_one();
     }
 }
 
-fn load_outbox(keys: &Keys, settings: &Settings) -> Result<Outbox, StoreError> {
+fn load_outbox(keys: &Keys, settings: &Settings, now_us: i64) -> Result<Outbox, StoreError> {
     let mut outbox = Outbox::new(settings.bounds());
     keys.for_each_alert_out(|seq, row| {
         let entry = row
@@ -144,5 +176,6 @@ fn load_outbox(keys: &Keys, settings: &Settings) -> Result<Outbox, StoreError> {
         }
         Ok::<(), StoreError>(())
     })?;
+    outbox.sweep(now_us);
     Ok(outbox)
 }

@@ -5,7 +5,7 @@ mod finding;
 mod sending;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -34,6 +34,8 @@ const DAY_US: i64 = 86_400_000_000;
 enum Behaviour {
     Says(Outcome),
     NeverAnswers,
+    /// It leaves something running that hangs until the other end is dropped.
+    Hangs(Arc<Mutex<mpsc::Receiver<()>>>),
 }
 
 /// One attempt that it was asked for.
@@ -73,6 +75,10 @@ impl Deliver for Double {
                 None => Outcome::Delivered,
                 Some(Behaviour::Says(outcome)) => outcome,
                 Some(Behaviour::NeverAnswers) => std::future::pending().await,
+                Some(Behaviour::Hangs(hanging)) => {
+                    drop(tokio::task::spawn_blocking(move || hanging.lock().recv()));
+                    Outcome::Delivered
+                }
             }
         })
     }
@@ -166,6 +172,7 @@ impl Bench {
         let before = self.change_unsaid(id, change);
         let after = self.keys.get(id).expect("readable").expect("the key");
         let hook = before.webhook_url != after.webhook_url;
+        self.notifier.key_changed(&before, &after);
         let fields = if hook { serde_json::json!({"webhook_url": "x"}) } else { "".into() };
         self.note(&after, action, fields);
     }
@@ -255,7 +262,7 @@ impl Bench {
 
     /// Kinds of what is listed, by number.
     fn kinds(&self) -> Vec<AlertKind> {
-        let all = self.notifier.list(None, 1000, |_| true);
+        let (all, _) = self.notifier.page(None, 1000, |_| true);
         all.iter().map(|entry| entry.alert.kind).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The keys that somebody is told about, as little of each as is needed to judge it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use crate::alert::window::{Sample, Window};
 use crate::alert::{KeyState, Rules, judge};
@@ -25,6 +26,9 @@ pub(super) struct Keys {
     high: BTreeSet<u64>,
     /// Keys that are to be looked at.
     to_look: BTreeSet<u64>,
+    /// The last that was looked at: the next comes after it, so that those of high ids have their
+    /// turn too.
+    looked: u64,
     /// How many there are whose figures are of interest.
     with_figures: usize,
 }
@@ -47,8 +51,9 @@ impl Keys {
         self.keys.contains_key(&id)
     }
 
+    /// Those that are watched, and those of which something was said.
     pub(super) fn ids(&self) -> BTreeSet<u64> {
-        self.keys.keys().copied().collect()
+        self.keys.keys().chain(self.states.keys()).copied().collect()
     }
 
     pub(super) fn rules(&self, id: u64) -> Option<&Rules> {
@@ -145,7 +150,11 @@ impl Keys {
     }
 
     pub(super) fn next_to_look(&mut self) -> Option<u64> {
-        self.to_look.pop_first()
+        let after = (Bound::Excluded(self.looked), Bound::Unbounded);
+        let next = self.to_look.range(after).next().or_else(|| self.to_look.first()).copied()?;
+        self.to_look.remove(&next);
+        self.looked = next;
+        Some(next)
     }
 
     /// Notes when the key is to be looked at because of its dates.
@@ -156,5 +165,21 @@ impl Keys {
             self.dates.remove(&(before, id));
         }
         self.dates.extend(next_us.map(|next_us| (next_us, id)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_busy_all_the_time_keeps_nobody_from_being_looked_at() {
+        let mut keys = Keys::default();
+        let mut looked = Vec::new();
+        for _ in 0..3 {
+            (1..=5).for_each(|id| keys.look_at(id));
+            looked.extend((0..2).filter_map(|_| keys.next_to_look()));
+        }
+        assert_eq!(looked, [1, 2, 3, 4, 5, 1]);
     }
 }

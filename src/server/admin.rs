@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
-use self::health::{audit_stats, with_audit};
+use self::health::audit_stats;
 use self::import::Stream;
 use super::admit::admit;
 use super::deferred::Desk;
@@ -301,8 +301,7 @@ impl Connection {
             }
             Opcode::Health => {
                 parse_none(payload)?;
-                let health = admin.health(caller, shared.unreadable);
-                self.put(request, &with_audit(health, caller, shared.audit.as_deref()));
+                self.put(request, &shared.health(caller));
             }
             Opcode::Reload => {
                 parse_none(payload)?;

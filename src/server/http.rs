@@ -45,7 +45,7 @@ impl Site for Told {
     }
 
     fn readiness(&self) -> Page {
-        let health = self.shared.admin.health(&Caller::unbound(), self.shared.unreadable);
+        let health = self.shared.health(&Caller::unbound());
         Page::readiness(&health.reasons)
     }
 }

@@ -39,6 +39,9 @@ const LATENCY_NS: Buckets = &[
     100_000_000,
 ];
 
+/// Codes of tokens that are no key's.
+const UNKNOWN: [VerdictCode; 2] = [VerdictCode::Malformed, VerdictCode::NotFound];
+
 /// The observers of all threads that decide.
 #[derive(Default)]
 pub(super) struct Observers {
@@ -57,6 +60,8 @@ pub(super) enum Plane {
 pub(super) struct Observer {
     plane: Plane,
     by_code: [AtomicU64; CODES],
+    /// Of those on tokens that are no key's, peeks.
+    peeks: [Counter; UNKNOWN.len()],
     recorder: Recorder,
     reports: [Counter; OUTCOMES.len()],
     errors: [Counter; CODES],
@@ -98,6 +103,7 @@ impl Observers {
             plane,
             recorder: self.recorder.clone(),
             by_code: [const { AtomicU64::new(0) }; CODES],
+            peeks: [const { Counter::new() }; UNKNOWN.len()],
             reports: [const { Counter::new() }; OUTCOMES.len()],
             errors: [const { Counter::new() }; CODES],
             latency: Histogram::new(LATENCY_NS),
@@ -109,10 +115,17 @@ impl Observers {
         observer
     }
 
-    /// Verdicts of this code, of all threads.
-    pub(super) fn given(&self, code: VerdictCode) -> u64 {
+    /// Denials of tokens that are no key's, by code and of all threads, without peeks.
+    pub(super) fn unknown_by_code(&self) -> [(VerdictCode, u64); UNKNOWN.len()] {
         let all = self.all.lock();
-        all.iter().map(|it| it.by_code[code as usize].load(Ordering::Relaxed)).sum()
+        std::array::from_fn(|place| {
+            let code = UNKNOWN[place];
+            let denied = |it: &Arc<Observer>| {
+                let given = it.by_code[code as usize].load(Ordering::Relaxed);
+                given.saturating_sub(it.peeks[place].get())
+            };
+            (code, all.iter().map(denied).sum())
+        })
     }
 
     /// Verdicts of all threads, by code: those that were given at least once.
@@ -125,11 +138,10 @@ impl Observers {
         VerdictCode::ALL.iter().map(of).filter(|(_, given)| *given > 0).collect()
     }
 
-    /// Verdicts on tokens that are no key's.
+    /// Verdicts on tokens that are no key's, peeks too: whoever tries tokens may peek.
     pub(super) fn unknown(&self) -> u64 {
-        let unknown = |code| matches!(code, VerdictCode::Malformed | VerdictCode::NotFound);
         let all = self.by_code();
-        all.iter().filter(|(code, _)| unknown(*code)).map(|(_, given)| given).sum()
+        all.iter().filter(|(code, _)| UNKNOWN.contains(code)).map(|(_, given)| given).sum()
     }
 
     /// What the threads of a plane have done.
@@ -159,7 +171,11 @@ impl Observer {
     }
 
     /// Takes note of a final verdict. One that waits for a lease is none.
-    pub(super) fn decided(&self, _question: &Validate<'_>, answer: &Answer, _now: Now) {
+    pub(super) fn decided(&self, question: &Validate<'_>, answer: &Answer, _now: Now) {
+        let place = UNKNOWN.iter().position(|code| *code == answer.verdict.code);
+        if let Some(place) = place.filter(|_| question.peeks()) {
+            self.peeks[place].add(1);
+        }
         let counter = &self.by_code[answer.verdict.code as usize];
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }

@@ -58,7 +58,7 @@ impl Scrape {
         scrape.add(move |_| vec![families::build(engine)]);
         let of = Arc::clone(shared);
         scrape.add(move |_| {
-            let health = of.admin.health(&Caller::unbound(), of.unreadable);
+            let health = of.health(&Caller::unbound());
             vec![families::health(health.healthy)]
         });
         let of = Arc::clone(shared);

@@ -43,6 +43,13 @@ impl Write {
         let url = Sha256::digest(&endpoint.url).into();
         Self::row(layout::endpoint(&endpoint.tenant, &url), ENDPOINT_SCHEMA, endpoint)
     }
+
+    /// Removes an endpoint.
+    #[must_use]
+    pub fn remove_endpoint(tenant: &str, url: &str) -> Self {
+        let url = Sha256::digest(url).into();
+        Self::Row(RowWrite(Op::Remove { key: layout::endpoint(tenant, &url) }))
+    }
 }
 
 impl Keys {

@@ -72,6 +72,14 @@ impl Keys {
         }
     }
 
+    /// How many rows a history has.
+    ///
+    /// # Errors
+    /// As [`Store::scan`].
+    pub fn history_rows(&self, whose: Whose<'_>) -> Result<usize, StoreError> {
+        Ok(self.rows_of(layout::HOUR, whose)?.len() + self.rows_of(layout::MONTH, whose)?.len())
+    }
+
     /// What has rows of its own of somebody's usage.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ impl Hour {
     /// Its first instant.
     #[must_use]
     pub fn start_us(self) -> i64 {
-        i64::from(self.0) * HOUR_US
+        i64::from(self.0).saturating_mul(HOUR_US)
     }
 
     /// Whether an instant is in it.

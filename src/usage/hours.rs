@@ -78,6 +78,8 @@ impl Hours {
 
     /// Takes those that are over at `now`.
     pub fn take_closed(&mut self, now: Hour) -> Vec<ClosedHour> {
+        // Where a clock was ahead and is no more, hours stand by themselves again.
+        self.unfolded = self.unfolded.min(now.before(HOURS_KEPT).day());
         let over = self.open.partition_point(|open| open.hour < now);
         let unwritten = self.unwritten;
         let close = |counted: HourTally| ClosedHour { adds: counted.hour < unwritten, counted };

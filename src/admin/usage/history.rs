@@ -1,17 +1,24 @@
 //! What was used by the hour and by the day.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use keygate_protocol::admin as wire;
 
 use super::super::{Admin, AdminError, Caller, blocking};
 use super::shown;
+use crate::engine::Engine;
 use crate::key::Time;
-use crate::store::{History, Whose};
+use crate::store::{History, Keys, StoreError, Whose};
 use crate::usage::{DAYS_KEPT, Day, HOURS_KEPT, Hour, HourTally, Tally};
 
 /// Bytes of spans in one reply, about: it fits a frame with room to spare.
 const REPLY_BYTES: usize = 512 * 1024;
+
+/// How often a read is repeated while usage is written, and after which pause.
+const READS_MAX: u32 = 200;
+const READ_AGAIN: Duration = Duration::from_millis(5);
 
 /// Whose usage is asked for.
 #[derive(Clone)]
@@ -43,17 +50,9 @@ impl Admin {
         request: wire::UsageHistoryRequest,
     ) -> Result<wire::UsageHistory, AdminError> {
         let owner = self.owner(caller, &request).await?;
-        let (total, open) = match &owner {
-            Owner::Key(id) => {
-                let usage = self.engine.usage(*id, false);
-                (usage.total, usage.hours)
-            }
-            Owner::Tenant(tenant) => self.engine.sum(Some(tenant)),
-            Owner::All => self.engine.sum(None),
-        };
-        let keys = self.keys.clone();
-        let stored = blocking(move || keys.history(owner.whose())).await;
-        let stored = stored.ok_or_else(AdminError::stopping)??;
+        let (engine, keys) = (Arc::clone(&self.engine), self.keys.clone());
+        let read = blocking(move || both(&engine, &keys, &owner)).await;
+        let (total, open, stored) = read.ok_or_else(AdminError::stopping)??;
         let now = Hour::of(self.clock.now().wall_us);
         let since = instant("since", request.since.as_deref())?.unwrap_or(0);
         let until = instant("until", request.until.as_deref())?.unwrap_or(i64::MAX);
@@ -85,6 +84,33 @@ impl Admin {
             }
         }
     }
+}
+
+/// What is in memory and what is stored of it, each hour in one of them: read again while hours are on
+/// their way from one to the other.
+fn both(
+    engine: &Engine,
+    keys: &Keys,
+    owner: &Owner,
+) -> Result<(Tally, Vec<HourTally>, History), StoreError> {
+    let read = || {
+        let (total, open) = match owner {
+            Owner::Key(id) => {
+                let usage = engine.usage(*id, false);
+                (usage.total, usage.hours)
+            }
+            Owner::Tenant(tenant) => engine.sum(Some(tenant)),
+            Owner::All => engine.sum(None),
+        };
+        Ok((total, open, keys.history(owner.whose())?))
+    };
+    for _ in 0..READS_MAX {
+        if let Some(found) = engine.read_usage(read) {
+            return found;
+        }
+        std::thread::sleep(READ_AGAIN);
+    }
+    read()
 }
 
 /// An instant of a request, in microseconds since 1970.

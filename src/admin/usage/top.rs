@@ -41,7 +41,7 @@ impl Admin {
         if !(1..=TOP_MAX).contains(&request.limit) {
             return Err(AdminError::invalid(format!("limit: 1 to {TOP_MAX}")));
         }
-        let _one = self.tallying.lock().await;
+        let _one = self.ranking.lock().await;
         let question = Question {
             by: request.by,
             limit: request.limit as usize,

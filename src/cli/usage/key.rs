@@ -2,7 +2,7 @@
 
 use keygate_protocol::admin::{KeyUsage, UsageSums};
 
-use super::super::output::{limits_table, table};
+use super::super::output::{limits_table, plain, table};
 use super::sheet::Sheet;
 
 /// A figure with three decimals, or none.
@@ -90,7 +90,7 @@ fn more_text(sums: &UsageSums) -> String {
         line(&format!("  {code}"), count.to_string());
     }
     for (name, counted) in &sums.counters {
-        line(&format!("counter {name}"), counted.to_string());
+        line(&format!("counter {}", plain(name)), counted.to_string());
     }
     text
 }

@@ -24,10 +24,10 @@ pub(super) struct Args {
     /// By what it is told; endpoint and status of one key, ever
     #[arg(long, value_name = "WHAT")]
     by: Option<By>,
-    /// From then on: a duration such as 24h, or a time such as 2027-03-01T09:00:00Z
+    /// From then on: 24h is so long ago; or a time such as 2027-03-01T09:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = when::ago)]
     since: Option<Time>,
-    /// Until then, likewise
+    /// What began before then: 24h is so long ago, too
     #[arg(long, value_name = "WHEN", value_parser = when::ago)]
     until: Option<Time>,
     /// The keys with the most of it
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 
 fn of_key(args: &Args, id: u64, by: Option<By>, global: &Global) -> Result<Exit, CliError> {
     if args.since.is_some() || args.until.is_some() {
-        let what = "--since and --until need --by hour or --by day: totals are those of all time";
+        let what = "of one key, --since and --until need --by hour or --by day";
         return Err(CliError::Usage(what.to_owned()));
     }
     let deleted = args.deleted;
@@ -97,7 +97,8 @@ fn of_key(args: &Args, id: u64, by: Option<By>, global: &Global) -> Result<Exit,
         Some(By::Endpoint) => key::endpoints(&usage).print(args.csv)?,
         Some(By::Status) => key::statuses(&usage).print(args.csv)?,
         _ if args.csv => {
-            Sheet::of_sums(&[("key", usage.key_id.clone(), &usage.sums)]).print(true)?;
+            Sheet::of_sums(&["key_id"], &[(vec![usage.key_id.clone()], &usage.sums)])
+                .print(true)?;
         }
         _ => super::output::print(&key::text(&usage))?,
     }
@@ -116,6 +117,10 @@ fn request(args: &Args, by: Span) -> UsageHistoryRequest {
 }
 
 fn of_spans(args: &Args, by: Span, global: &Global) -> Result<Exit, CliError> {
+    if args.until.is_some_and(|until| args.since.is_some_and(|since| since >= until)) {
+        let what = "--until is not after --since; a duration such as 2d means so long ago";
+        return Err(CliError::Usage(what.to_owned()));
+    }
     let mut request = request(args, by);
     let history = global.with_admin(async |client| {
         let mut history = client.usage_history(&request).await?;
@@ -152,7 +157,7 @@ fn of_all(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let of = args.tenant.as_deref().unwrap_or("all keys").to_owned();
     match (global.json, args.csv) {
         (true, _) => print_json(&history.total)?,
-        (_, true) => Sheet::of_sums(&[("of", of, &history.total)]).print(true)?,
+        (_, true) => Sheet::of_sums(&["of"], &[(vec![of], &history.total)]).print(true)?,
         _ => super::output::print(&key::sums_text(&history.total))?,
     }
     Ok(Exit::Fine)

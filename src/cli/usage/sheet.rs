@@ -1,11 +1,12 @@
 //! Rows and columns: as a table for people, or as comma-separated values.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use keygate_protocol::admin::UsageSums;
 
 use super::super::error::CliError;
-use super::super::output::{print, table};
+use super::super::output::{plain, print, table};
 
 pub(super) struct Sheet {
     headings: Vec<String>,
@@ -20,17 +21,16 @@ impl Sheet {
         Self { headings, rows, bars: Vec::new() }
     }
 
-    /// Everything that sums have, for machines: each code and counter has a column.
-    pub(super) fn of_sums(items: &[(&str, String, &UsageSums)]) -> Self {
+    /// Everything that sums have, for machines: each code and counter has a column. What each item is
+    /// stands before, under names of its own.
+    pub(super) fn of_sums(names: &[&str], items: &[(Vec<String>, &UsageSums)]) -> Self {
         let all = |of: fn(&UsageSums) -> Vec<&String>| -> BTreeSet<&String> {
-            items.iter().flat_map(|(_, _, sums)| of(sums)).collect()
+            items.iter().flat_map(|(_, sums)| of(sums)).collect()
         };
         let codes = all(|sums| sums.denials.keys().collect());
         let statuses = all(|sums| sums.statuses.keys().collect());
         let counters = all(|sums| sums.counters.keys().collect());
-        let name = items.first().map_or("of", |(name, ..)| name);
         let fixed = [
-            name,
             "requests",
             "units",
             "cost",
@@ -42,15 +42,14 @@ impl Sheet {
             "p90_ms",
             "p99_ms",
         ];
-        let headings = fixed.into_iter().map(str::to_owned);
+        let headings = names.iter().copied().chain(fixed).map(str::to_owned);
         let headings = headings
             .chain(codes.iter().map(|code| format!("denied:{code}")))
             .chain(statuses.iter().map(|status| format!("status:{status}")))
             .chain(counters.iter().map(|counter| format!("counter:{counter}")));
-        let row = |(_, name, sums): &(&str, String, &UsageSums)| {
+        let row = |(item, sums): &(Vec<String>, &UsageSums)| {
             let number = |number: Option<f64>| number.map(|it| it.to_string()).unwrap_or_default();
             let fixed = [
-                name.clone(),
                 sums.requests.to_string(),
                 sums.units.to_string(),
                 sums.cost.clone(),
@@ -63,8 +62,9 @@ impl Sheet {
                 number(sums.p99_ms),
             ];
             let count = |count: Option<&u64>| count.copied().unwrap_or(0).to_string();
-            fixed
-                .into_iter()
+            item.iter()
+                .cloned()
+                .chain(fixed)
                 .chain(codes.iter().map(|code| count(sums.denials.get(*code))))
                 .chain(statuses.iter().map(|status| count(sums.statuses.get(*status))))
                 .chain(counters.iter().map(|counter| count(sums.counters.get(*counter))))
@@ -97,9 +97,8 @@ impl Sheet {
             error: error.into(),
         };
         let mut out = csv::Writer::from_writer(Vec::new());
-        out.write_record(&self.headings).map_err(failed)?;
-        for row in &self.rows {
-            out.write_record(row).map_err(failed)?;
+        for row in std::iter::once(&self.headings).chain(&self.rows) {
+            out.write_record(row.iter().map(|cell| inert(cell).into_owned())).map_err(failed)?;
         }
         let bytes = out.into_inner().map_err(|error| CliError::System {
             doing: "cannot write comma-separated values",
@@ -107,6 +106,16 @@ impl Sheet {
         })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// A cell that no spreadsheet takes for a formula: names come from whoever reports. Control
+/// characters are shown by their escapes.
+fn inert(cell: &str) -> Cow<'_, str> {
+    let cell = plain(cell);
+    if cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err() && cell != "-" {
+        return format!("'{cell}").into();
+    }
+    cell
 }
 
 /// A bar for each figure, the largest 30 columns wide, in eighths of a column.
@@ -138,7 +147,22 @@ mod tests {
     #[test]
     fn values_with_commas_quotes_and_line_ends_are_quoted() {
         let sheet = Sheet::new(&["A", "B"], vec![vec!["1,2".to_owned(), "say \"x\"\n".to_owned()]]);
-        assert_eq!(sheet.csv().expect("text"), "A,B\n\"1,2\",\"say \"\"x\"\"\n\"\n");
+        assert_eq!(sheet.csv().expect("text"), "A,B\n\"1,2\",\"say \"\"x\"\"\\n\"\n");
+    }
+
+    #[test]
+    fn no_cell_is_a_formula_or_moves_a_cursor() {
+        for (cell, written) in [
+            ("=1+2", "'=1+2"),
+            ("@x", "'@x"),
+            ("+x", "'+x"),
+            ("-2.5", "-2.5"),
+            ("-", "-"),
+            ("/a", "/a"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+        ] {
+            assert_eq!(inert(cell), written);
+        }
     }
 
     #[test]
@@ -147,7 +171,8 @@ mod tests {
         a.counters.insert("tokens".to_owned(), 1532);
         let mut b = UsageSums { cost: "0".to_owned(), ..UsageSums::default() };
         b.denials.insert("EXPIRED".to_owned(), 3);
-        let sheet = Sheet::of_sums(&[("start", "x".to_owned(), &a), ("start", "y".to_owned(), &b)]);
+        let sheet =
+            Sheet::of_sums(&["start"], &[(vec!["x".to_owned()], &a), (vec!["y".to_owned()], &b)]);
         let csv = sheet.csv().expect("text");
         let lines: Vec<&str> = csv.lines().collect();
         assert!(

@@ -9,8 +9,8 @@ use super::sheet::Sheet;
 pub(super) fn sheet(spans: &[UsageSpan], by: Span, csv: bool) -> Sheet {
     if csv {
         let items: Vec<_> =
-            spans.iter().map(|span| ("start", span.start.clone(), &span.sums)).collect();
-        return Sheet::of_sums(&items);
+            spans.iter().map(|span| (vec![span.start.clone()], &span.sums)).collect();
+        return Sheet::of_sums(&["start"], &items);
     }
     let headings =
         ["", "REQUESTS", "UNITS", "COST", "DENIED", "REPORTED", "ERRORS", "P50 MS", "P99 MS"];

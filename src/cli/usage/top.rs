@@ -6,8 +6,9 @@ use super::sheet::Sheet;
 
 pub(super) fn sheet(keys: &[TopKey], csv: bool) -> Sheet {
     if csv {
-        let items: Vec<_> = keys.iter().map(|key| ("key", key.key_id.clone(), &key.sums)).collect();
-        return Sheet::of_sums(&items);
+        let item = |key: &TopKey| vec![key.key_id.clone(), key.name.clone(), key.tenant_id.clone()];
+        let items: Vec<_> = keys.iter().map(|key| (item(key), &key.sums)).collect();
+        return Sheet::of_sums(&["key_id", "name", "tenant_id"], &items);
     }
     let headings = ["KEY", "NAME", "TENANT", "REQUESTS", "UNITS", "COST", "DENIED", "ERRORS"];
     let row = |key: &TopKey| {

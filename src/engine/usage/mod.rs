@@ -10,6 +10,7 @@ mod sums;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use core::net::IpAddr;
 use crossbeam::utils::CachePadded;
@@ -46,6 +47,8 @@ pub(super) struct UsageKeeper {
     refunds: Mutex<HashMap<u64, u64>>,
     /// What the details of all keys may take.
     room: DetailRoom,
+    /// Odd while hours are on their way from memory to the store.
+    epoch: AtomicU64,
     /// Whether usage is told by the hour, and beside it denials, costs and counters.
     history: bool,
     hasher: RandomState,
@@ -121,6 +124,7 @@ impl UsageKeeper {
             sums: Sums::default(),
             refunds: Mutex::default(),
             room: DetailRoom::new(limits.usage_detail_bytes_max),
+            epoch: AtomicU64::new(0),
             history: limits.usage_history,
             hasher: RandomState::new(),
         }
@@ -230,6 +234,16 @@ impl UsageKeeper {
     }
 }
 
+/// Usage is being written.
+#[derive(Debug)]
+pub struct Writing<'e>(&'e AtomicU64);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 /// What the store needs: taken by the flusher, never by a decision.
 impl Engine {
     /// Credits that are to be given back, by key. To be taken before the ids of their reports are,
@@ -284,6 +298,22 @@ impl Engine {
         }
         catalog.restore_usage(id, &row);
         self.usage.restore(id, row);
+    }
+
+    /// Notes that usage is being written, until what this answers is dropped.
+    #[must_use]
+    pub fn write_usage(&self) -> Writing<'_> {
+        self.usage.epoch.fetch_add(1, Ordering::AcqRel);
+        Writing(&self.usage.epoch)
+    }
+
+    /// What `read` makes of memory and store together, when no hour went from one to the other
+    /// meanwhile; `None` where one did. To be asked again, by who can wait.
+    pub fn read_usage<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
+        let before = self.usage.epoch.load(Ordering::Acquire);
+        let found = read();
+        let after = self.usage.epoch.load(Ordering::Acquire);
+        (before == after && before.is_multiple_of(2)).then_some(found)
     }
 
     /// Bytes that endpoints and recent errors of all keys take, about.

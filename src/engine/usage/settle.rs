@@ -78,6 +78,10 @@ impl UsageKeeper {
     /// Settles a key, and adds what that gives to the sums of its tenant and of the daemon.
     fn settle(&self, id: u64, counted: &Counted, now: Hour, take: bool) -> Option<SettledKey> {
         let mut shard = self.kept[self.shard(id)].lock();
+        if !take && counted.total_requests == 0 && !shard.contains_key(&id) {
+            // Never used: a change of it needs no figures.
+            return None;
+        }
         let kept = shard.entry(id).or_default();
         let settled = kept.settle(counted, self.history);
         let row = take.then(|| {
@@ -113,7 +117,9 @@ impl Engine {
     /// A key's figures, marked as handed over: whatever moves later marks it again. `None` when
     /// there is no such key (any more): what is stored of it is to be removed.
     pub fn take_usage(&self, id: u64, now_us: i64) -> Option<SettledKey> {
-        let counted = Counted::of(&self.read(), id, true)?;
+        // Held to the end: what is purged meanwhile would begin anew.
+        let catalog = self.read();
+        let counted = Counted::of(&catalog, id, true)?;
         self.usage.settle(id, &counted, Hour::of(now_us), true)
     }
 

@@ -1,7 +1,7 @@
 //! What the operator is told: of the store, of audit, of tokens that are no key's.
 
 use super::super::making::{self, Made};
-use super::Monitor;
+use super::{Monitor, Said};
 use crate::alert::brute::Tried;
 use crate::clock::Now;
 use crate::event::{AlertKind, Destination, Subject};
@@ -10,7 +10,7 @@ use crate::store::rows::{ALERTS, ALERTS_SCHEMA};
 
 impl Monitor {
     pub(super) fn look_at_latch(&mut self) {
-        if self.latched_told {
+        if self.latched.told {
             return;
         }
         if let Some(cause) = self.shared.committer.stats().latched {
@@ -19,18 +19,38 @@ impl Monitor {
                  nothing can be changed, and usage since then is in memory; mend the disk and \
                  restart keygate"
             );
-            self.latched_told = self.tell_operator(AlertKind::StoreLatched, summary, None);
+            self.latched = self.say(self.latched, AlertKind::StoreLatched, summary);
         }
     }
 
+    /// Audit records cannot be taken, or could not since the last look.
     pub(super) fn look_at_audit(&mut self) {
-        let Some(why) = self.audit_waits.take() else { return };
-        if self.audit_told {
-            return;
+        let (why, ended) = {
+            let mut audit = self.shared.audit.lock();
+            (audit.why.clone(), std::mem::take(&mut audit.ended))
+        };
+        if ended {
+            self.audit = Said::default();
         }
-        let summary = format!("audit records cannot be taken: {why}");
-        self.audit_told = self.tell_operator(AlertKind::AuditFailing, summary, None);
-        self.audit_waits = Some(why).filter(|_| !self.audit_told);
+        if let Some(why) = why {
+            let summary = format!("audit records cannot be taken: {why}");
+            self.audit = self.say(self.audit, AlertKind::AuditFailing, summary);
+        }
+        let mut audit = self.shared.audit.lock();
+        if self.audit.told || self.audit.noted && !audit.failing {
+            audit.why = None;
+        }
+    }
+
+    /// Says something that lasts: once to the journal, and to the operator as soon as there is one
+    /// to be told.
+    fn say(&self, said: Said, kind: AlertKind, summary: String) -> Said {
+        let nobody = self.shared.settings.read().operator.is_empty();
+        if said.told || said.noted && nobody {
+            return said;
+        }
+        let noted = self.tell_operator(kind, summary, None);
+        Said { noted: noted || said.noted, told: noted && !nobody }
     }
 
     pub(super) fn look_at_tokens(&mut self, now: Now) {

@@ -27,7 +27,7 @@ fn an_expiry_is_told_once_for_each_stage_also_across_a_crash() {
         bench.look();
         assert_eq!(bench.kinds().len(), told, "after a crash, {days}");
     }
-    let all = bench.notifier.list(None, 10, |_| true);
+    let all = bench.notifier.page(None, 10, |_| true).0;
     let days: Vec<_> = all.iter().map(|entry| entry.alert.detail["days"].as_u64()).collect();
     assert_eq!(days, [Some(30), Some(7), Some(1)]);
     assert!(all[0].alert.summary.contains("key 7 (key 7) expires within 30 days"));
@@ -157,7 +157,7 @@ fn a_quota_is_told_when_its_share_is_used_and_once_in_a_month() {
     bench.look();
     bench.look();
     assert_eq!(bench.kinds(), [AlertKind::QuotaThreshold]);
-    let entry = &bench.notifier.list(None, 1, |_| true)[0];
+    let entry = &bench.notifier.page(None, 1, |_| true).0[0];
     assert!(entry.alert.summary.contains("10 of 20"), "{}", entry.alert.summary);
 }
 
@@ -213,7 +213,7 @@ fn many_unknown_tokens_are_told_to_the_operator_once() {
         bench.look();
     }
     assert_eq!(bench.kinds(), [AlertKind::BruteForce], "it goes on");
-    let entry = &bench.notifier.list(None, 1, |_| true)[0];
+    let entry = &bench.notifier.page(None, 1, |_| true).0[0];
     assert_eq!((entry.alert.subject.clone(), entry.to.clone()), (Subject::Daemon, mail("a")));
 }
 
@@ -229,7 +229,7 @@ fn a_latched_store_is_told_and_keeps_nobody_from_being_told() {
     bench.look();
     bench.look();
     assert_eq!(bench.kinds(), [AlertKind::StoreLatched, AlertKind::KeyExpiring]);
-    let first = &bench.notifier.list(None, 1, |_| true)[0];
+    let first = &bench.notifier.page(None, 1, |_| true).0[0];
     assert_eq!((first.to.clone(), first.state), (hook("op"), EntryState::Waiting));
 }
 
@@ -245,4 +245,85 @@ fn failing_audit_is_told_until_it_works() {
     bench.notifier.audit_failing("again".to_owned());
     bench.look();
     assert_eq!(bench.kinds(), [AlertKind::AuditFailing; 2]);
+}
+
+#[test]
+fn a_revocation_is_told_whatever_becomes_of_the_key_in_the_same_moment() {
+    let mut bench = Bench::new("");
+    [7, 8].map(|id| bench.insert(&record(id)));
+    bench.look();
+    bench.change(7, "set_status", |key| stopped(key, Status::Revoked, START_US + 5));
+    bench.change(7, "update", |key| key.webhook_url = String::new());
+    bench.change(8, "set_status", |key| stopped(key, Status::Suspended, START_US + 5));
+    let purge = Write::Key(KeyWrite::Remove { id: 8, revision: 2 });
+    bench.committer.commit(vec![purge], true).expect("purged");
+    bench.note(&record(8), "purge", serde_json::Value::Null);
+    bench.look();
+    assert_eq!(bench.kinds(), [AlertKind::KeyRevoked, AlertKind::KeySuspended]);
+    let to: Vec<_> = bench.notifier.page(None, 9, |_| true).0.into_iter().map(|it| it.to).collect();
+    assert_eq!(to, [hook("a"), hook("a")]);
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<AlertKind>>);
+
+impl Journal for Heard {
+    fn note(&self, event: &Event) {
+        if let What::Alert(alert) = &event.what {
+            self.0.lock().push(alert.kind);
+        }
+    }
+}
+
+#[test]
+fn what_lasts_is_noted_once_without_an_operator_and_told_to_one_that_comes_later() {
+    let mut bench = Bench::new("");
+    let heard = Arc::new(Heard::default());
+    bench.notifier.tell(Arc::clone(&heard) as _);
+    bench.notifier.audit_failing("the disk is full".to_owned());
+    bench.look();
+    bench.look();
+    assert_eq!(
+        (heard.0.lock().as_slice(), bench.kinds()),
+        (&[AlertKind::AuditFailing][..], vec![])
+    );
+    let text = "[alerts]\noperator_webhook = 'https://op.example/'\n";
+    let config: config::Config = toml::from_str(text).expect("settings");
+    bench.notifier.set(Settings::new(&config.alerts), Arc::clone(&bench.courier) as _);
+    bench.look();
+    bench.look();
+    assert_eq!(bench.kinds(), [AlertKind::AuditFailing]);
+}
+
+#[test]
+fn an_endpoint_that_nobody_names_goes_after_two_walks() {
+    let settings = "[alerts]\nwalk_interval_s = 60\noperator_webhook = 'https://op.example/'\n";
+    let mut bench = Bench::new(settings);
+    bench.insert(&record(7));
+    for (tenant, name) in [("acme", "a"), ("acme", "old"), ("other", "a"), ("", "op")] {
+        bench.notifier.secrets(tenant, &url(name), None).expect("made");
+    }
+    bench.change(7, "update", |key| key.deleted_at = Some(Time::from_micros(START_US)));
+    let there = |bench: &Bench| {
+        let mut there = Vec::new();
+        bench
+            .keys
+            .for_each_endpoint(|row| row.map(|row| there.push((row.tenant, row.url))))
+            .expect("readable");
+        there.sort();
+        let names: Vec<_> = bench.notifier.shared.endpoints.names().into_iter().collect();
+        assert_eq!(there, names);
+        there
+    };
+    for _ in 0..2 {
+        assert_eq!(there(&bench).len(), 4);
+        bench.advance_us(60 * i64::from(S));
+        bench.look();
+    }
+    let of = |tenant: &str, name| (tenant.to_owned(), url(name));
+    assert_eq!(there(&bench), [of("", "op"), of("acme", "a")]);
+    // A tenant's go with it.
+    bench.committer.commit(bench.notifier.endpoint_removals("acme"), true).expect("removed");
+    bench.notifier.forget_endpoints("acme");
+    assert_eq!(there(&bench), [of("", "op")]);
 }

@@ -71,7 +71,7 @@ async fn a_receiver_that_is_away_is_tried_by_the_schedule() {
         let last = at + 1 == WAITS_S.len();
         bench.settled(0, u64::from(last), (at + 2).min(WAITS_S.len()) as u64).await;
     }
-    let entry = &bench.notifier.list(None, 1, |_| true)[0];
+    let entry = &bench.notifier.page(None, 1, |_| true).0[0];
     assert_eq!((entry.attempts, entry.why.as_str()), (7, "it is away"));
     assert!(matches!(entry.state, EntryState::Failed(_)));
     // Kept for a week, also over a restart.
@@ -117,13 +117,13 @@ async fn a_web_hook_that_is_gone_gets_nothing_until_it_is_enabled_or_set_anew() 
     bench.behave(&hook("a"), None);
     bench.insert(&expiring(8, 3));
     bench.look();
-    let entries = bench.notifier.list(None, 9, |_| true);
+    let entries = bench.notifier.page(None, 9, |_| true).0;
     assert!(matches!(entries[1].state, EntryState::Failed(_)), "{entries:?}");
     assert!(entries[1].why.contains("keygate alert enable"), "{}", entries[1].why);
     // The same URL of another tenant is another endpoint.
     bench.insert(&KeyRecord { tenant_id: "other".to_owned(), ..expiring(9, 3) });
     bench.look();
-    bench.settled(1, 1, 0).await;
+    bench.settled(1, 2, 0).await;
     // It is remembered over a restart.
     let mut bench = bench.crashed("");
     assert!(bench.notifier.enable("acme", &url("a")).expect("written").is_some());
@@ -174,4 +174,32 @@ async fn each_endpoint_has_its_secret_and_two_during_an_overlap() {
         let plain = |row: &(Vec<u8>, Vec<u8>)| row.1.windows(32).any(|part| part == secret);
         assert!(!rows.iter().any(plain), "secrets are sealed");
     }
+}
+
+/// A lookup or a disk that hangs, and that nothing can interrupt.
+#[test]
+fn a_stop_waits_for_nothing_that_hangs() {
+    let bench = Bench::new("");
+    let (held, hanging) = mpsc::channel();
+    let (asked, answered) = mpsc::channel();
+    bench.behave(&hook("a"), Some(Behaviour::Hangs(Arc::new(Mutex::new(hanging)))));
+    bench.insert(&expiring(7, 3));
+    let Bench { notifier, mut monitor, clock, .. } = bench;
+    while let Ok(signal) = monitor.signals().try_recv() {
+        monitor.hear(signal);
+    }
+    monitor.tick(clock.now());
+    *notifier.monitor.lock() = Some(monitor);
+    notifier.start().expect("threads");
+    let stopping = std::thread::spawn(move || {
+        while notifier.stats().delivered == 0 {
+            std::thread::yield_now();
+        }
+        notifier.stop();
+        let _ = asked.send(());
+    });
+    let stopped = answered.recv_timeout(std::time::Duration::from_secs(60));
+    drop(held);
+    stopping.join().expect("stopped");
+    assert_eq!(stopped, Ok(()), "before what hangs has ended");
 }

@@ -2,12 +2,21 @@
 
 use keygate_protocol::admin::Health;
 
+use super::Shared;
 use crate::admin::Caller;
 use crate::audit::{Audit, AuditStats};
 
+impl Shared {
+    /// Whether the daemon can do all its work: what `keygate status`, `/readyz` and the metrics say.
+    pub(in crate::server) fn health(&self, caller: &Caller) -> Health {
+        let health = self.admin.health(caller, self.unreadable);
+        with_audit(health, caller, self.audit.as_deref())
+    }
+}
+
 /// Adds to the daemon's health that audit records cannot be written, where that is so. A caller that
 /// is bound to a tenant is told that something is not well and not what.
-pub(super) fn with_audit(mut health: Health, caller: &Caller, audit: Option<&Audit>) -> Health {
+fn with_audit(mut health: Health, caller: &Caller, audit: Option<&Audit>) -> Health {
     let Some(why) = audit.and_then(|audit| audit.stats().failing) else { return health };
     let was_healthy = std::mem::replace(&mut health.healthy, false);
     if caller.tenant().is_none() {

@@ -9,20 +9,18 @@ use crate::usage::{ClosedHour, DAYS_KEPT, Day, Hour, Hours, MonthRow, Tally};
 /// and the day until which hours are joined to days by them. `hours` are those of that row, in which
 /// this is noted.
 ///
+/// `folds` is the hour by which hours are joined and days forgotten: none where that is for later.
+///
 /// A row that cannot be read is told in the log and written anew: nobody waits for it to get better.
 pub(super) fn history_of(
     keys: &Keys,
     whose: Whose<'_>,
     hours: &mut Hours,
     closed: &[ClosedHour],
-    now_us: i64,
+    folds: Option<Hour>,
 ) -> (Vec<Write>, Option<Day>) {
     let (mut writes, mut days) = (Vec::new(), BTreeMap::<Day, Tally>::new());
-    if closed.is_empty() {
-        return (writes, None);
-    }
-    let now = Hour::of(now_us);
-    let until = hours.fold_until(now);
+    let until = folds.and_then(|now| hours.fold_until(now));
     if let Some(until) = until {
         for hour in read(keys.hours_before(whose, until), whose) {
             days.entry(hour.hour.day()).or_default().add(&hour.tally);
@@ -41,7 +39,7 @@ pub(super) fn history_of(
         }
         writes.extend(Write::hour(whose, hour, &tally).ok());
     }
-    let first_kept = now.day().before(DAYS_KEPT);
+    let first_kept = folds.unwrap_or_default().day().before(DAYS_KEPT);
     write_days(keys, whose, days, first_kept, &mut writes);
     if until.is_some() {
         let outdated = read(keys.months_before(whose, first_kept.month()), whose);

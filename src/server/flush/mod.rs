@@ -2,9 +2,11 @@
 
 mod figures;
 mod history;
+mod steady;
 mod timing;
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use keygate_protocol::VerdictCode;
 
+use self::steady::Steady;
 pub(super) use self::timing::Timing;
 use super::deferred::Debits;
 use super::observe::Observers;
@@ -46,6 +49,10 @@ pub(super) struct Flusher {
     keys: Keys,
     /// The hour in which all keys were looked at last.
     settled_hour: Option<Hour>,
+    /// Keys with hours that may be due to be joined to days.
+    to_fold: RefCell<BTreeSet<u64>>,
+    /// Whether the wall clock can be believed.
+    steady: Steady,
     observers: Arc<Observers>,
     /// Codes of tokens that are no key's, and how many of each are counted.
     unknown: [(VerdictCode, u64); 2],
@@ -121,8 +128,10 @@ impl Flusher {
             failing: false,
             keys: keys.clone(),
             settled_hour: None,
+            to_fold: RefCell::default(),
+            steady: Steady::default(),
             observers: Arc::default(),
-            unknown: [VerdictCode::Malformed, VerdictCode::NotFound].map(|code| (code, 0)),
+            unknown: Observers::default().unknown_by_code(),
             debits: None,
             timing: Arc::new(Timing::new(now)),
             moved: None,

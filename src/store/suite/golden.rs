@@ -1,5 +1,5 @@
 //! Records as earlier keygates wrote them: `src/store/golden/record_<schema>.hex`, and those of
-//! tenants, `tenant_<schema>.hex`, and of the ledger, `ledger_<schema>.hex`.
+//! tenants, `tenant_<schema>.hex`, of the ledger, `ledger_<schema>.hex`, and of usage, `usage.hex`.
 //!
 //! A released file never changes. A change of the record before its schema is released is written
 //! with `KEYGATE_GOLDEN=write cargo test golden`.
@@ -12,8 +12,11 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
-use super::super::rows::{LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact};
+use super::super::rows::{
+    HISTORY_SCHEMA, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact, USAGE_SCHEMA,
+};
 use super::super::tenants::open_tenant;
+use super::super::usage::open_usage;
 use super::super::verify::{NoWriters, verify};
 use super::super::{StoreError, TENANT_SCHEMA, envelope};
 use super::{
@@ -27,6 +30,10 @@ use crate::key::{
     TenantLimits, TenantRecord, TenantStatus, Time,
 };
 use crate::limit::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures, Period};
+use crate::usage::{
+    Figures, Hour, MonthRow, More, RecentError, Reported1, Sketch, SumRow, Tally, UsageRow,
+    UsageRow1,
+};
 
 /// A record of schema 1 that sets a field of every type.
 fn golden_1() -> KeyRecord {
@@ -287,4 +294,81 @@ fn rows_of_the_ledger_are_read_and_written_as_their_golden_file_has_them() {
 fn byte(digits: &[u8]) -> u8 {
     let digits = std::str::from_utf8(digits).expect("ASCII");
     u8::from_str_radix(digits, 16).expect("hex")
+}
+
+/// Usage as schema 1 had it, as it is read now, and what is written now beside it.
+fn golden_usage() -> (UsageRow1, UsageRow, SumRow, Tally, MonthRow) {
+    let figures = Figures { requests: 990, errors: 5, latency_count: 3, latency_sum_us: 1 << 40 };
+    let error = RecentError {
+        at_us: 1_795_608_000_000_001,
+        endpoint: Some("GET /v1/leads".to_owned()),
+        status: Some(503),
+        message: Some("upstream timed out — ü".to_owned()),
+    };
+    let first = UsageRow1 {
+        total_requests: 1000,
+        last_used_us: 1_795_608_000_000_000,
+        reported: Some(Reported1 {
+            total: figures,
+            endpoints: [("GET /v1/leads".to_owned(), figures)].into(),
+            statuses: [(200, 985), (503, 5)].into(),
+            recent_errors: [error].into(),
+        }),
+    };
+    let mut latencies = Sketch::default();
+    latencies.count(1500, 1);
+    latencies.count(u32::MAX - 1, 1);
+    let more = More {
+        denials: [(30, 3)].into(),
+        reported: 2,
+        errors: 2,
+        statuses: [(503, 2)].into(),
+        latency_count: 2,
+        latency_sum_us: 4_294_968_794,
+        latencies,
+        counters: [("tokens".to_owned(), 1532)].into(),
+    };
+    let tally = Tally { more: Some(Box::new(more)), ..Tally::of_verdicts(20, 25, 500_000) };
+    let mut row = UsageRow::from(first.clone());
+    row.total.add(&tally);
+    row.last_used_from = Some("2001:db8::7".parse().expect("an address"));
+    row.hours.add(Hour(498_779), &tally);
+    drop(row.hours.take_closed(Hour(498_780)));
+    row.hours.add(Hour(498_780), &tally);
+    let sum = SumRow { total: tally.clone(), hours: row.hours.clone() };
+    (first, row, sum, tally.clone(), MonthRow::from([(20_782, tally)]))
+}
+
+#[test]
+fn usage_of_every_schema_is_read_and_written_as_its_golden_file_has_it() {
+    assert_eq!((USAGE_SCHEMA, HISTORY_SCHEMA), (2, 1), "a new schema has a golden file");
+    let (first, row, sum, hour, month) = golden_usage();
+    let sealed = [
+        envelope::seal(1, &first),
+        envelope::seal(USAGE_SCHEMA, &row),
+        envelope::seal(HISTORY_SCHEMA, &sum),
+        envelope::seal(HISTORY_SCHEMA, &hour),
+        envelope::seal(HISTORY_SCHEMA, &month),
+    ];
+    let lines = sealed.map(|bytes| hex(&bytes.expect("sealed")) + "\n");
+    let path = path(1).with_file_name("usage.hex");
+    if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
+        fs::write(&path, lines.concat()).expect("written");
+    }
+    let kept = fs::read_to_string(path).expect("the golden file");
+    assert_eq!(
+        kept,
+        lines.concat(),
+        "the bytes have changed: raise USAGE_SCHEMA or HISTORY_SCHEMA"
+    );
+    let bytes: Vec<Vec<u8>> =
+        kept.lines().map(|line| line.as_bytes().chunks(2).map(byte).collect()).collect();
+    let read = open_usage(&bytes[0]).expect("an older schema");
+    let more = read.total.more();
+    assert_eq!((read.total.requests, read.total.units, more.reported), (1000, 1000, 990));
+    assert_eq!((more.statuses[&503], read.details.recent_errors.len()), (5, 1));
+    assert_eq!(open_usage(&bytes[1]), Ok(row));
+    assert_eq!(envelope::open(&bytes[2], HISTORY_SCHEMA), Ok(sum));
+    assert_eq!(envelope::open(&bytes[3], HISTORY_SCHEMA), Ok(hour));
+    assert_eq!(envelope::open(&bytes[4], HISTORY_SCHEMA), Ok(month));
 }

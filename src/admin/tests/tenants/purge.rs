@@ -187,3 +187,30 @@ async fn a_tenant_that_is_restored_before_its_purge_begins_is_not_purged() {
     let view = admin.engine.tenant("acme").expect("it is there");
     assert_eq!((view.state, view.keys), (TenantState::Active, 1));
 }
+
+#[tokio::test]
+async fn keys_with_a_long_history_are_purged_with_it() {
+    use crate::store::{Whose, Write, layout};
+    use crate::usage::{Hour, MonthRow, SumRow, Tally};
+    let store = Arc::new(MemoryStore::new());
+    let admin = admin_over(Arc::clone(&store), clock());
+    let tally = Tally::of_verdicts(1, 1, 0);
+    let history = |whose: Whose<'_>| {
+        let hours = (1..=72).map(|hour| Write::hour(whose, Hour(hour), &tally));
+        let months = (1..=14).map(|month| Write::month(whose, month, &MonthRow::new()));
+        hours.chain(months).map(|write| write.expect("small")).collect::<Vec<_>>()
+    };
+    for _ in 0..20 {
+        let made = key_of(&admin, "doomed").await.expect("made");
+        let id = made.parse().expect("a number");
+        admin.commit(history(Whose::Key(id))).await.expect("written");
+    }
+    admin.commit(history(Whose::Tenant("doomed"))).await.expect("written");
+    let sum = Write::sum(Some("doomed"), &SumRow::default()).expect("small");
+    admin.commit(vec![sum]).await.expect("written");
+    let changed = admin.delete_tenant(&ALL, delete("doomed", true)).await.expect("purged");
+    assert_eq!(changed.keys_purged, Some(20));
+    for space in [layout::HOUR, layout::MONTH, layout::SUM, layout::RECORD] {
+        assert!(store.scan(&[space], None, 10).expect("readable").is_empty());
+    }
+}

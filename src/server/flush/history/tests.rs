@@ -39,8 +39,8 @@ impl Bench {
     fn write(&mut self, now: Hour, fails: bool) {
         let closed = self.hours.take_closed(now);
         let mut row = self.hours.clone();
-        let now_us = now.start_us();
-        let (writes, folded) = history_of(&self.keys, WHOSE, &mut row, &closed, now_us);
+        let folds = (!closed.is_empty()).then_some(now);
+        let (writes, folded) = history_of(&self.keys, WHOSE, &mut row, &closed, folds);
         if fails {
             return self.hours.put_back(&closed);
         }
