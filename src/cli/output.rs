@@ -45,14 +45,21 @@ fn metadata_text(text: &str) -> String {
 /// A text that others have written, for a terminal: what would end the line or move the cursor is
 /// shown by its escape.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    if !text.contains(is_no_text) {
         return text.into();
     }
-    let shown = |char: char| match char.is_control() {
+    let shown = |char: char| match is_no_text(char) {
         true => char.escape_default().to_string(),
         false => char.to_string(),
     };
     text.chars().map(shown).collect()
+}
+
+/// Control characters, ends of lines, and what has a reader see the text in another order.
+fn is_no_text(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The metadata as JSON; as text where it is JSON that this reader does not take, such as a number
