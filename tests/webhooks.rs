@@ -240,7 +240,9 @@ async fn an_address_that_is_not_public_is_not_spoken_to_however_it_is_spelled() 
     ] {
         let outcome =
             shown(&attempt(&courier, &to(&format!("https://{host}:{port}/?t={SECRET}"))).await);
-        let told = outcome.starts_with("Refused") && outcome.contains("is not public");
+        // A name may have another address the next time.
+        let begins = if host == "localhost" { "Retry" } else { "Refused" };
+        let told = outcome.starts_with(begins) && outcome.contains("is not public");
         assert!(told, "{host}: {outcome}");
     }
     assert!(receiver.next().is_none());
@@ -267,7 +269,8 @@ async fn a_name_whose_address_turns_private_is_refused_and_is_looked_up_once_an_
     for answer in [["127.0.0.1", "127.0.0.2"], ["::ffff:127.0.0.2", "127.0.0.1"]] {
         let courier = authority.courier(LOOPBACK).with_resolver(Answers::new(&[&answer]));
         let outcome = shown(&attempt(&courier, &hook(port)).await);
-        assert!(outcome.starts_with("Refused"), "{answer:?}: {outcome}");
+        let told = outcome.starts_with("Retry") && outcome.contains("is not public");
+        assert!(told, "{answer:?}: {outcome}");
     }
     assert!(private.next().is_none() && public.next().is_none());
 }

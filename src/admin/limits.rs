@@ -65,7 +65,7 @@ pub(super) fn change_of(spent: Option<wire::SpentPolicy>, names: impl Fn(&str) -
 }
 
 fn shown(figures: Figures) -> wire::LimitUsage {
-    let Figures { limit, cap, spent, remaining, leased, stranded, ends_us } = figures;
+    let Figures { limit, cap, spent, remaining, leased, stranded, ends_us, window: _ } = figures;
     wire::LimitUsage {
         name: match limit {
             FigureOf::Common(name) => name.name().to_owned(),

@@ -219,6 +219,13 @@ impl Admin {
             ));
         }
         reasons.extend(self.withheld());
+        if self.notifier.as_ref().is_some_and(|notifier| notifier.has_failed()) {
+            reasons.push(
+                "no alerts are found or sent, since a thread of theirs failed inside (the log has \
+                 more); restart keygate"
+                    .to_owned(),
+            );
+        }
         let healthy = reasons.is_empty();
         if !healthy && caller.tenant().is_some() {
             reasons = vec!["the daemon's operator is told what is not well".to_owned()];

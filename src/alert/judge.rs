@@ -79,7 +79,8 @@ pub fn judge(
     match rules.errors.zip(sight.errors) {
         Some((threshold, (sample, whole))) => {
             let high = state.errors_high_since_us;
-            match spike::judge(high.is_some(), sample, whole, threshold, requests_min) {
+            let long = high.is_some_and(|since| now_us.saturating_sub(since) >= spike::LONG_US);
+            match spike::judge(high.is_some(), sample, (whole, long), threshold, requests_min) {
                 Some(Turn::Rises) => {
                     state.errors_high_since_us = Some(now_us);
                     found.push(Finding::Errors { sample, threshold });

@@ -106,7 +106,7 @@ impl Queues {
 
     /// Nothing of a destination is under way any more; what goes back into its queue is in `back`.
     pub(super) fn settle(&mut self, route: &Route, back: Vec<Place>, went: Went, now_us: i64) {
-        if !self.by_route.get(route).is_some_and(|queue| !queue.under_way.is_empty()) {
+        if self.by_route.get(route).is_none_or(|queue| queue.under_way.is_empty()) {
             return;
         }
         self.turns.end(route);

@@ -7,6 +7,10 @@ use super::{Ppm, reaches};
 /// wavers about the threshold is told once.
 const ENDS_AT_QUARTERS: u32 = 3;
 
+/// After so long a window of too few requests ends it, microseconds: otherwise a key that is little
+/// used from then on, and now and then in error, would not be told of the next rise.
+pub const LONG_US: i64 = 3600 * 1_000_000;
+
 /// What the window says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
@@ -17,12 +21,13 @@ pub enum Turn {
 }
 
 /// Judges the last five minutes. `high` is whether it was said that errors are high, `whole` whether
-/// the window was looked at for its whole length. Fewer requests than `requests_min` raise nothing.
+/// the window was looked at for its whole length. Fewer requests than `requests_min` raise nothing,
+/// and end nothing unless it has been high for long ([`LONG_US`]).
 #[must_use]
 pub fn judge(
     high: bool,
     sample: Sample,
-    whole: bool,
+    (whole, long): (bool, bool),
     threshold: Ppm,
     requests_min: u64,
 ) -> Option<Turn> {
@@ -32,7 +37,8 @@ pub fn judge(
         return rises.then_some(Turn::Rises);
     }
     let low = threshold / 4 * ENDS_AT_QUARTERS;
-    let recovers = errors == 0 || requests >= requests_min && !reaches(errors, requests, low);
+    let few = requests < requests_min;
+    let recovers = errors == 0 || few && long || !few && !reaches(errors, requests, low);
     (whole && recovers).then_some(Turn::Recovers)
 }
 
@@ -63,15 +69,25 @@ mod tests {
             (true, 0, 0, false, None),
         ];
         for (high, requests, errors, whole, turn) in cases {
-            let judged = judge(high, Sample { requests, errors }, whole, TENTH, 20);
+            let judged = judge(high, Sample { requests, errors }, (whole, false), TENTH, 20);
             assert_eq!(judged, turn, "{high} {requests} {errors} {whole}");
         }
     }
 
     #[test]
+    fn too_few_requests_end_what_has_been_high_for_long() {
+        let few = Sample { requests: 2, errors: 1 };
+        for (whole, long, turn) in
+            [(true, false, None), (false, true, None), (true, true, Some(Turn::Recovers))]
+        {
+            assert_eq!(judge(true, few, (whole, long), 100_000, 20), turn, "{whole} {long}");
+        }
+    }
+
+    #[test]
     fn a_threshold_of_nothing_needs_an_error() {
-        assert_eq!(judge(false, Sample { requests: 50, errors: 0 }, true, 0, 1), None);
+        assert_eq!(judge(false, Sample { requests: 50, errors: 0 }, (true, false), 0, 1), None);
         let one = Sample { requests: 50, errors: 1 };
-        assert_eq!(judge(false, one, true, 0, 1), Some(Turn::Rises));
+        assert_eq!(judge(false, one, (true, false), 0, 1), Some(Turn::Rises));
     }
 }

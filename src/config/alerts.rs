@@ -38,13 +38,14 @@ pub struct Alerts {
     /// So many requests a minute with tokens that are no key's are told to the operator; 0: never.
     pub brute_force_per_minute: u64,
     /// Alerts that may wait for their delivery, each destination counted by itself; one more puts out
-    /// the oldest of the destination with the most. As many that failed are kept.
+    /// the oldest of the destination with the most, of the tenant with the most. As many that failed are kept.
     pub outbox_max: usize,
     /// How long an alert that was given up is kept.
     pub failed_kept_hours: u64,
     /// How long mails to one address are gathered into one.
     pub digest_ms: u64,
-    /// Attempts at a time, of all destinations.
+    /// Attempts at a time, of all tenants: one has a quarter of them at the most, and the operator and
+    /// the sinks have a quarter each beside.
     pub attempts_at_once_max: usize,
     /// How often all records are looked through for what was missed.
     pub walk_interval_s: u64,

@@ -72,7 +72,12 @@ pub(super) fn about(subject: &Subject) -> String {
 /// A text without control characters and line ends: names come from records and may hold anything,
 /// and must not begin a line or a header of their own.
 pub(super) fn one_line(text: &str) -> String {
-    let ends = |char: char| char.is_control() || matches!(char, '\u{2028}' | '\u{2029}');
+    let ends = |char: char| {
+        // Ends of lines, and what has a reader see the text in another order.
+        char.is_control()
+            || matches!(char, '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}')
+            || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|char| if ends(char) { ' ' } else { char }).collect()
 }
 

@@ -1,6 +1,5 @@
 //! Alerts by mail: SMTP with TLS, one digest a mailbox.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::body::cut;
-use super::trust::Trust;
+use super::trust::{Trust, open_file};
 use super::{CourierError, Outcome, digest};
 use crate::config::{Smtp, SmtpTls};
 use crate::event::Alert;
@@ -28,10 +27,13 @@ const PASSWORD_BYTES_MAX: u64 = 1024;
 const FROM_NAME: &str = "keygate";
 /// The replies that say that a user name or a password is not good (RFC 4954 §6).
 const NOT_ADMITTED: [u16; 4] = [530, 534, 535, 538];
-/// The replies that say that there is no such mailbox (RFC 5321 §4.2.2). Whatever else a server
-/// refuses for good (a relay that is not set up yet, a mailbox that is full, what looks like spam to
-/// it) may be mended at its side while the alert is worth telling.
+/// The replies of which some say that there is no such mailbox (RFC 5321 §4.2.2), and the enhanced
+/// codes that do say so (RFC 3463 §3.2, RFC 7505): they are about the recipient alone. Whatever else a
+/// server refuses for good (a relay that is not set up yet, a sender that it does not know, a mailbox
+/// that is full, what looks like spam to it) may be mended at its side while the alert is worth
+/// telling.
 const NO_MAILBOX: [u16; 3] = [550, 551, 553];
+const NO_MAILBOX_ENHANCED: [&str; 5] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"];
 /// How much of what a server says is repeated, in bytes.
 const SAID_BYTES_MAX: usize = 300;
 
@@ -87,12 +89,21 @@ impl Mailer {
 fn judge(error: &smtp::Error) -> Outcome {
     let why = cut(&error.to_string(), SAID_BYTES_MAX);
     match error.status().map(u16::from) {
-        Some(code) if NO_MAILBOX.contains(&code) => Outcome::Refused { why },
+        Some(code) if NO_MAILBOX.contains(&code) && says_no_mailbox(&why) => {
+            Outcome::Refused { why }
+        }
         Some(code) if NOT_ADMITTED.contains(&code) => {
             Outcome::Retry { why: why + "; look at alerts.smtp.username and the password" }
         }
         _ => Outcome::Retry { why },
     }
+}
+
+/// Whether what a server says begins with an enhanced code that is of a mailbox that is not there.
+/// Before it stands what the library says of the reply.
+fn says_no_mailbox(said: &str) -> bool {
+    let code = |word: &&str| word.split('.').count() == 3 && word.starts_with(['2', '4', '5']);
+    said.split_whitespace().find(code).is_some_and(|code| NO_MAILBOX_ENHANCED.contains(&code))
 }
 
 /// The mail. Its bytes depend on the alerts and the mailbox alone: sent again, it is the same mail.
@@ -157,7 +168,7 @@ fn read_password(path: &Path) -> io::Result<Zeroizing<String>> {
     // As large as a password may be, so that no copy is left behind by growing.
     let capacity = usize::try_from(PASSWORD_BYTES_MAX + 1).unwrap_or(0);
     let mut text = Zeroizing::new(String::with_capacity(capacity));
-    File::open(path)?.take(PASSWORD_BYTES_MAX + 1).read_to_string(&mut text)?;
+    open_file(path)?.take(PASSWORD_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > PASSWORD_BYTES_MAX {
         let what = format!("it has more than {PASSWORD_BYTES_MAX} bytes, the most of a password");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));

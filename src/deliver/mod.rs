@@ -192,7 +192,7 @@ impl Courier {
         match &self.mailer {
             _ if alerts.is_empty() => Outcome::Delivered,
             Some(mailer) => mailer.send(address, alerts).await,
-            None => Outcome::Refused {
+            None => Outcome::Retry {
                 why: "no mail server is configured; set alerts.smtp.host".to_owned(),
             },
         }

@@ -46,7 +46,7 @@ impl Sinks {
         let place = format!("sink {name:?}");
         let Some(writer) = self.by_name.get(name) else {
             let why = "the configuration has none of that name; add it to [sinks]".to_owned();
-            return Outcome::Refused { why }.of(&place);
+            return Outcome::Retry { why }.of(&place);
         };
         let why = match timeout(self.sink_timeout, self.send(writer, alert)).await {
             Ok(Ok(())) => return Outcome::Delivered,

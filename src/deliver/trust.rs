@@ -1,10 +1,12 @@
 //! Whose certificates are trusted: the system's authorities, and those of `alerts.ca_file`.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -78,12 +80,22 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, CourierError> {
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(CA_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    open_file(path)?.take(CA_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > CA_FILE_BYTES_MAX {
         let what = format!("it has more than {CA_FILE_BYTES_MAX} bytes, the most that is read");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
     }
     Ok(bytes)
+}
+
+/// Opens a regular file, and waits for nobody as a pipe would have it.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
 }
 
 fn form(path: &Path, why: &dyn std::fmt::Display) -> CourierError {

@@ -71,8 +71,13 @@ impl Webhooks {
             Ok(target) => target,
             Err(why) => return Outcome::Refused { why: why.to_owned() },
         };
+        if secrets.is_empty() {
+            let why = "there is no secret to sign with: it cannot be opened if the pepper is another \
+                       now; `keygate alert secret --rotate` makes one";
+            return retry(why.to_owned()).of(&target);
+        }
         let Some(request) = request(&target, alert, secrets, now_us) else {
-            let why = "there is no secret to sign with, or the alert's id is no header".to_owned();
+            let why = "the alert, or its id as a header, cannot be written as a request".to_owned();
             return Outcome::Refused { why };
         };
         let status = OnceLock::new();
@@ -116,11 +121,16 @@ impl Webhooks {
         let found = addresses(target, &*self.resolver, &self.allowed).await;
         let addresses = found.map_err(|unresolved| match unresolved {
             Unresolved::Later(why) => retry(why),
-            Unresolved::Forbidden(address) => Outcome::Refused {
-                why: format!(
+            Unresolved::Forbidden(address) => {
+                let why = format!(
                     "its address {address} is not public; alerts.allow_addresses can allow it"
-                ),
-            },
+                );
+                match target.host {
+                    TargetHost::Address(_) => Outcome::Refused { why },
+                    // A name may have another the next time: whoever answers now may be mistaken.
+                    TargetHost::Name(_) => retry(why),
+                }
+            }
         })?;
         let name = match &target.host {
             TargetHost::Name(name) => ServerName::try_from(name.clone())

@@ -34,6 +34,7 @@ use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 
 pub use endpoints::{EndpointError, ShownSecret};
+use sender::Aborting;
 pub use sender::{Deliver, Delivery};
 pub use settings::Settings;
 pub use source::Source;
@@ -140,6 +141,14 @@ impl Notifier {
         // Its last act is to write what has become of what was sent.
         let _ = threads.signals.send(Signal::Stop);
         let _ = threads.monitor.join();
+    }
+
+    /// Whether one of the threads has ended though nobody has stopped it: no alert is found, or none is
+    /// sent, until the daemon is started again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let ended = |it: &Threads| it.monitor.is_finished() || it.sender.is_finished();
+        self.threads.lock().as_ref().is_some_and(ended)
     }
 
     /// Other settings, and what sends by them. What has failed is tried by them now.
@@ -279,7 +288,7 @@ impl Notifier {
         let shared = Arc::clone(&self.shared);
         let tested = alert.clone();
         let sent = runtime.spawn(async move { sender::test(shared, tested, destinations).await });
-        Ok((alert, sent.await.map_err(|_| EndpointError::Stopping)?))
+        Ok((alert, Aborting(sent).ended().await.map_err(|_| EndpointError::Stopping)?))
     }
 
     /// The secrets of a web hook, made now if it has none; with an overlap, another from here on. May

@@ -22,7 +22,7 @@ use crate::alert::window::Sample;
 use crate::alert::{Finding, KeyState, Rules, Sight, judge, rules};
 use crate::clock::Now;
 use crate::engine::Account;
-use crate::limit::{FigureOf, Period};
+use crate::limit::FigureOf;
 use crate::store::rows::{ALERTS, ALERTS_SCHEMA};
 use crate::store::{StoreError, Write};
 
@@ -146,6 +146,8 @@ impl Monitor {
                 tracing::warn!(%error, "that alerts are looked for from here on is not stored");
             }
         }
+        // What is counted from here on is of the first minute.
+        self.look_at_tokens(self.shared.clock.now());
         self.walk(self.shared.clock.now());
     }
 
@@ -326,8 +328,7 @@ impl Monitor {
             let all = engine.limit_figures(&Account::Key(id), now);
             let month = FigureOf::Common(LimitName::Month);
             let figures = all.into_iter().find(|figures| figures.limit == month)?;
-            let number = Period::Month.window(now.wall_us).number;
-            Some(Month { number, cap: figures.cap, spent: figures.spent })
+            Some(Month { number: figures.window, cap: figures.cap, spent: figures.spent })
         });
         let errors = rules.errors.and_then(|_| {
             let window = self.keys.window(id, totals(&engine, id), now.mono_ns)?;

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::shared::{Shared, Signal};
 use super::{endpoints, signing};
@@ -25,6 +25,9 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// Longest test of one destination: whoever asked for it waits.
 const TEST_WAIT: Duration = Duration::from_secs(20);
+
+/// Tests at a time, of all who ask for one: they are made beside the attempts.
+pub(super) const TESTS_MAX: usize = 8;
 
 /// The outcome of an attempt.
 pub type Delivery<'a> = Pin<Box<dyn Future<Output = deliver::Outcome> + Send + 'a>>;
@@ -81,6 +84,7 @@ pub(super) async fn run(shared: &Arc<Shared>, mut stopped: oneshot::Receiver<()>
 /// Makes one attempt and notes what came of it.
 async fn make(shared: Arc<Shared>, attempt: Attempt) {
     let Attempt { route, seqs, alerts } = attempt;
+    let settling = Settling { shared: &shared, route: &route, seqs: &seqs };
     let alerts = alerts.iter().map(|alert| (**alert).clone()).collect();
     let outcome = send(&shared, &route, alerts).await;
     let now_us = shared.clock.now().wall_us;
@@ -92,9 +96,51 @@ async fn make(shared: Arc<Shared>, attempt: Attempt) {
         }
     }
     log(&route, seqs.len(), &outcome);
-    let random = getrandom::u32().unwrap_or_default();
-    shared.outbox.lock().settle(&route, &seqs, &outcome, now_us, random);
-    shared.signal(Signal::Settled);
+    settling.settle(&outcome);
+}
+
+/// An attempt under way. One that fails inside is settled too: its destination would never be tried
+/// again otherwise.
+struct Settling<'a> {
+    shared: &'a Shared,
+    route: &'a Route,
+    seqs: &'a [u64],
+}
+
+impl Settling<'_> {
+    fn settle(&self, outcome: &Outcome) {
+        let now_us = self.shared.clock.now().wall_us;
+        let random = getrandom::u32().unwrap_or_default();
+        self.shared.outbox.lock().settle(self.route, self.seqs, outcome, now_us, random);
+        self.shared.signal(Signal::Settled);
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.settle(&failed_inside());
+        }
+    }
+}
+
+fn failed_inside() -> Outcome {
+    Outcome::Retry("it failed inside; the daemon's log has more".to_owned())
+}
+
+/// A task that ends with whoever waits for it.
+pub(super) struct Aborting<T>(pub(super) JoinHandle<T>);
+
+impl<T> Aborting<T> {
+    pub(super) async fn ended(&mut self) -> Result<T, JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for Aborting<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Hands alerts over. A courier that panics has not delivered.
@@ -104,14 +150,14 @@ async fn send(shared: &Arc<Shared>, route: &Route, alerts: Vec<Alert>) -> Outcom
     let secrets = signing(shared, route, now_us);
     let to = route.to.clone();
     let sent = tokio::spawn(async move { courier.deliver(&to, &alerts, &secrets, now_us).await });
-    match sent.await {
+    match Aborting(sent).ended().await {
         Ok(deliver::Outcome::Delivered) => Outcome::Delivered,
         Ok(deliver::Outcome::Retry { why }) => Outcome::Retry(why),
         Ok(deliver::Outcome::Gone { why }) => Outcome::Gone(why),
         Ok(deliver::Outcome::Refused { why }) => Outcome::Refused(why),
         Err(error) => {
             tracing::error!(%error, "an attempt to deliver an alert failed inside");
-            Outcome::Retry("it failed inside; the daemon's log has more".to_owned())
+            failed_inside()
         }
     }
 }
@@ -145,23 +191,21 @@ pub(super) async fn test(
     alert: Alert,
     destinations: Vec<Destination>,
 ) -> Vec<(Destination, Outcome)> {
-    let room = Arc::new(Semaphore::new(shared.settings.read().attempts_at_once_max));
     let mut tests = Vec::new();
     for to in destinations {
-        let (shared, room, alert, of) =
-            (Arc::clone(&shared), Arc::clone(&room), alert.clone(), to.clone());
+        let (shared, alert, of) = (Arc::clone(&shared), alert.clone(), to.clone());
         let one = tokio::spawn(tokio::time::timeout(TEST_WAIT, async move {
-            let _held = room.acquire().await;
+            let _held = shared.tests.acquire().await;
             test_one(&shared, alert, &of).await
         }));
-        tests.push((to, one));
+        tests.push((to, Aborting(one)));
     }
     let mut outcomes = Vec::new();
-    for (to, one) in tests {
-        let outcome = match one.await {
+    for (to, mut one) in tests {
+        let outcome = match one.ended().await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => late(),
-            Err(_) => Outcome::Retry("it failed inside; the daemon's log has more".to_owned()),
+            Err(_) => failed_inside(),
         };
         outcomes.push((to, outcome));
     }

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::endpoints::Endpoints;
-use super::sender::Deliver;
+use super::sender::{Deliver, TESTS_MAX};
 use super::{Settings, Source};
 use crate::alert::rules::Stopped;
 use crate::alert::{Entry, EntryState, Outbox, Route};
@@ -91,6 +91,8 @@ pub(super) struct Shared {
     pub(super) watched: AtomicU64,
     /// Wakes the sender.
     pub(super) wake: Notify,
+    /// Has room for tests.
+    pub(super) tests: Semaphore,
     /// Told of alerts when they are made.
     pub(super) journal: OnceLock<Arc<dyn Journal>>,
     /// The total of verdicts on tokens that are no key's.
@@ -122,6 +124,7 @@ impl Shared {
             watches_figures: AtomicBool::new(false),
             watched: AtomicU64::new(0),
             wake: Notify::new(),
+            tests: Semaphore::new(TESTS_MAX),
             journal: OnceLock::new(),
             unknown_total: OnceLock::new(),
         };

@@ -91,7 +91,11 @@ impl Reload {
         let next = self.read().await?;
         let changes = changes(&current, &next);
         check_live(&changes)?;
-        let courier = Courier::new(&next.alerts, &next.sinks)
+        // It reads files, which may lie on a slow disk.
+        let (alerts, sinks) = (next.alerts.clone(), next.sinks.clone());
+        let courier = tokio::task::spawn_blocking(move || Courier::new(&alerts, &sinks)).await;
+        let courier = courier
+            .map_err(|_| refused("the daemon is stopping"))?
             .map_err(|error| refused(&format!("nothing was applied: {error}")))?;
         let applied = self.admin.apply(live(&next)).await?;
         if let Ok(notifier) = self.admin.notifier() {

@@ -39,6 +39,9 @@ pub struct Figures {
     pub stranded: u64,
     /// When its window ends, microseconds since 1970.
     pub ends_us: Option<i64>,
+    /// The number of the window that the figures belong to, of a quota; 0 of what has none. A clock
+    /// that is set back does not bring an earlier one.
+    pub window: u32,
 }
 
 /// Which limit figures are of.
@@ -55,7 +58,7 @@ impl Figures {
     #[must_use]
     pub const fn new(limit: FigureOf, figures: [u64; 5], ends_us: Option<i64>) -> Self {
         let [cap, spent, remaining, leased, stranded] = figures;
-        Self { limit, cap, spent, remaining, leased, stranded, ends_us }
+        Self { limit, cap, spent, remaining, leased, stranded, ends_us, window: 0 }
     }
 }
 
@@ -269,7 +272,8 @@ impl Budget {
         ] {
             if quota.limits() {
                 let figures = quota.figures(stranded);
-                all.push(Figures::new(FigureOf::Common(name), figures, ends_us));
+                let figures = Figures::new(FigureOf::Common(name), figures, ends_us);
+                all.push(Figures { window: quota.window(), ..figures });
             }
         }
         let Some(extra) = self.more_mut() else { return all };

@@ -29,7 +29,7 @@ impl Passed {
     fn of(id: u64, view: Result<KeyView<'_>, StoreError>) -> Self {
         let Ok(view) = view else { return Self { id, rules: Err(()), names: None } };
         let named = !view.webhook_url.is_empty();
-        let names = named.then(|| (view.tenant_id.to_string(), view.webhook_url.to_string()));
+        let names = named.then(|| (view.tenant_id.to_owned(), view.webhook_url.to_owned()));
         Self { id, rules: Ok(Rules::of(&view)), names }
     }
 }

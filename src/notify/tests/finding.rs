@@ -159,6 +159,13 @@ fn a_quota_is_told_when_its_share_is_used_and_once_in_a_month() {
     assert_eq!(bench.kinds(), [AlertKind::QuotaThreshold]);
     let entry = &bench.notifier.page(None, 1, |_| true).0[0];
     assert!(entry.alert.summary.contains("10 of 20"), "{}", entry.alert.summary);
+    // A clock that is set back begins no other month.
+    for days in [-40, 40] {
+        bench.clock.step_wall_us(days * DAY_US);
+        bench.notifier.moved(&[7]);
+        bench.look();
+        assert_eq!(bench.kinds(), [AlertKind::QuotaThreshold], "{days}");
+    }
 }
 
 #[test]
@@ -250,7 +257,8 @@ fn failing_audit_is_told_until_it_works() {
 #[test]
 fn a_revocation_is_told_whatever_becomes_of_the_key_in_the_same_moment() {
     let mut bench = Bench::new("");
-    [7, 8].map(|id| bench.insert(&record(id)));
+    bench.insert(&record(7));
+    bench.insert(&record(8));
     bench.look();
     bench.change(7, "set_status", |key| stopped(key, Status::Revoked, START_US + 5));
     bench.change(7, "update", |key| key.webhook_url = String::new());
