@@ -1,6 +1,5 @@
 //! The daemon as a whole: started in order, stopped in the opposite order.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -16,8 +15,9 @@ use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
 use super::journals::{Journals, open_audit};
 use super::listen::{ListenError, Listeners};
+use super::loading::{load_keys, load_pepper, open_ledger};
 use super::observe::{Observers, Plane};
-use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use super::pepper::{self, PepperError};
 use super::recorder::Recorder;
 use super::reload::{self, Reload};
 use super::scrape::Parts;
@@ -31,12 +31,10 @@ use crate::config::{Config, ConfigError, Source};
 use crate::deliver::{Courier, CourierError};
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
-use crate::key::{KeyView, Pepper, digest};
 use crate::ledger::Ledger;
-use crate::limit::LedgerState;
 use crate::notify::{self, Moved, Notifier};
 use crate::store::{
-    self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions, Write,
+    self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions,
 };
 
 /// Descriptors beside those of connections: the store, listeners, runtimes, the log.
@@ -403,111 +401,6 @@ fn tick_period(config: &Config) -> Duration {
     let nearest_ms =
         limits.idle_timeout_ms.min(limits.frame_timeout_ms).min(limits.write_timeout_ms);
     Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
-}
-
-/// The pepper, shown to be the one that the store was made with.
-fn load_pepper(config: &Config, keys: &Keys, committer: &Committer) -> Result<Pepper, StartError> {
-    let path = pepper::path(&config.data_dir)?;
-    let known: Option<String> = keys.fact(FINGERPRINT, FINGERPRINT_SCHEMA)?;
-    let pepper = pepper::load(&path, known.is_none())?;
-    let fingerprint = digest::hex(&pepper.digest(b"keygate pepper fingerprint").0);
-    match known {
-        Some(known) if known == fingerprint => {}
-        Some(_) => return Err(PepperError::Other { path }.into()),
-        None => {
-            let fact = Write::fact(FINGERPRINT, FINGERPRINT_SCHEMA, &fingerprint)
-                .map_err(|error| StoreError::corrupt(error.to_string()))?;
-            committer.commit(vec![fact], true)?;
-        }
-    }
-    Ok(pepper)
-}
-
-/// Loads every key and its usage; answers how many records could not be read.
-fn load_keys(engine: &Engine, keys: &Keys, clock: &dyn Clock) -> Result<u64, StartError> {
-    let now = clock.now();
-    // A key that cannot be judged denies; the others must not suffer for it.
-    let mut left_out = HashSet::new();
-    let mut leave_out = |id, error: &dyn std::fmt::Display| {
-        left_out.insert(id);
-        tracing::error!(key = id, %error, "a record could not be loaded");
-    };
-    let (mut unsound, mut first_unsound) = (0_u64, None);
-    let compile = |id, record: Result<KeyView<'_>, StoreError>| {
-        let compiled =
-            record.map_err(StartError::from).and_then(|record| Ok(engine.compile(&record)?));
-        compiled.map_err(|error| (id, error))
-    };
-    keys.load(compile, |keys| {
-        engine.check_room(keys.iter().flatten().count())?;
-        let compiled = keys
-            .into_iter()
-            .filter_map(|key| key.map_err(|(id, error)| leave_out(id, &error)).ok());
-        let compiled: Vec<_> = compiled.collect();
-        for key in compiled.iter().filter(|key| key.has_unsound_entry()) {
-            unsound += 1;
-            first_unsound.get_or_insert(key.id());
-        }
-        for (id, error) in engine.put_all(compiled, now) {
-            leave_out(id, &error);
-        }
-        Ok::<(), StartError>(())
-    })?;
-    if let Some(first) = first_unsound {
-        tracing::warn!(
-            keys = unsound,
-            first,
-            "these keys have entries in their access rules (addresses, domains, names) that were \
-             written before entries were checked, and that match nothing; a rule without another \
-             entry denies all: `keygate key update` with the same entry says what is wrong with it"
-        );
-    }
-    let mut unreadable = left_out.len() as u64;
-    keys.for_each_usage(|id, row| {
-        match row {
-            // Its record may be mended, so its usage stays where it is.
-            Ok(_) if left_out.contains(&id) => {}
-            Ok(row) => engine.restore_usage(id, row),
-            Err(error) => {
-                unreadable += 1;
-                tracing::error!(key = id, %error, "usage could not be read");
-            }
-        }
-        Ok::<(), StartError>(())
-    })?;
-    keys.for_each_sum(|of, row| {
-        match row {
-            Ok(row) => engine.restore_sum(of, row),
-            Err(error) => {
-                unreadable += 1;
-                tracing::error!(tenant = of, %error, "usage of a tenant could not be read");
-            }
-        }
-        Ok::<(), StoreError>(())
-    })?;
-    Ok(unreadable)
-}
-
-/// The ledger, with what the store has of every account back in the engine; answers how many rows
-/// could not be read.
-fn open_ledger(
-    engine: &Arc<Engine>,
-    keys: &Keys,
-    committer: &Arc<Committer>,
-    clock: &Arc<dyn Clock>,
-    unavailable: LedgerState,
-) -> Result<(Ledger, u64), StoreError> {
-    let (engine, committer, clock) = (Arc::clone(engine), Arc::clone(committer), Arc::clone(clock));
-    let (ledger, found) = Ledger::open(engine, keys, committer, clock, unavailable)?;
-    if found.crashed {
-        tracing::warn!(
-            debited = found.accounts,
-            "the last run ended without a clean stop: what was leased and not spent counts as \
-             spent, of the keys and tenants that were debited; of all others, the first lease of \
-             their day and month, which needs no debit (`keygate usage` shows it as stranded)"
-        );
-    }
-    Ok((ledger, found.unreadable))
 }
 
 /// As many descriptors as the system allows: each connection takes one.

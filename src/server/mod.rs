@@ -24,6 +24,7 @@ mod hello;
 mod http;
 mod journals;
 pub mod listen;
+mod loading;
 mod observe;
 mod pepper;
 mod recorder;

@@ -1,0 +1,132 @@
+//! What a start brings from the store into memory.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::StartError;
+use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::key::{KeyView, Pepper, digest};
+use crate::ledger::Ledger;
+use crate::limit::LedgerState;
+use crate::store::{Committer, Keys, StoreError, Write};
+
+/// The pepper, shown to be the one that the store was made with.
+pub(super) fn load_pepper(
+    config: &Config,
+    keys: &Keys,
+    committer: &Committer,
+) -> Result<Pepper, StartError> {
+    let path = pepper::path(&config.data_dir)?;
+    let known: Option<String> = keys.fact(FINGERPRINT, FINGERPRINT_SCHEMA)?;
+    let pepper = pepper::load(&path, known.is_none())?;
+    let fingerprint = digest::hex(&pepper.digest(b"keygate pepper fingerprint").0);
+    match known {
+        Some(known) if known == fingerprint => {}
+        Some(_) => return Err(PepperError::Other { path }.into()),
+        None => {
+            let fact = Write::fact(FINGERPRINT, FINGERPRINT_SCHEMA, &fingerprint)
+                .map_err(|error| StoreError::corrupt(error.to_string()))?;
+            committer.commit(vec![fact], true)?;
+        }
+    }
+    Ok(pepper)
+}
+
+/// Loads every key, and all usage; answers how many records could not be read.
+pub(super) fn load_keys(
+    engine: &Engine,
+    keys: &Keys,
+    clock: &dyn Clock,
+) -> Result<u64, StartError> {
+    let now = clock.now();
+    // A key that cannot be judged denies; the others must not suffer for it.
+    let mut left_out = HashSet::new();
+    let mut leave_out = |id, error: &dyn std::fmt::Display| {
+        left_out.insert(id);
+        tracing::error!(key = id, %error, "a record could not be loaded");
+    };
+    let (mut unsound, mut first_unsound) = (0_u64, None);
+    let compile = |id, record: Result<KeyView<'_>, StoreError>| {
+        let compiled =
+            record.map_err(StartError::from).and_then(|record| Ok(engine.compile(&record)?));
+        compiled.map_err(|error| (id, error))
+    };
+    keys.load(compile, |keys| {
+        engine.check_room(keys.iter().flatten().count())?;
+        let compiled = keys
+            .into_iter()
+            .filter_map(|key| key.map_err(|(id, error)| leave_out(id, &error)).ok());
+        let compiled: Vec<_> = compiled.collect();
+        for key in compiled.iter().filter(|key| key.has_unsound_entry()) {
+            unsound += 1;
+            first_unsound.get_or_insert(key.id());
+        }
+        for (id, error) in engine.put_all(compiled, now) {
+            leave_out(id, &error);
+        }
+        Ok::<(), StartError>(())
+    })?;
+    if let Some(first) = first_unsound {
+        tracing::warn!(
+            keys = unsound,
+            first,
+            "these keys have entries in their access rules (addresses, domains, names) that were \
+             written before entries were checked, and that match nothing; a rule without another \
+             entry denies all: `keygate key update` with the same entry says what is wrong with it"
+        );
+    }
+    Ok(left_out.len() as u64 + load_usage(engine, keys, &left_out)?)
+}
+
+/// Loads what keys, tenants and the daemon were used for; answers how many rows could not be read.
+fn load_usage(engine: &Engine, keys: &Keys, left_out: &HashSet<u64>) -> Result<u64, StoreError> {
+    let mut unreadable = 0;
+    keys.for_each_usage(|id, row| {
+        match row {
+            // Its record may be mended, so its usage stays where it is.
+            Ok(_) if left_out.contains(&id) => {}
+            Ok(row) => engine.restore_usage(id, row),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(key = id, %error, "usage could not be read");
+            }
+        }
+        Ok::<(), StoreError>(())
+    })?;
+    keys.for_each_sum(|of, row| {
+        match row {
+            Ok(row) => engine.restore_sum(of, row),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(tenant = of, %error, "usage of a tenant could not be read");
+            }
+        }
+        Ok::<(), StoreError>(())
+    })?;
+    Ok(unreadable)
+}
+
+/// The ledger, with what the store has of every account back in the engine; answers how many rows
+/// could not be read.
+pub(super) fn open_ledger(
+    engine: &Arc<Engine>,
+    keys: &Keys,
+    committer: &Arc<Committer>,
+    clock: &Arc<dyn Clock>,
+    unavailable: LedgerState,
+) -> Result<(Ledger, u64), StoreError> {
+    let (engine, committer, clock) = (Arc::clone(engine), Arc::clone(committer), Arc::clone(clock));
+    let (ledger, found) = Ledger::open(engine, keys, committer, clock, unavailable)?;
+    if found.crashed {
+        tracing::warn!(
+            debited = found.accounts,
+            "the last run ended without a clean stop: what was leased and not spent counts as \
+             spent, of the keys and tenants that were debited; of all others, the first lease of \
+             their day and month, which needs no debit (`keygate usage` shows it as stranded)"
+        );
+    }
+    Ok((ledger, found.unreadable))
+}
