@@ -53,13 +53,13 @@ pub fn load(path: &Path, may_make: bool) -> Result<ChainKey, KeyError> {
     Ok(ChainKey::new(&secret))
 }
 
-/// Whether a directory has files of a log.
+/// Whether a directory has files of a log, or of one only its head any more.
 ///
 /// # Errors
 /// It is there and cannot be read.
 pub fn has_log(dir: &Path) -> io::Result<bool> {
     match super::dir::list(dir) {
-        Ok(names) => Ok(!names.is_empty()),
+        Ok(names) => Ok(!names.is_empty() || dir.join(super::head::NAME).exists()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

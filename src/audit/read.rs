@@ -23,8 +23,16 @@ pub struct Entry {
     pub said: Said,
 }
 
+/// What was seen of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The last record.
+    pub last: u64,
+    /// Records that say what nothing here understands: of a later keygate, or changed by somebody.
+    pub unread: u64,
+}
+
 /// Calls with every record behind one, oldest first, until told to stop. Damage is passed over.
-/// Answers the last record that was seen.
 ///
 /// # Errors
 /// A file cannot be read, or the caller's.
@@ -32,9 +40,9 @@ pub fn each(
     dir: &Path,
     after: u64,
     mut take: impl FnMut(Entry) -> io::Result<bool>,
-) -> io::Result<u64> {
+) -> io::Result<Seen> {
     let names = dir::list(dir)?;
-    let mut last = after;
+    let (mut last, mut unread) = (after, 0);
     for (number, name) in names.iter().enumerate() {
         let next: Option<&LogName> = names.get(number + 1);
         if next.is_some_and(|next| next.first <= after.saturating_add(1)) {
@@ -51,13 +59,16 @@ pub fn each(
                 continue;
             }
             last = frame.sequence;
-            let Some(said) = said(frame.kind, frame.payload) else { continue };
+            let Some(said) = said(frame.kind, frame.payload) else {
+                unread += 1;
+                continue;
+            };
             if !take(Entry { sequence: last, said })? {
-                return Ok(last);
+                return Ok(Seen { last, unread });
             }
         }
     }
-    Ok(last)
+    Ok(Seen { last, unread })
 }
 
 /// The last record that is there; 0 for none.

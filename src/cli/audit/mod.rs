@@ -2,6 +2,7 @@
 
 mod filter;
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,7 +91,15 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
         Command::Search(args) => {
             args.filter.check()?;
             let dir = args.place.dir();
-            show(&dir, 0, global.json, |entry| args.filter.wants(entry))?;
+            let found = Cell::new(false);
+            show(&dir, 0, global.json, |entry| {
+                let wanted = args.filter.wants(entry);
+                found.set(found.get() || wanted);
+                wanted
+            })?;
+            if !found.get() {
+                eprintln!("notice: no record is like that");
+            }
             Ok(Exit::Fine)
         }
         Command::Verify(args) => verify(args, global),
@@ -149,7 +158,16 @@ fn show(
         // Whoever read has gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(CliError::System { doing: "cannot write to standard output", error }),
-        Ok(()) => Ok(seen),
+        Ok(()) => {
+            if seen.unread > 0 {
+                eprintln!(
+                    "notice: {} records are left out, because what they say cannot be read: of a \
+                     later keygate, or not as they were written (`keygate audit verify` knows)",
+                    seen.unread
+                );
+            }
+            Ok(seen.last)
+        }
     }
 }
 
@@ -159,12 +177,13 @@ fn verify(args: &Verify, global: &Global) -> Result<Exit, CliError> {
         Some(path) => path.clone(),
         None => key::path(&args.place.data_dir())?,
     };
-    let key = key::load(&path, false)?;
-    let report = audit::verify(&dir, &key).map_err(|error| unread(&dir, error))?;
-    if report.files == 0 && report.is_clean() {
-        let reason = "there is no audit log in it".to_owned();
+    if !key::has_log(&dir).map_err(|error| unread(&dir, error))? {
+        let reason =
+            "there is no audit log in it; --data-dir or --dir says where one is".to_owned();
         return Err(CliError::Input { from: dir.display().to_string(), reason });
     }
+    let key = key::load(&path, false)?;
+    let report = audit::verify(&dir, &key).map_err(|error| unread(&dir, error))?;
     if global.json {
         print_json(&report)?;
     } else {
