@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Day, Hour, Tally};
 
-/// Hours that are open at a time: there is more than one only where the clock was set back.
-const OPEN_MAX: usize = 8;
+/// Hours that are open at a time: there is more than one only where the clock was set back, or nothing
+/// could be written for hours. As many as stand by themselves at the most.
+const OPEN_MAX: usize = 72;
 /// For how long what was used is told by the hour.
 pub const HOURS_KEPT: u32 = 48;
 /// For how long it is told by the day.
@@ -52,7 +53,7 @@ impl Hours {
         }
         match self.open.binary_search_by_key(&hour, |open| open.hour) {
             Ok(at) => self.open[at].tally.add(tally),
-            // A clock that jumps that often tells no hours anyway.
+            // After days without a write: what is counted is more than when.
             Err(at) if self.open.len() >= OPEN_MAX => {
                 self.open[at.min(OPEN_MAX - 1)].tally.add(tally);
             }
