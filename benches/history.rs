@@ -9,8 +9,8 @@ use keygate::engine::{Answers, Engine, EngineLimits};
 use keygate::key::token::{Prefixes, random_bytes_for_token};
 use keygate::key::{KeyRecord, Pepper};
 use keygate::store::{
-    Committer, CommitterOptions, KeyWrite, Keys, StoreEngine, StoreOptions, Whose, Write, open,
-    plan,
+    Committer, CommitterOptions, KeyWrite, Keys, StoreEngine, StoreOptions, Whose, Write, jobs,
+    open,
 };
 use keygate::usage::{Day, Hour, MonthRow, Tally};
 use keygate_protocol::validate::ValidateWriter;
@@ -50,7 +50,7 @@ fn disk(kind: StoreEngine, count: u64) {
     let keys = Keys::open(store).expect("a store");
     let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
     let commit = |units: Vec<Vec<Write>>| {
-        plan::jobs(units).for_each(|job| committer.commit(job, true).expect("written"));
+        jobs::jobs(units).for_each(|job| committer.commit(job, true).expect("written"));
     };
     let insert = |id| {
         let key_hash = Some(Pepper::new(&[5; 32]).seal_token(&u64::to_le_bytes(id)));

@@ -3,7 +3,7 @@
 use crossbeam::channel::{self, Receiver};
 
 use crate::key::{FieldError, KeyRecord};
-use crate::store::plan::jobs;
+use crate::store::jobs::jobs;
 use crate::store::{
     CommitError, Committer, Conflict, Job, KeyWrite, Prepared, SubmitError, Write, WriteError,
 };

@@ -30,6 +30,7 @@ mod engine;
 pub mod envelope;
 mod error;
 mod held_file;
+pub mod jobs;
 pub mod keys;
 mod latch;
 pub mod layout;

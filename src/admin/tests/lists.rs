@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ALL, admin, code, listed, record, records};
 use crate::admin::{Admin, Caller, Import};
 use crate::key::KeyRecord;
-use crate::store::{KeyWrite, Write, plan};
+use crate::store::{KeyWrite, Write, jobs};
 use crate::usage::UsageRow;
 
 /// The instant of the clock, 2027-01-15T08:00:00Z.
@@ -156,7 +156,7 @@ async fn a_filter_that_passes_few_ends_a_page_by_cursor_early_and_not_one_by_num
         ..KeyRecord::default()
     });
     let units = keys.map(|record| vec![Write::Key(KeyWrite::Insert(Box::new(record)))]);
-    for job in plan::jobs(units) {
+    for job in jobs::jobs(units) {
         admin.committer.commit(job, false).expect("written");
     }
     let search = || KeyList { search: some("needle"), ..KeyList::default() };

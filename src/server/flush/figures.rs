@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::history::history_of;
 use super::{Flusher, KEYS_AT_A_TIME};
 use crate::engine::{SettledKey, SettledSum};
-use crate::store::{CommitError, Whose, Write, plan};
+use crate::store::jobs::jobs_of;
+use crate::store::{CommitError, Whose, Write};
 use crate::usage::{Day, Hour};
 
 /// Keys whose hours are joined to days in one flush.
@@ -78,7 +79,7 @@ impl Flusher {
         let units = units.map(|unit| ((unit.settled, unit.folded), unit.writes));
         let (mut outcome, mut tenants) = (Ok(()), Vec::new());
         // What was settled must be written or taken back, also when another was not written.
-        for (settled, job) in plan::jobs_of(units) {
+        for (settled, job) in jobs_of(units) {
             if outcome.is_ok() {
                 outcome = self.committer.commit(job, true);
             }

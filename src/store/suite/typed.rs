@@ -1,6 +1,7 @@
 //! Keys, indexes, conflicts, imports.
 
-use super::super::plan::{FORMAT, jobs, ops_of};
+use super::super::jobs::jobs;
+use super::super::plan::{FORMAT, ops_of};
 use super::super::rows::USAGE_SCHEMA;
 use super::super::{
     CommitError, Conflict, Fact, Filter, KeyWrite, Keys, OPS_MAX, Prepared, StoreError, Whose,
