@@ -33,7 +33,7 @@ impl Keys {
     /// A key's usage.
     ///
     /// # Errors
-    /// As [`Store::get`], [`StoreError::NewerSchema`].
+    /// As [`super::Store::get`], [`StoreError::NewerSchema`].
     pub fn usage(&self, id: u64) -> Result<Option<UsageRow>, StoreError> {
         let row = self.store().get(&layout::usage(id))?;
         row.map(|bytes| read_usage(id, &bytes)).transpose()
@@ -54,7 +54,7 @@ impl Keys {
     /// read is handed over as the error it is.
     ///
     /// # Errors
-    /// As [`Store::scan`], and whatever `each` returns.
+    /// As [`super::Store::scan`], and whatever `each` returns.
     pub fn for_each_sum<E: From<StoreError>>(
         &self,
         mut each: impl FnMut(Option<&str>, Result<SumRow, StoreError>) -> Result<(), E>,
@@ -75,7 +75,7 @@ impl Keys {
     /// How many rows a history has.
     ///
     /// # Errors
-    /// As [`Store::scan`].
+    /// As [`super::Store::scan`].
     pub fn history_rows(&self, whose: Whose<'_>) -> Result<usize, StoreError> {
         Ok(self.rows_of(layout::HOUR, whose)?.len() + self.rows_of(layout::MONTH, whose)?.len())
     }
@@ -83,7 +83,7 @@ impl Keys {
     /// What has rows of its own of somebody's usage.
     ///
     /// # Errors
-    /// As [`Store::scan`].
+    /// As [`super::Store::scan`].
     pub fn history(&self, whose: Whose<'_>) -> Result<History, StoreError> {
         let mut history = History::default();
         for (key, value) in self.rows_of(layout::HOUR, whose)? {
@@ -101,7 +101,7 @@ impl Keys {
     /// What was used in an hour, as far as it has a row.
     ///
     /// # Errors
-    /// As [`Store::get`].
+    /// As [`super::Store::get`].
     pub fn hour(&self, whose: Whose<'_>, hour: Hour) -> Result<Option<Tally>, StoreError> {
         let row = self.store().get(&whose.row(layout::HOUR, hour.0))?;
         row.map(|bytes| read_history("an hour", &bytes)).transpose()
@@ -110,7 +110,7 @@ impl Keys {
     /// What was used in the days of a month, as far as they are joined.
     ///
     /// # Errors
-    /// As [`Store::get`].
+    /// As [`super::Store::get`].
     pub fn month(&self, whose: Whose<'_>, month: u32) -> Result<MonthRow, StoreError> {
         let row = self.store().get(&whose.row(layout::MONTH, month))?;
         let month = row.map(|bytes| read_history("a month", &bytes)).transpose()?;
@@ -120,7 +120,7 @@ impl Keys {
     /// The hours that have rows, and are of days before this one.
     ///
     /// # Errors
-    /// As [`Store::scan`].
+    /// As [`super::Store::scan`].
     pub fn hours_before(&self, whose: Whose<'_>, until: Day) -> Result<Vec<HourTally>, StoreError> {
         let hours = self.history_rows_before(layout::HOUR, whose, until.first_hour().0)?;
         let read = |(hour, value): (u32, Vec<u8>)| {
@@ -133,7 +133,7 @@ impl Keys {
     /// The months that have rows, and are before this one.
     ///
     /// # Errors
-    /// As [`Store::scan`].
+    /// As [`super::Store::scan`].
     pub fn months_before(&self, whose: Whose<'_>, until: u32) -> Result<Vec<u32>, StoreError> {
         let months = self.history_rows_before(layout::MONTH, whose, until)?;
         Ok(months.into_iter().map(|(month, _)| month).collect())
@@ -142,7 +142,7 @@ impl Keys {
     /// The writes that remove all usage of a tenant that is gone.
     ///
     /// # Errors
-    /// As [`Store::scan`].
+    /// As [`super::Store::scan`].
     pub fn removal_of_sum(&self, tenant: &str) -> Result<Vec<Write>, StoreError> {
         let whose = Whose::Tenant(tenant);
         let mut writes = vec![Write::remove(whose.rows(layout::SUM))];
