@@ -100,7 +100,8 @@ impl Flusher {
             return Unit { settled, folded: None, writes: vec![Write::remove_usage(id)] };
         };
         let hours = &mut settled.row.hours;
-        if folds.is_none() && !settled.closed.is_empty() {
+        let is_due = hours.fold_until(Hour::of(now_us)).is_some();
+        if folds.is_none() && is_due && !settled.closed.is_empty() {
             self.to_fold.borrow_mut().insert(id);
         }
         let (mut writes, folded) = history_of(&self.keys, whose, hours, &settled.closed, folds);
