@@ -22,7 +22,7 @@ const READ_AGAIN: Duration = Duration::from_millis(5);
 
 /// Whose usage is asked for.
 #[derive(Clone)]
-enum Owner {
+pub(super) enum Owner {
     Key(u64),
     Tenant(String),
     All,
@@ -88,7 +88,7 @@ impl Admin {
 
 /// What is in memory and what is stored of it, each hour in one of them: read again while hours are on
 /// their way from one to the other.
-fn both(
+pub(super) fn both(
     engine: &Engine,
     keys: &Keys,
     owner: &Owner,

@@ -7,10 +7,10 @@ use keygate_protocol::admin as wire;
 use keygate_protocol::admin::{TOP_MAX, TopBy};
 
 use super::super::{Admin, AdminError, Caller, blocking};
-use super::history::{by_day, instant};
+use super::history::{Owner, both, by_day, instant};
 use super::shown;
 use crate::engine::Engine;
-use crate::store::{Keys, Whose};
+use crate::store::Keys;
 use crate::usage::{Hour, Tally};
 
 /// What is asked for.
@@ -82,11 +82,11 @@ impl Question {
         if here.total.is_empty() {
             return Ok(here.total);
         }
-        let stored = keys.history(Whose::Key(id))?;
+        let (_, open, stored) = both(engine, keys, &Owner::Key(id))?;
         let mut tally = Tally::default();
         let since_hour = Hour::of(since_us);
         // The day in which it begins is told by the hour as long as its hours are there.
-        let (early, days) = (since_hour.day(), by_day(&stored, &here.hours, self.now, since_us));
+        let (early, days) = (since_hour.day(), by_day(&stored, &open, self.now, since_us));
         let first_day_us = early.first_hour().start_us();
         for (start_us, of) in days {
             if start_us > first_day_us || stored.days.iter().any(|(day, _)| *day == early) {
@@ -94,7 +94,7 @@ impl Question {
             }
         }
         if stored.days.iter().all(|(day, _)| *day != early) {
-            let hours = stored.hours.iter().chain(&here.hours);
+            let hours = stored.hours.iter().chain(&open);
             let hours = hours.filter(|it| it.hour.day() == early && it.hour >= since_hour);
             hours.for_each(|it| tally.add(&it.tally));
         }

@@ -316,12 +316,6 @@ impl Engine {
         (before == after && before.is_multiple_of(2)).then_some(found)
     }
 
-    /// Bytes that endpoints and recent errors of all keys take, about.
-    #[must_use]
-    pub fn usage_detail_bytes(&self) -> usize {
-        self.usage.room.used()
-    }
-
     /// Forgets what a key was used for; see [`Engine::remove`].
     pub(super) fn forget_usage(&self, id: u64) {
         self.usage.forget(id);
