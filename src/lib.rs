@@ -33,7 +33,7 @@
 //! Beside them stand [`alert`], pure: when somebody is to be told, and what waits to be told;
 //! [`config`], written in the words of [`key`] and checked as a whole, [`event`], what happens that
 //! somebody may want to know, [`metrics`], what is measured and how it is written, [`secret`], files
-//! of secret bytes, and [`clock`], the only file of the daemon that reads time.
+//! of secret bytes, [`vault`], which encrypts what is kept secret, and [`clock`], the only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
@@ -60,6 +60,7 @@ pub mod secret;
 pub mod server;
 pub mod store;
 pub mod usage;
+pub mod vault;
 
 /// README's Rust is compiled with the doc tests.
 #[cfg(doctest)]

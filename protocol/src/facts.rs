@@ -35,14 +35,14 @@ const _: () = assert!(size_of::<Facts<'_>>() <= 24);
 
 /// Which facts are there, so that nobody looks for one that is not.
 #[derive(Debug, Clone, Copy, Default)]
-struct Present(u16);
+struct Present(u32);
 
 impl Present {
-    const TENANT: Self = Self(1 << 8);
-    const SCOPES: Self = Self(1 << 9);
-    const SCOPES_ANY: Self = Self(1 << 10);
-    const FEATURES: Self = Self(1 << 11);
-    const LIMITS: Self = Self(1 << 12);
+    const TENANT: Self = Self(1 << 16);
+    const SCOPES: Self = Self(1 << 17);
+    const SCOPES_ANY: Self = Self(1 << 18);
+    const FEATURES: Self = Self(1 << 19);
+    const LIMITS: Self = Self(1 << 20);
     /// The facts of [`Stated`].
     const STATED: Self = Self(0xFE);
 

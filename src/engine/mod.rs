@@ -8,6 +8,7 @@
 //! [`increment`] counts reports; [`usage`] hands figures to whoever stores them.
 
 mod access;
+mod asker;
 mod audit;
 pub mod catalog;
 mod entry;
@@ -29,12 +30,13 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use parking_lot::RwLock;
 
+pub use asker::{Asker, Standing};
 pub use audit::AuditDesk;
 pub use catalog::{CatalogError, Loaded, Metadata};
 pub use ledger::Account;
@@ -48,6 +50,7 @@ use crate::clock::Now;
 use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, KeyView, Pepper, Rules};
 use crate::limit::Change;
+use crate::vault::Vault;
 use catalog::Catalog;
 
 /// The bounds of the engine.
@@ -76,6 +79,7 @@ pub struct Engine {
     /// writers, which are admin operations, hold it for one insertion.
     catalog: ShardedLock<Catalog>,
     pepper: Pepper,
+    vault: OnceLock<Arc<Vault>>,
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
     ledger: ledger::LedgerDesk,
@@ -100,6 +104,7 @@ impl Engine {
         Self {
             catalog: ShardedLock::new(Catalog::default()),
             pepper,
+            vault: OnceLock::new(),
             prefixes,
             usage: usage::UsageKeeper::new(&limits),
             ledger: ledger::LedgerDesk::default(),
@@ -127,6 +132,18 @@ impl Engine {
     #[must_use]
     pub const fn pepper(&self) -> &Pepper {
         &self.pepper
+    }
+
+    /// Gives it what opens stored secrets, once and before any key; without one none opens.
+    pub fn set_vault(&self, vault: Arc<Vault>) {
+        let first = self.vault.set(vault);
+        debug_assert!(first.is_ok(), "an engine has one vault");
+    }
+
+    /// What stored secrets are sealed and opened by, where it was given.
+    #[must_use]
+    pub fn vault(&self) -> Option<&Arc<Vault>> {
+        self.vault.get()
     }
 
     /// What tokens begin with.

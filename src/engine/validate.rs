@@ -9,6 +9,7 @@ use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
 
 use super::Engine;
 use super::access::check_access;
+use super::asker::Asker;
 use super::catalog::{Catalog, Metadata, Previous};
 use super::entry::{Cell, Entry, Marks};
 use super::limits::{Moment, Wait};
@@ -91,14 +92,13 @@ impl Engine {
     /// The catalog is walked in passes: hash all, touch all buckets, touch all entries, touch their
     /// limits, then decide each; so the cache misses of one batch overlap and are paid about once.
     pub fn validate(&self, questions: &[Validate<'_>], now: Now, answers: &mut Answers) {
-        self.validate_for(None, questions, now, answers);
+        self.validate_for(Asker::default(), questions, now, answers);
     }
 
-    /// As [`Engine::validate`], for a caller that is bound to a tenant: keys of others are not
-    /// there.
+    /// As [`Engine::validate`], for a caller that was told apart.
     pub fn validate_for(
         &self,
-        tenant: Option<&str>,
+        asker: Asker<'_>,
         questions: &[Validate<'_>],
         now: Now,
         answers: &mut Answers,
@@ -106,7 +106,7 @@ impl Engine {
         answers.len = 0;
         let catalog = self.read();
         // Once for the batch, under the lock: numbers are used again.
-        let bound = catalog.tenants.bound(tenant);
+        let bound = catalog.tenants.bound(asker.tenant);
         let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
         for question in questions.iter().take(BATCH) {
             tokens.push(self.hash(question.token, &catalog));

@@ -6,6 +6,8 @@
 //!   record as it lies in its bytes, [`selection`] which of them a list shows.
 //! - [`limits`] are those of its limits that have a name, and credits.
 //! - [`token`] and [`digest`] are what a holder sends and what is kept of it.
+//! - [`signing`] is what requests signed with a key are verified by, [`StoredSecret`] a secret as it is
+//!   kept.
 //! - [`status`], [`reason`] and [`life`] are what may become of a key; [`tenant`] is the record
 //!   above keys; [`rules`] is what the configuration says of keys.
 //! - [`policy`] is what a key compiles to when it is loaded: its scopes ([`scope`]), and in
@@ -31,7 +33,9 @@ pub mod rules;
 pub mod scope;
 pub mod selection;
 mod set;
+pub mod signing;
 pub mod status;
+mod stored_secret;
 pub mod tenant;
 pub mod time;
 pub mod token;
@@ -48,6 +52,8 @@ pub use reason::{Reason, ReasonCode};
 pub use record::{KeyRecord, KeyView};
 pub use rules::Rules;
 pub use selection::{Search, Selection};
+pub use signing::{SigningKey, SigningMaterial};
 pub use status::Status;
+pub use stored_secret::{NONCE_BYTES, StoredSecret};
 pub use tenant::{TenantLimits, TenantRecord, TenantState, TenantStatus};
 pub use time::Time;

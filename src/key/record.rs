@@ -25,8 +25,9 @@ use super::form::{
 use super::life::ROTATION_DAYS_MAX;
 use super::limits::{CreditsOf, Named, SLOT_TTL_SECONDS_MAX};
 use super::reason::REASON_BYTES_MAX;
+use super::signing::SigningKeys;
 use super::view::Stored;
-use super::{Credits, NamedLimit, Status, Time};
+use super::{Credits, NamedLimit, SigningKey, Status, Time};
 
 /// Who may set a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ macro_rules! record {
         schema 1 { $($class:ident $name:ident: $type:ty => $codec:ty;)+ }
         schema 2 { $($class_2:ident $name_2:ident: $type_2:ty => $codec_2:ty;)+ }
         schema 3 { $($class_3:ident $name_3:ident: $type_3:ty => $codec_3:ty;)+ }
+        schema 4 { $($class_4:ident $name_4:ident: $type_4:ty => $codec_4:ty;)+ }
     ) => {
         /// Everything that is kept of a key: 63 fields of the source system, its place in the
         /// hierarchy, and keygate's own bookkeeping. On disk inside an envelope (`store/`).
@@ -68,6 +70,7 @@ macro_rules! record {
             pub import: u64,
             $(pub $name_2: $type_2,)+
             $(pub $name_3: $type_3,)+
+            $(pub $name_4: $type_4,)+
         }
 
         /// A record as it lies in its bytes: texts are borrowed, so that reading one to compile
@@ -84,6 +87,8 @@ macro_rules! record {
             pub $name_2: <$type_2 as Stored>::View<'a>,)+
             $(#[serde(borrow = "'a")]
             pub $name_3: <$type_3 as Stored>::View<'a>,)+
+            $(#[serde(borrow = "'a")]
+            pub $name_4: <$type_4 as Stored>::View<'a>,)+
         }
 
         /// What schema 2 added to a record, for the bytes of its defaults.
@@ -98,6 +103,12 @@ macro_rules! record {
             $($name_3: $type_3,)+
         }
 
+        /// What schema 4 added to a record, for the bytes of its defaults.
+        #[derive(Debug, Default, Serialize)]
+        pub struct AddedBySchema4 {
+            $($name_4: $type_4,)+
+        }
+
         impl KeyRecord {
             /// The record, borrowed.
             #[must_use]
@@ -109,6 +120,7 @@ macro_rules! record {
                     import: self.import,
                     $($name_2: self.$name_2.view(),)+
                     $($name_3: self.$name_3.view(),)+
+                    $($name_4: self.$name_4.view(),)+
                 }
             }
 
@@ -117,6 +129,7 @@ macro_rules! record {
                 $(FieldSpec { name: stringify!($name), class: Class::$class },)+
                 $(FieldSpec { name: stringify!($name_2), class: Class::$class_2 },)+
                 $(FieldSpec { name: stringify!($name_3), class: Class::$class_3 },)+
+                $(FieldSpec { name: stringify!($name_4), class: Class::$class_4 },)+
             ];
 
             /// Sets a field from its JSON; `null` is its default. `None` when there is no such
@@ -136,6 +149,9 @@ macro_rules! record {
                     })+
                     $(stringify!($name_3) => {
                         Some(read::<_, $codec_3>(&mut self.$name_3, value, pepper))
+                    })+
+                    $(stringify!($name_4) => {
+                        Some(read::<_, $codec_4>(&mut self.$name_4, value, pepper))
                     })+
                     _ => None,
                 }
@@ -157,6 +173,10 @@ macro_rules! record {
                     stringify!($name_3).to_owned(),
                     <$codec_3 as Codec<$type_3>>::write(&self.$name_3, pepper),
                 );)+
+                $(members.insert(
+                    stringify!($name_4).to_owned(),
+                    <$codec_4 as Codec<$type_4>>::write(&self.$name_4, pepper),
+                );)+
                 Value::Object(members)
             }
 
@@ -169,6 +189,7 @@ macro_rules! record {
                     $(stringify!($name) => Some(self.$name != unset.$name),)+
                     $(stringify!($name_2) => Some(self.$name_2 != unset.$name_2),)+
                     $(stringify!($name_3) => Some(self.$name_3 != unset.$name_3),)+
+                    $(stringify!($name_4) => Some(self.$name_4 != unset.$name_4),)+
                     _ => None,
                 }
             }
@@ -186,6 +207,9 @@ macro_rules! record {
                 })+
                 $(if Class::$class_3 == Class::Later && self.$name_3 != unset.$name_3 {
                     names.push(stringify!($name_3));
+                })+
+                $(if Class::$class_4 == Class::Later && self.$name_4 != unset.$name_4 {
+                    names.push(stringify!($name_4));
                 })+
                 names
             }
@@ -294,6 +318,12 @@ record! {
         Set slot_ttl_seconds: Option<u32> => NumberFrom<1, SLOT_TTL_SECONDS_MAX>;
         Set limits: Vec<NamedLimit> => Named;
         Set credits: Option<Credits> => CreditsOf;
+    }
+    schema 4 {
+        // Proofs beside the token.
+        Derived previous_client_secret_hash: Option<SealedHash> => Hash;
+        Derived previous_client_secret_ends_at: Option<Time> => Instant;
+        Derived signing_keys: Vec<SigningKey> => SigningKeys;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Credits, NamedLimit, SealedHash, Status, Time};
+use super::{Credits, NamedLimit, SealedHash, SigningKey, Status, Time};
 
 /// A type of a field, with its borrowed form. The two are the same bytes on disk.
 pub trait Stored {
@@ -58,6 +58,15 @@ impl Stored for Vec<String> {
 
 /// Few records have any, and an empty list allocates nothing.
 impl Stored for Vec<NamedLimit> {
+    type View<'a> = Self;
+
+    fn view(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Likewise.
+impl Stored for Vec<SigningKey> {
     type View<'a> = Self;
 
     fn view(&self) -> Self {

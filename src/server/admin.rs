@@ -36,7 +36,7 @@ use crate::admin::{Admin, AdminError, Caller, Listing};
 use crate::audit::Audit;
 use crate::clock::{Clock, Now};
 use crate::config::{AdminRight, Limits};
-use crate::engine::{Answers, Engine};
+use crate::engine::{Answers, Engine, Standing};
 
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -237,6 +237,7 @@ impl Connection {
         let mut dispatcher = Dispatcher {
             engine: &self.shared.engine,
             tenant: self.caller.tenant_shared(),
+            standing: Standing::default(),
             frame_bytes_max: limits.frame_bytes_max,
             reply_bytes_max: limits.reply_bytes_max,
             answers: self.answers.get_or_insert_default(),

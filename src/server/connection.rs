@@ -14,7 +14,7 @@ use super::observe::Observer;
 use super::watch::{Left, Order, Parked, Watch};
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
-use crate::engine::{Answers, Engine};
+use crate::engine::{Answers, Engine, Standing};
 
 /// What a quiet connection holds; a busy one grows to what it needs and shrinks again.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -47,7 +47,12 @@ pub(super) enum End {
 ///
 /// There is no timer here: with one armed, every wait for the next request costs the kernel a
 /// timer too. The worker looks at the `watch` of each connection once a tick instead.
-pub(super) async fn serve<S>(mut stream: S, shared: &Shared, watch: &Watch) -> End
+pub(super) async fn serve<S>(
+    mut stream: S,
+    standing: Standing,
+    shared: &Shared,
+    watch: &Watch,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -56,6 +61,7 @@ where
         dispatcher: Dispatcher {
             engine: &shared.engine,
             tenant: None,
+            standing,
             frame_bytes_max: shared.limits.frame_bytes_max,
             reply_bytes_max: shared.limits.reply_bytes_max,
             answers: &shared.answers,

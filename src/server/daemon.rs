@@ -15,7 +15,8 @@ use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
 use super::journals::{Journals, open_audit};
 use super::listen::{ListenError, Listeners};
-use super::loading::{load_keys, load_pepper, open_ledger};
+use super::loading::{load_keys, load_pepper, load_vault, open_ledger};
+use super::master::MasterError;
 use super::observe::{Observers, Plane};
 use super::pepper::{self, PepperError};
 use super::recorder::Recorder;
@@ -55,6 +56,9 @@ pub enum StartError {
     /// The pepper cannot be had.
     #[error(transparent)]
     Pepper(#[from] PepperError),
+    /// The master key cannot be had.
+    #[error(transparent)]
+    Master(#[from] MasterError),
     /// The first write failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -126,6 +130,7 @@ impl Daemon {
         };
         let committer = Arc::new(Committer::start_timed(&keys, &options, Arc::clone(&clock))?);
         let pepper = load_pepper(&config, &keys, &committer)?;
+        let vault = Arc::new(load_vault(&config, &keys, &committer)?);
         let limits = &config.limits;
         let window_us = micros(limits.increment_id_window_ms);
         let engine = Arc::new(Engine::new(
@@ -141,6 +146,7 @@ impl Daemon {
                 usage_detail_bytes_max: config.usage.detail_bytes_max,
             },
         ));
+        engine.set_vault(vault);
         engine.number_slots_from(getrandom::u64().map_err(io::Error::other)? >> 2);
         engine.set_rules(Arc::new(config.rules()));
         engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);

@@ -20,7 +20,7 @@ use super::observe::Observer;
 use super::slots::Slots;
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
-use crate::engine::{Answer, Answers, BATCH, Engine};
+use crate::engine::{Answer, Answers, Asker, BATCH, Engine, Standing};
 
 /// What one pass over the read buffer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub(super) struct Dispatcher<'e> {
     pub(super) engine: &'e Engine,
     /// The tenant that the connection is bound to: no other tenant's key is there for it.
     pub(super) tenant: Option<Arc<str>>,
+    /// What the connection is.
+    pub(super) standing: Standing,
     pub(super) frame_bytes_max: u32,
     pub(super) reply_bytes_max: usize,
     /// Where answers are made, again and again.
@@ -150,6 +152,16 @@ impl Dispatcher<'_> {
         self.decide(&mut waiting, now, out);
         self.nudge();
         go
+    }
+
+    /// Who asks now.
+    fn asker(&self) -> Asker<'_> {
+        self.asker_of(self.tenant.as_deref())
+    }
+
+    /// Who asked when the connection was bound to this tenant.
+    fn asker_of<'a>(&self, tenant: Option<&'a str>) -> Asker<'a> {
+        Asker { tenant, standing: self.standing }
     }
 
     /// Tells the ledger that leases are nearly spent, where some are.
@@ -241,7 +253,7 @@ impl Dispatcher<'_> {
             return;
         }
         let mut answers = self.answers.borrow_mut();
-        self.engine.validate_for(self.tenant.as_deref(), &waiting.questions, now, &mut answers);
+        self.engine.validate_for(self.asker(), &waiting.questions, now, &mut answers);
         let asked = waiting.correlations.iter().zip(&waiting.payloads).zip(&waiting.questions);
         for (answer, ((correlation, payload), question)) in answers.iter().zip(asked) {
             let Some(wait) = &answer.wait else {

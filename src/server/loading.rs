@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::StartError;
+use super::master;
 use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -12,6 +13,7 @@ use crate::key::{KeyView, Pepper, digest};
 use crate::ledger::Ledger;
 use crate::limit::LedgerState;
 use crate::store::{Committer, Keys, StoreError, Write};
+use crate::vault::Vault;
 
 /// The pepper, shown to be the one that the store was made with.
 pub(super) fn load_pepper(
@@ -33,6 +35,22 @@ pub(super) fn load_pepper(
         }
     }
     Ok(pepper)
+}
+
+/// What stored secrets are sealed by, under the master key that the store was made with.
+pub(super) fn load_vault(
+    config: &Config,
+    keys: &Keys,
+    committer: &Committer,
+) -> Result<Vault, StartError> {
+    let known: Option<u64> = keys.fact(master::ID, master::ID_SCHEMA)?;
+    let master = master::load(&config.data_dir, known)?;
+    if known.is_none() {
+        let fact = Write::fact(master::ID, master::ID_SCHEMA, &master.id())
+            .map_err(|error| StoreError::corrupt(error.to_string()))?;
+        committer.commit(vec![fact], true)?;
+    }
+    Ok(Vault::new(master))
 }
 
 /// Loads every key, and all usage; answers how many records could not be read.

@@ -25,6 +25,7 @@ mod http;
 mod journals;
 pub mod listen;
 mod loading;
+mod master;
 mod observe;
 mod pepper;
 mod recorder;

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Shared, serve};
 use super::dispatch::put_error;
 use super::watch::{Roster, Watch};
+use crate::engine::Standing;
 
 /// A socket on its way to a worker.
 #[derive(Debug)]
@@ -186,11 +187,11 @@ impl Drop for OpenGuard {
 async fn run_connection(socket: Accepted, shared: &Shared, watch: &Watch) {
     let end = match socket {
         Accepted::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
-            Ok(stream) => serve(stream, shared, watch).await,
+            Ok(stream) => serve(stream, Standing::default(), shared, watch).await,
             Err(error) => return tracing::warn!(%error, "a connection could not be served"),
         },
         Accepted::Tcp(stream) => match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => serve(stream, shared, watch).await,
+            Ok(stream) => serve(stream, Standing::default(), shared, watch).await,
             Err(error) => return tracing::warn!(%error, "a connection could not be served"),
         },
     };

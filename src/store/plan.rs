@@ -15,12 +15,12 @@ use super::prepare::{LEFTOVERS, Prepared, leftovers, record_row, request_row};
 use super::usage::record_of_usage;
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
-use crate::key::record::{AddedBySchema2, AddedBySchema3};
+use crate::key::record::{AddedBySchema2, AddedBySchema3, AddedBySchema4};
 use crate::key::{Digest, KeyRecord, KeyView};
 
 /// The newest schema of a record. Raised with every change of [`KeyRecord`]; a record of an older
 /// schema is read by [`read_record`] and written in the newest.
-pub const RECORD_SCHEMA: u16 = 3;
+pub const RECORD_SCHEMA: u16 = 4;
 
 /// What the store itself keeps, as plain numbers outside an envelope: they must be readable by
 /// every keygate, older or newer.
@@ -55,6 +55,9 @@ pub(super) fn newest_payload(bytes: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeErro
     }
     if sealed.schema < 3 {
         payload.to_mut().extend(envelope::payload_of(&AddedBySchema3::default())?);
+    }
+    if sealed.schema < 4 {
+        payload.to_mut().extend(envelope::payload_of(&AddedBySchema4::default())?);
     }
     Ok(payload)
 }

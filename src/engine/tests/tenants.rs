@@ -10,7 +10,8 @@ impl Bench {
         let frame = question.encode();
         let question = Validate::decode(&frame).expect("well-formed");
         let mut answers = Answers::default();
-        self.engine.validate_for(tenant, &[question], self.clock.now(), &mut answers);
+        let asker = Asker { tenant, ..Asker::default() };
+        self.engine.validate_for(asker, &[question], self.clock.now(), &mut answers);
         answers[0].clone()
     }
 }

@@ -64,7 +64,7 @@ impl Bench {
         let (near, far) = duplex(1 << 16);
         let watch = self.roster.enter(self.shared.clock.now());
         let peer = peer(Peer { stream: near, input: BytesMut::new() });
-        let (end, ()) = tokio::join!(serve(far, &self.shared, &watch), peer);
+        let (end, ()) = tokio::join!(serve(far, Standing::default(), &self.shared, &watch), peer);
         end
     }
 
@@ -340,7 +340,7 @@ async fn what_is_parked_and_held_goes_with_a_connection_that_is_cut() {
     let mut peer = Peer { stream: near, input: BytesMut::new() };
     let watch = bench.roster.enter(bench.shared.clock.now());
     {
-        let mut served = pin!(serve(far, &bench.shared, &watch));
+        let mut served = pin!(serve(far, Standing::default(), &bench.shared, &watch));
         let asked = async {
             peer.ask(1, 3).await;
             peer.ask(2, 1).await;

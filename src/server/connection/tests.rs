@@ -50,7 +50,7 @@ async fn a_stop_answers_what_was_sent_and_says_that_the_rest_was_not_executed() 
     let sent = pings(2);
     peer.write_all(&sent[..sent.len() - 1]).await.expect("sent");
     roster.stop();
-    assert_eq!(serve(stream, &shared, &watch).await, End::Stopped);
+    assert_eq!(serve(stream, Standing::default(), &shared, &watch).await, End::Stopped);
     let mut received = Vec::new();
     peer.read_to_end(&mut received).await.expect("received");
     let (frames, code) = replies(&received);

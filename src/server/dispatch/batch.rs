@@ -42,7 +42,7 @@ impl Dispatcher<'_> {
             while questions.peek().is_some() {
                 let chunk: ArrayVec<Validate<'_>, BATCH> = questions.by_ref().take(BATCH).collect();
                 let mut answers = self.answers.borrow_mut();
-                self.engine.validate_for(self.tenant.as_deref(), &chunk, now, &mut answers);
+                self.engine.validate_for(self.asker(), &chunk, now, &mut answers);
                 for (answer, question) in answers.iter().zip(&chunk) {
                     if let Some(wait) = &answer.wait {
                         waiting.push(decided);

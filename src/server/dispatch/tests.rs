@@ -87,6 +87,7 @@ fn dispatcher<'e>(
     Dispatcher {
         engine,
         tenant: None,
+        standing: Standing::default(),
         frame_bytes_max: 1024,
         reply_bytes_max: 4096,
         answers,

@@ -24,10 +24,10 @@ use super::{
     pepper, record, rows_of,
 };
 use crate::key::digest::hex;
-use crate::key::record::{AddedBySchema2, AddedBySchema3};
+use crate::key::record::{AddedBySchema2, AddedBySchema3, AddedBySchema4};
 use crate::key::{
-    Credits, KeyRecord, KeyView, LimitPeriod, NamedLimit, Refill, RefillEvery, Status,
-    TenantLimits, TenantRecord, TenantStatus, Time,
+    Credits, KeyRecord, KeyView, LimitPeriod, NamedLimit, Refill, RefillEvery, SigningKey,
+    SigningMaterial, Status, StoredSecret, TenantLimits, TenantRecord, TenantStatus, Time,
 };
 use crate::limit::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures, Period};
 use crate::usage::{
@@ -82,6 +82,25 @@ fn golden_3() -> KeyRecord {
     }
 }
 
+/// The same, with all that schema 4 added.
+fn golden_4() -> KeyRecord {
+    let secret = StoredSecret { master: 7, nonce: [9; 24], sealed: vec![1, 2, 3] };
+    let key = |id: &str, material| SigningKey {
+        id: id.to_owned(),
+        material,
+        added_at: Some(Time::from_micros(1_800_000_000_000_002)),
+    };
+    KeyRecord {
+        previous_client_secret_hash: Some(pepper().seal_token(b"the secret before")),
+        previous_client_secret_ends_at: Some(Time::from_micros(1_800_000_000_000_003)),
+        signing_keys: vec![
+            key("public", SigningMaterial::Public(vec![0x30, 0x2A])),
+            key("shared", SigningMaterial::Shared(secret)),
+        ],
+        ..golden_3()
+    }
+}
+
 fn path(schema: u16) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/store/golden/record_{schema}.hex"))
 }
@@ -93,8 +112,8 @@ fn bytes_of(schema: u16) -> Vec<u8> {
 
 #[test]
 fn records_of_every_schema_are_read() {
-    assert_eq!(RECORD_SCHEMA, 3, "a new schema has a golden file, and a case here");
-    for (schema, golden) in [(1, golden_1()), (2, golden_2()), (3, golden_3())] {
+    assert_eq!(RECORD_SCHEMA, 4, "a new schema has a golden file, and a case here");
+    for (schema, golden) in [(1, golden_1()), (2, golden_2()), (3, golden_3()), (4, golden_4())] {
         let bytes = bytes_of(schema);
         assert_eq!(read_record(&bytes), Ok(golden.clone()), "schema {schema}");
         let payload = newest_payload(&bytes).expect("an envelope");
@@ -105,7 +124,7 @@ fn records_of_every_schema_are_read() {
 
 #[test]
 fn the_newest_schema_is_written_as_its_golden_file_has_it() {
-    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden_3()).expect("sealed"));
+    let written = hex(&envelope::seal(RECORD_SCHEMA, &golden_4()).expect("sealed"));
     if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
         fs::write(path(RECORD_SCHEMA), format!("{written}\n")).expect("written");
     }
@@ -136,7 +155,7 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     // Of schema 1 too, and without a row that says when it was deleted.
     let gone = KeyRecord { id: 9, deleted_at: Some(Time::from_micros(77)), ..record(9) };
     let payload = envelope::payload_of(&gone).expect("a payload");
-    let added = (AddedBySchema2::default(), AddedBySchema3::default());
+    let added = (AddedBySchema2::default(), AddedBySchema3::default(), AddedBySchema4::default());
     let added = envelope::payload_of(&added).expect("a payload").len();
     let of_schema_1 = envelope::seal(1, &Bytes(&payload[..payload.len() - added]));
     let of_gone = index_rows(&gone).expect("indexable").into_iter();
@@ -166,7 +185,7 @@ fn an_older_store_is_upgraded_and_a_newer_one_refused() {
     let row = store.get(&layout::record(old.id)).expect("readable").expect("there");
     assert_eq!(envelope::check(&row, RECORD_SCHEMA).map(|sealed| sealed.schema), Ok(RECORD_SCHEMA));
     assert_eq!(keys.get(old.id).expect("readable"), Some(after));
-    assert!(store.get(&format).expect("readable").is_some_and(|row| row[..2] == [3, 0]));
+    assert!(store.get(&format).expect("readable").is_some_and(|row| row[..2] == [4, 0]));
     drop((keys, committer));
 
     let newer = Op::Put { key: format, value: of_keygate(RECORD_SCHEMA + 1) };
