@@ -14,6 +14,7 @@ use super::entry::{Cell, Entry, Marks, NO_BUDGET};
 use super::index::Index;
 use super::place::Place;
 use super::policies::Policies;
+use super::proofs::Proofs;
 use super::slab::{SLOTS_MAX, Slab};
 use super::tenants::Tenants;
 use super::uses::Uses;
@@ -100,6 +101,8 @@ pub(super) struct Catalog {
     /// Metadata by slot, of the keys that have any: beside the entries, which no decision reads it
     /// from.
     metadata: HashMap<u32, Arc<Metadata>>,
+    /// Proofs by slot, of the keys that demand any.
+    proofs: HashMap<u32, Box<Proofs>>,
     /// Keys whose token may have any shape, because its digest was imported.
     foreign: usize,
     live: usize,
@@ -180,6 +183,14 @@ impl Catalog {
         self.metadata.get(&self.slot_of(entry.id)?).map(Arc::clone)
     }
 
+    /// What a key demands beside its token.
+    pub(super) fn proofs(&self, entry: &Entry) -> Option<&Proofs> {
+        if !entry.marks.has(Marks::PROVEN) {
+            return None;
+        }
+        self.proofs.get(&self.slot_of(entry.id)?).map(Box::as_ref)
+    }
+
     fn hash_id(&self, id: u64) -> u64 {
         self.id_hasher.hash_one(id)
     }
@@ -222,7 +233,7 @@ impl Catalog {
             self.unlink(slot);
         }
         let budget = self.put_budget(budget, key.limits.terms.as_deref(), ask, change);
-        let Loaded { previous, metadata, .. } = key;
+        let Loaded { previous, metadata, proofs, .. } = key;
         let entry = Entry {
             token: key.token,
             id: key.id,
@@ -234,7 +245,8 @@ impl Catalog {
                 .with_if(Marks::RULED, key.policy.access.is_some())
                 .with_if(Marks::DELETED, key.deleted)
                 .with_if(Marks::AUDITED, key.audited)
-                .with_if(Marks::RECORDED, key.audited || key.recorded),
+                .with_if(Marks::RECORDED, key.audited || key.recorded)
+                .with_if(Marks::PROVEN, proofs.is_some()),
             policy: self.policies.take(key.policy),
             tenant: self.tenants.take(&key.tenant, key.deleted),
             rotation_due_s: key.rotation_due_s,
@@ -246,6 +258,9 @@ impl Catalog {
         self.link(slot, previous);
         if let Some(metadata) = metadata.filter(|_| !key.deleted) {
             self.metadata.insert(slot, metadata);
+        }
+        if let Some(proofs) = proofs.filter(|_| !key.deleted) {
+            self.proofs.insert(slot, proofs);
         }
         Ok(())
     }
@@ -326,6 +341,7 @@ impl Catalog {
         self.policies.release(entry.policy);
         self.tenants.release(entry.tenant, entry.deleted());
         self.metadata.remove(&slot);
+        self.proofs.remove(&slot);
         if live {
             by_token.remove(token_hasher.hash(&entry.token), slot, |slot| {
                 token_hasher.hash(&entries.get(slot).token)

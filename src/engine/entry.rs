@@ -59,6 +59,8 @@ impl Marks {
     pub(super) const AUDITED: Self = Self(8);
     /// Every decision on it is recorded; so it is of audited ones.
     pub(super) const RECORDED: Self = Self(16);
+    /// It demands proofs beside its token.
+    pub(super) const PROVEN: Self = Self(32);
 
     /// With this mark, if it is so.
     pub(super) const fn with_if(self, mark: Self, so: bool) -> Self {

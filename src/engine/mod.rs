@@ -18,6 +18,7 @@ mod ledger;
 mod limits;
 mod place;
 mod policies;
+mod proofs;
 mod rules;
 mod slab;
 mod slots;

@@ -6,6 +6,7 @@ use keygate_protocol::limits::METADATA_BYTES_MAX;
 
 use super::CatalogError;
 use crate::engine::entry::due_seconds;
+use crate::engine::proofs::Proofs;
 use crate::engine::terms::Compiled;
 use crate::key::access::has_unsound_entry;
 use crate::key::token::Prefixes;
@@ -29,6 +30,7 @@ pub struct Loaded {
     pub(super) policy: Policy,
     unsound: bool,
     pub(super) metadata: Option<Arc<Metadata>>,
+    pub(super) proofs: Option<Box<Proofs>>,
 }
 
 /// The metadata of a key: a JSON text, for answers.
@@ -105,6 +107,7 @@ impl Loaded {
             unsound: policy.access.is_some() && has_unsound_entry(record),
             policy,
             metadata: Metadata::of(record).map(Arc::new),
+            proofs: Proofs::compile(record, pepper).map(Box::new),
         })
     }
 
