@@ -214,6 +214,43 @@ pub struct KeyRotated {
     pub notices: Vec<String>,
 }
 
+/// `KeySecret`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySecret {
+    /// The key's id, in decimal.
+    pub id: String,
+    /// How long the secret before goes on, in milliseconds; the daemon's default for rotations if
+    /// absent, 0 ends it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
+    /// The key demands its secret from here on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub require: bool,
+    /// Make none: the key has no secret any more, and demands none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub remove: bool,
+    /// Refuse unless the record has this revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_revision: Option<u64>,
+}
+
+/// The reply to `KeySecret`: the only time the new client secret is shown.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeySecretMade {
+    /// The record.
+    pub key: Value,
+    /// The new secret; absent where none was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+    /// When the secret before ends, RFC 3339; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_secret_ends_at: Option<String>,
+    /// What the operator should know of this key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
 /// `KeySetStatus`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

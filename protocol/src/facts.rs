@@ -2,11 +2,12 @@
 //! (SPEC §6.3). Types below 128 are facts, which a key's rules may need; from there on they are
 //! demands.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits::{
-    FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_NAMED_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX,
-    SCOPES_DEMANDED_MAX, TENANT_BYTES_MAX,
+    CLIENT_SECRET_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_NAMED_MAX,
+    ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TENANT_BYTES_MAX,
 };
 use crate::wire::{DEMAND, PayloadError, Reader, text};
 
@@ -17,17 +18,29 @@ pub(crate) const TLV_REGION: u8 = 4;
 pub(crate) const TLV_INTEGRATION: u8 = 5;
 pub(crate) const TLV_API_VERSION: u8 = 6;
 pub(crate) const TLV_TRANSPORT: u8 = 7;
+pub(crate) const TLV_CLIENT_SECRET: u8 = 8;
+pub(crate) const TLV_CLIENT_CERTIFICATE: u8 = 9;
 pub(crate) const TLV_SCOPE_ALL: u8 = 128;
 pub(crate) const TLV_SCOPE_ANY: u8 = 129;
 pub(crate) const TLV_FEATURE: u8 = 130;
 pub(crate) const TLV_TENANT: u8 = 131;
 pub(crate) const TLV_LIMIT: u8 = 132;
 
+/// Bytes of the SHA-256 of a certificate's DER.
+const CERTIFICATE_BYTES: usize = 32;
+
 /// The facts of a question: well-formed type-length-values, read again where they are needed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Facts<'a> {
     bytes: &'a [u8],
     present: Present,
+}
+
+/// A client secret may be among the bytes, so they are not shown.
+impl fmt::Debug for Facts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts").field("stated", &self.stated()).finish_non_exhaustive()
+    }
 }
 
 // A batch of questions stands on the daemon's stack.
@@ -46,7 +59,10 @@ impl Present {
     /// The facts of [`Stated`].
     const STATED: Self = Self(0xFE);
 
-    /// The bit of a fact that may stand once, of type 1 to 7.
+    const CLIENT_SECRET: Self = Self::of(TLV_CLIENT_SECRET);
+    const CLIENT_CERTIFICATE: Self = Self::of(TLV_CLIENT_CERTIFICATE);
+
+    /// The bit of a fact that may stand once, of type 1 to 9.
     const fn of(kind: u8) -> Self {
         Self(1 << kind)
     }
@@ -128,7 +144,7 @@ impl<'a> Facts<'a> {
                     text(value, FACT_BYTES_MAX, "a feature", NAME_BOUND)?;
                 }
                 TLV_LIMIT => limits.take(value)?,
-                TLV_ADDRESS..=TLV_TRANSPORT | TLV_TENANT => present.take(kind, value)?,
+                TLV_ADDRESS..=TLV_CLIENT_CERTIFICATE | TLV_TENANT => present.take(kind, value)?,
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
             }
@@ -198,7 +214,33 @@ impl<'a> Facts<'a> {
         self.of(TLV_TENANT).next().and_then(|tenant| str::from_utf8(tenant).ok())
     }
 
-    /// The facts that may stand once, in one walk that ends where the last of them has been found.
+    /// The client secret that came with the request, beside the token; 1 to 512 bytes.
+    #[must_use]
+    pub fn client_secret(&self) -> Option<&'a [u8]> {
+        self.if_present(Present::CLIENT_SECRET).of(TLV_CLIENT_SECRET).next()
+    }
+
+    /// Whether the caller states which certificate the client has shown to it; spares the walk.
+    #[must_use]
+    pub const fn states_certificate(&self) -> bool {
+        self.present.has(Present::CLIENT_CERTIFICATE)
+    }
+
+    /// The SHA-256 of the certificate that the client has shown to the caller (its DER, as in
+    /// RFC 8705, section 3.1).
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<[u8; CERTIFICATE_BYTES]> {
+        let mut stated = self.if_present(Present::CLIENT_CERTIFICATE).of(TLV_CLIENT_CERTIFICATE);
+        stated.next().and_then(|value| value.try_into().ok())
+    }
+
+    /// The address, if it is stated, without a look at other facts.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.if_present(Present::of(TLV_ADDRESS)).of(TLV_ADDRESS).next().and_then(address)
+    }
+
+    /// The facts that may stand once and are no proofs, in one walk that ends where the last of them has been found.
     #[must_use]
     pub fn stated(&self) -> Stated<'a> {
         let mut stated = Stated::default();
@@ -257,6 +299,14 @@ impl Present {
             TLV_API_VERSION => name("api_version")?,
             TLV_TRANSPORT if matches!(value, [PLAIN | HTTPS]) => "transport",
             TLV_TRANSPORT => return bound("transport", "it is one byte, 0 or 1"),
+            TLV_CLIENT_SECRET if (1..=CLIENT_SECRET_BYTES_MAX).contains(&value.len()) => {
+                "client_secret"
+            }
+            TLV_CLIENT_SECRET => return bound("client_secret", "it is 1 to 512 bytes"),
+            TLV_CLIENT_CERTIFICATE if value.len() == CERTIFICATE_BYTES => "client_certificate",
+            TLV_CLIENT_CERTIFICATE => {
+                return bound("client_certificate", "it is 32 bytes, a SHA-256");
+            }
             _ => {
                 text(value, TENANT_BYTES_MAX, "tenant", NAME_BOUND)?;
                 "tenant"

@@ -16,6 +16,8 @@ pub const SCOPES_DEMANDED_MAX: usize = 64;
 pub const ORIGIN_BYTES_MAX: usize = 512;
 /// Longest environment, region, integration, API version or feature that a request may state.
 pub const FACT_BYTES_MAX: usize = 64;
+/// Longest client secret that a request may state.
+pub const CLIENT_SECRET_BYTES_MAX: usize = 512;
 /// Features that one request may ask for.
 pub const FEATURES_DEMANDED_MAX: usize = 64;
 /// Longest name of a tenant that a request or a connection may be bound to.

@@ -87,6 +87,8 @@ opcodes! {
     KeyRestore = 0x4C, admin;
     /// Note that a key's security was reviewed.
     KeyReview = 0x4D, admin;
+    /// Make a key's client secret; the one before goes on for a while.
+    KeySecret = 0x4E, admin;
     /// Make a tenant's record.
     TenantCreate = 0x50, admin;
     /// One tenant.

@@ -11,11 +11,13 @@ use bytes::{BufMut, BytesMut};
 
 pub use crate::facts::{Facts, Stated};
 use crate::facts::{
-    HTTPS, PLAIN, TLV_ADDRESS, TLV_API_VERSION, TLV_ENVIRONMENT, TLV_FEATURE, TLV_INTEGRATION,
-    TLV_LIMIT, TLV_ORIGIN, TLV_REGION, TLV_SCOPE_ALL, TLV_SCOPE_ANY, TLV_TENANT, TLV_TRANSPORT,
+    HTTPS, PLAIN, TLV_ADDRESS, TLV_API_VERSION, TLV_CLIENT_CERTIFICATE, TLV_CLIENT_SECRET,
+    TLV_ENVIRONMENT, TLV_FEATURE, TLV_INTEGRATION, TLV_LIMIT, TLV_ORIGIN, TLV_REGION,
+    TLV_SCOPE_ALL, TLV_SCOPE_ANY, TLV_TENANT, TLV_TRANSPORT,
 };
 use crate::limits::{
-    COST_MAX, FACT_BYTES_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
+    CLIENT_SECRET_BYTES_MAX, COST_MAX, FACT_BYTES_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX,
+    TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
 };
 use crate::wire::{PayloadError, Reader, just_above, put_tlv};
 
@@ -190,6 +192,16 @@ impl<'a> ValidateWriter<'a> {
     /// States whether the request came by HTTPS.
     pub fn https(&mut self, https: bool) {
         put_tlv(self.out, TLV_TRANSPORT, &[if https { HTTPS } else { PLAIN }]);
+    }
+
+    /// States the client secret that came beside the token.
+    pub fn client_secret(&mut self, secret: &[u8]) {
+        put_tlv(self.out, TLV_CLIENT_SECRET, just_above(secret, CLIENT_SECRET_BYTES_MAX));
+    }
+
+    /// States the SHA-256 of the certificate that the client has shown.
+    pub fn client_certificate(&mut self, sha256: &[u8; 32]) {
+        put_tlv(self.out, TLV_CLIENT_CERTIFICATE, sha256);
     }
 
     /// Binds the question to a tenant: a key of another one is unknown.

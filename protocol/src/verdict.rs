@@ -86,6 +86,11 @@ verdicts! {
     35 LedgerUnavailable "LEDGER_UNAVAILABLE" 503 "a quota cannot be debited, and what was leased of it is spent";
     36 LimitUnknown "LIMIT_UNKNOWN" 403 "the key has no limit of a name that the request spends";
     37 AuditUnavailable "AUDIT_UNAVAILABLE" 503 "the key demands audit, and no record of the decision could be taken";
+    38 ClientSecretRequired "CLIENT_SECRET_REQUIRED" 401 "the key demands a client secret, and none came with the request, or it has none yet";
+    39 ClientSecretWrong "CLIENT_SECRET_WRONG" 401 "the client secret is not the key's, or was replaced and its overlap has ended";
+    40 ClientCertificateRequired "CLIENT_CERTIFICATE_REQUIRED" 403 "the key demands a client certificate, and none is known of the request";
+    41 ClientCertificateMismatch "CLIENT_CERTIFICATE_MISMATCH" 403 "the key is bound to another client certificate";
+    48 Throttled "THROTTLED" 429 "too many tokens that no key has came from there; nothing was looked up";
 }
 
 impl VerdictCode {

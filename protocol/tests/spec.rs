@@ -73,7 +73,7 @@ fn the_table_of_limits_is_that_of_the_crate() {
     }
     let known = known![
         DATA_FRAME_BYTES_MAX ADMIN_FRAME_BYTES_MAX REPLY_FRAME_BYTES_MAX TOKEN_BYTES_MAX
-        SCOPE_BYTES_MAX SCOPES_DEMANDED_MAX ORIGIN_BYTES_MAX FACT_BYTES_MAX FEATURES_DEMANDED_MAX
+        SCOPE_BYTES_MAX SCOPES_DEMANDED_MAX ORIGIN_BYTES_MAX FACT_BYTES_MAX CLIENT_SECRET_BYTES_MAX FEATURES_DEMANDED_MAX
         TENANT_BYTES_MAX METADATA_BYTES_MAX COST_MAX BATCH_ITEMS_MAX ENDPOINT_BYTES_MAX
         ERROR_TEXT_BYTES_MAX LIMITS_IN_VERDICT_MAX LIMITS_NAMED_MAX REFUND_MAX COUNTERS_REPORTED_MAX
         COUNTER_NAME_BYTES_MAX ERROR_MESSAGE_BYTES_MAX CLIENT_NAME_BYTES_MAX
@@ -202,6 +202,7 @@ fn the_examples_in_hex_are_golden_frames() {
         "validate_reply_valid",
         "validate_reply_denied",
         "validate_facts",
+        "validate_proofs",
         "validate_limits",
         "validate_reply_limits",
         "increment",

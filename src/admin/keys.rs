@@ -146,6 +146,9 @@ impl Admin {
                 if after.tenant_id != before.tenant_id {
                     self.check_tenant_takes_keys(&after)?;
                 }
+                if after.client_secret_hash != before.client_secret_hash {
+                    after.drop_previous_client_secret();
+                }
                 renewed = moves_expiry && after.renew(now);
                 if grants {
                     // Also where it is what it was: it is what there is again.
@@ -208,7 +211,8 @@ impl Admin {
     ) -> Result<(KeyRecord, KeyRecord), AdminError> {
         let before = self.to_change(self.record(caller, id).await)?;
         let now = self.time();
-        let after = KeyRecord { updated_at: Some(now), ..change(&before, now)? };
+        let mut after = KeyRecord { updated_at: Some(now), ..change(&before, now)? };
+        after.wipe_retired_client_secret(now);
         Ok((before, after))
     }
 
@@ -264,7 +268,7 @@ impl AdminError {
 }
 
 /// Both versions, and when the present one was made: nobody's change is written over unseen.
-fn lost_update(now: &KeyRecord, expected: u64) -> String {
+pub(super) fn lost_update(now: &KeyRecord, expected: u64) -> String {
     let at = now.updated_at.map(|at| format!(", written at {at}")).unwrap_or_default();
     format!(
         "key {} has revision {}{at}, where revision {expected} was expected: it has been changed \
@@ -292,6 +296,20 @@ pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
     if let (None, Some(_)) = rules.rate_and_burst(record) {
         notices.push(
             "burst does nothing by itself: neither the key nor its tier has requests_per_second"
+                .to_owned(),
+        );
+    }
+    if !record.enforce_mutual_tls && !record.client_certificate_hash.is_empty() {
+        notices.push(
+            "client_certificate_hash does nothing by itself: enforce_mutual_tls demands the \
+             certificate"
+                .to_owned(),
+        );
+    }
+    if record.requires_client_secret && record.client_secret_hash.is_none() {
+        notices.push(
+            "the key demands a client secret and has none, so it is denied: `keygate key secret ID` \
+             makes one"
                 .to_owned(),
         );
     }

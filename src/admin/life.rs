@@ -12,7 +12,7 @@ use crate::key::{KeyRecord, Reason, Status, Time};
 use crate::store::{KeyWrite, Write};
 
 /// The last second of the year 9999: as late as a record can say.
-const LATEST_US: i64 = 253_402_300_799_000_000;
+pub(super) const LATEST_US: i64 = 253_402_300_799_000_000;
 
 /// How the life of keys goes. Set anew while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Admin {
         })
     }
 
-    fn grace_us(&self, asked_ms: Option<u64>) -> Result<i64, AdminError> {
+    pub(super) fn grace_us(&self, asked_ms: Option<u64>) -> Result<i64, AdminError> {
         let rules = self.life_rules();
         let max_ms = rules.rotation_grace_max_ms;
         let grace_ms = asked_ms.unwrap_or(rules.rotation_grace_ms.min(max_ms));

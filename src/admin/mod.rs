@@ -19,6 +19,7 @@ mod repeat;
 mod retention;
 mod room;
 mod rules;
+mod secret;
 mod tenant_import;
 mod tenant_purge;
 mod tenants;

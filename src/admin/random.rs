@@ -14,11 +14,22 @@ fn fill(bytes: &mut [u8]) -> Result<(), AdminError> {
 
 /// A new token.
 pub(super) fn token(prefixes: &Prefixes, test: bool) -> Result<Zeroizing<String>, AdminError> {
+    make(|random| prefixes.make(test, random))
+}
+
+/// A new client secret.
+pub(super) fn client_secret(prefixes: &Prefixes) -> Result<Zeroizing<String>, AdminError> {
+    make(|random| prefixes.make_secret(random))
+}
+
+fn make(
+    make: impl Fn(&[u8]) -> Option<Zeroizing<String>>,
+) -> Result<Zeroizing<String>, AdminError> {
     let mut random = Zeroizing::new([0; random_bytes_for_token()]);
     loop {
         fill(&mut *random)?;
-        if let Some(token) = prefixes.make(test, &*random) {
-            return Ok(token);
+        if let Some(made) = make(&*random) {
+            return Ok(made);
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Swept {
     pub keys: u64,
     /// Tenants whose retention was over, or whose purge had begun.
     pub tenants: u64,
+    /// Client secrets whose overlap was over.
+    pub secrets: u64,
 }
 
 impl Retention {
@@ -50,7 +52,8 @@ impl Retention {
         // Neither keeps the other from its own.
         let tenants = self.admin.sweep_tenants(until, go_on).await;
         let keys = self.admin.purge_outdated(until, go_on).await;
-        Ok(Swept { keys: keys?, tenants: tenants? })
+        let secrets = self.admin.wipe_retired_secrets(go_on).await;
+        Ok(Swept { keys: keys?, tenants: tenants?, secrets })
     }
 
     /// What was deleted by then is purged. A purge is for good, so a wall clock that has jumped ahead

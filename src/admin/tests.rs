@@ -9,6 +9,7 @@ mod limits;
 mod lists;
 mod model;
 mod moves;
+mod secret;
 mod tenants;
 mod whole;
 mod writes;

@@ -77,10 +77,11 @@ pub(super) fn tenant_fields(
 type HashOf = fn(&KeyRecord) -> Option<crate::key::digest::SealedHash>;
 
 /// What is kept of secrets.
-const HASHES: [(&str, HashOf); 3] = [
+const HASHES: [(&str, HashOf); 4] = [
     ("key_hash", |record| record.key_hash),
     ("previous_key_hash", |record| record.previous_key_hash),
     ("client_secret_hash", |record| record.client_secret_hash),
+    ("previous_client_secret_hash", |record| record.previous_client_secret_hash),
 ];
 
 impl Strictness {
@@ -99,6 +100,7 @@ fn without_hashes(record: &KeyRecord) -> KeyRecord {
         key_hash: None,
         previous_key_hash: None,
         client_secret_hash: None,
+        previous_client_secret_hash: None,
         ..record.clone()
     }
 }

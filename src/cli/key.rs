@@ -31,6 +31,8 @@ pub(super) enum Command {
     Update(Update),
     /// Make a new token; the old one goes on for a while
     Rotate(life::Rotate),
+    /// Make a client secret, which is shown once; the one before goes on for a while
+    Secret(life::Secret),
     /// Note that a key's security was reviewed now
     Review(Id),
     /// Stop a key for now
@@ -115,6 +117,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
         Command::List(args) => list::run(args, global)?,
         Command::Update(args) => update(args, global)?,
         Command::Rotate(args) => life::rotate(args, global)?,
+        Command::Secret(args) => life::secret(args, global)?,
         Command::Review(args) => life::review(args, global)?,
         Command::Suspend(args) => life::change(args, Status::Suspended, global)?,
         Command::Resume(args) => life::change(args, Status::Active, global)?,

@@ -25,6 +25,8 @@ mod doctor;
 mod error;
 mod event_line;
 mod export;
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod increment;
 mod key;

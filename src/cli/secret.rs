@@ -9,6 +9,8 @@ use super::error::CliError;
 
 /// The environment variable that may hold a token.
 pub(super) const TOKEN_ENV: &str = "KEYGATE_TOKEN";
+/// The environment variable that may hold a client secret.
+pub(super) const CLIENT_SECRET_ENV: &str = "KEYGATE_CLIENT_SECRET";
 /// More than any token has; the daemon judges longer ones malformed anyway.
 const TOKEN_INPUT_BYTES_MAX: u64 = 4096;
 
@@ -33,6 +35,20 @@ pub(super) fn token(argument: Option<&str>) -> Result<Zeroizing<String>, CliErro
         )));
     }
     Ok(token)
+}
+
+/// The client secret: standard input if it is asked for, else the environment, else none.
+pub(super) fn client_secret(stdin: bool) -> Result<Option<Zeroizing<String>>, CliError> {
+    let secret = if stdin {
+        from_stdin()?
+    } else {
+        Zeroizing::new(std::env::var(CLIENT_SECRET_ENV).unwrap_or_default())
+    };
+    // A mistake in a script must not look like a denial.
+    if secret.is_empty() && stdin {
+        return Err(CliError::Usage("no client secret came on standard input".to_owned()));
+    }
+    Ok(Some(secret).filter(|secret| !secret.is_empty()))
 }
 
 fn from_stdin() -> Result<Zeroizing<String>, CliError> {

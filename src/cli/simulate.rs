@@ -5,6 +5,7 @@
 //! clock is read and nothing is written: the same files give the same bytes.
 
 mod fields;
+pub(super) mod fuzzing;
 mod keys;
 mod ledger;
 mod summary;

@@ -10,6 +10,7 @@ use super::verdict::VerdictJson;
 use super::whole::whole;
 use super::{Exit, Global, secret};
 use crate::client::ValidateRequest;
+use crate::key::form::fingerprint;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -38,6 +39,10 @@ pub(super) struct Args {
     /// Tell the key's metadata too
     #[arg(long)]
     metadata: bool,
+    /// Read the client secret that came beside the token from standard input; without this
+    /// KEYGATE_CLIENT_SECRET is taken, if it is set
+    #[arg(long)]
+    client_secret_stdin: bool,
     #[command(flatten)]
     facts: Facts,
 }
@@ -71,6 +76,9 @@ struct Facts {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_name = "true|false")]
     https: Option<bool>,
+    /// The SHA-256 of the certificate that its client has shown, hexadecimal or base64url
+    #[arg(long, value_name = "SHA256", value_parser = certificate)]
+    client_certificate: Option<[u8; 32]>,
     /// The tenant whose key it must be: another's is NOT_FOUND
     #[arg(long, value_name = "T")]
     tenant: Option<String>,
@@ -98,6 +106,9 @@ impl Facts {
         if let Some(https) = self.https {
             request = request.https(https);
         }
+        if let Some(sha256) = self.client_certificate {
+            request = request.client_certificate(sha256);
+        }
         self.features.iter().fold(request, |request, feature| request.feature(feature))
     }
 
@@ -105,6 +116,9 @@ impl Facts {
     const fn missing(&self, code: VerdictCode) -> Option<&'static str> {
         let (flag, given) = match code {
             VerdictCode::HttpsRequired => ("--https", self.https.is_some()),
+            VerdictCode::ClientCertificateRequired => {
+                ("--client-certificate", self.client_certificate.is_some())
+            }
             VerdictCode::EnvironmentNotAllowed => ("--environment", self.environment.is_some()),
             VerdictCode::AddressNotAllowed => ("--ip", self.ip.is_some()),
             VerdictCode::DomainNotAllowed => ("--origin", self.origin.is_some()),
@@ -126,6 +140,11 @@ impl Args {
             ));
         }
         match code {
+            VerdictCode::ClientSecretRequired => Some(format!(
+                "set {}, or give the secret on standard input with --client-secret-stdin; a key \
+                 that has none yet gets one by `keygate key secret ID`",
+                secret::CLIENT_SECRET_ENV
+            )),
             VerdictCode::LimitUnknown => Some(format!(
                 "the key has no limit of a name asked for: {}",
                 self.limits.join(", ")
@@ -143,8 +162,19 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
+    if args.client_secret_stdin && args.token.as_deref() == Some("-") {
+        return Err(CliError::Usage(format!(
+            "standard input has room for one secret: set {} or {}",
+            secret::TOKEN_ENV,
+            secret::CLIENT_SECRET_ENV
+        )));
+    }
     let token = secret::token(args.token.as_deref())?;
+    let client_secret = secret::client_secret(args.client_secret_stdin)?;
     let mut request = ValidateRequest::new(token.as_str()).cost(args.cost).details();
+    if let Some(secret) = &client_secret {
+        request = request.client_secret(secret.as_str());
+    }
     for scope in &args.scopes {
         request = request.scope(scope);
     }
@@ -174,6 +204,15 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         }
     }
     Ok(if verdict.is_valid() { Exit::Fine } else { Exit::Denied })
+}
+
+/// Reads the hash of a certificate.
+fn certificate(text: &str) -> Result<[u8; 32], String> {
+    fingerprint(text).ok_or_else(|| {
+        "it is the SHA-256 of a certificate's DER: 64 hexadecimal digits without colons, or 43 \
+         characters of base64url"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use bytes::{BufMut, BytesMut};
 use keygate_protocol::Opcode;
 use keygate_protocol::admin::{
     Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRestore,
-    KeyReview, KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
-    UsageHistory, UsageHistoryRequest, UsageTop, UsageTopRequest,
+    KeyReview, KeyRotate, KeyRotated, KeySecret, KeySecretMade, KeySetStatus, KeyUpdate, KeyUsage,
+    NoFields, Reloaded, Stats, UsageHistory, UsageHistoryRequest, UsageTop, UsageTopRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,6 +89,15 @@ impl Client {
     /// [`Error`].
     pub async fn rotate(&self, rotate: &KeyRotate) -> Result<KeyRotated, Error> {
         self.admin(Opcode::KeyRotate, rotate).await
+    }
+
+    /// Makes a key's client secret, which is shown in the answer and nowhere else; or takes it away.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Refused`] with `CONFLICT` if the key is revoked or its revision is not
+    /// the expected one.
+    pub async fn client_secret(&self, secret: &KeySecret) -> Result<KeySecretMade, Error> {
+        self.admin(Opcode::KeySecret, secret).await
     }
 
     /// Suspends, resumes, revokes, and so on.

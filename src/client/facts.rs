@@ -11,6 +11,8 @@ use super::request::TLV_BYTES;
 
 /// Bytes of an IPv6 address.
 const ADDRESS_BYTES_MAX: usize = 16;
+/// Bytes of a SHA-256.
+const CERTIFICATE_BYTES: usize = 32;
 /// The bound of every name that is stated.
 const NAME_BYTES_MAX: usize = FACT_BYTES_MAX;
 const _: () = assert!(NAME_BYTES_MAX == TENANT_BYTES_MAX);
@@ -26,6 +28,7 @@ pub(super) struct Facts<'a> {
     pub(super) api_version: Option<&'a str>,
     pub(super) https: Option<bool>,
     pub(super) tenant: Option<&'a str>,
+    pub(super) client_certificate: Option<[u8; CERTIFICATE_BYTES]>,
 }
 
 impl<'a> Facts<'a> {
@@ -55,7 +58,7 @@ impl<'a> Facts<'a> {
     pub(super) fn bytes_max(&self) -> usize {
         let names = self.names().into_iter().filter_map(|(_, name)| name);
         let texts: usize = names.chain(self.origin).map(|text| TLV_BYTES + text.len()).sum();
-        texts + TLV_BYTES + ADDRESS_BYTES_MAX + TLV_BYTES + 1
+        texts + TLV_BYTES + ADDRESS_BYTES_MAX + TLV_BYTES + 1 + TLV_BYTES + CERTIFICATE_BYTES
     }
 
     pub(super) fn write(&self, writer: &mut ValidateWriter<'_>) {
@@ -67,5 +70,6 @@ impl<'a> Facts<'a> {
         self.api_version.iter().for_each(|version| writer.api_version(version));
         self.https.iter().for_each(|https| writer.https(*https));
         self.tenant.iter().for_each(|tenant| writer.tenant(tenant));
+        self.client_certificate.iter().for_each(|sha256| writer.client_certificate(sha256));
     }
 }

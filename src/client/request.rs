@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use bytes::BytesMut;
 use keygate_protocol::limits::{
-    COST_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_NAMED_MAX, ORIGIN_BYTES_MAX,
-    SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX,
+    CLIENT_SECRET_BYTES_MAX, COST_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_NAMED_MAX,
+    ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TOKEN_BYTES_MAX,
 };
 use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::{Opcode, PayloadError, ValidateFlags};
@@ -50,6 +50,7 @@ pub(super) trait Item {
 #[derive(Clone)]
 pub struct ValidateRequest<'a> {
     token: &'a [u8],
+    client_secret: Option<&'a [u8]>,
     scopes: Vec<(Demand, &'a str)>,
     features: Vec<&'a str>,
     limits: Vec<&'a str>,
@@ -73,6 +74,7 @@ impl<'a> ValidateRequest<'a> {
         let token = &token[..token.len().min(TOKEN_BYTES_MAX + 1)];
         Self {
             token,
+            client_secret: None,
             scopes: Vec::new(),
             features: Vec::new(),
             limits: Vec::new(),
@@ -176,6 +178,25 @@ impl<'a> ValidateRequest<'a> {
         self
     }
 
+    /// States the client secret that came with the request beside the token, as it was sent. A
+    /// stranger may have written it: one that is empty or longer than 512 bytes is nobody's, and is
+    /// not stated.
+    #[must_use]
+    pub fn client_secret<T: AsRef<[u8]> + ?Sized>(mut self, secret: &'a T) -> Self {
+        let fits = |it: &&[u8]| (1..=CLIENT_SECRET_BYTES_MAX).contains(&it.len());
+        self.client_secret = Some(secret.as_ref()).filter(fits);
+        self
+    }
+
+    /// States the SHA-256 of the certificate (its DER) that the client has shown in a TLS handshake
+    /// which this service has verified. The daemon takes it from connections that it trusts to state
+    /// one, and refuses the question of others.
+    #[must_use]
+    pub const fn client_certificate(mut self, sha256: [u8; 32]) -> Self {
+        self.facts.client_certificate = Some(sha256);
+        self
+    }
+
     /// Binds the question to a tenant: a key of another one is `NOT_FOUND`.
     #[must_use]
     pub const fn tenant(mut self, tenant: &'a str) -> Self {
@@ -219,7 +240,7 @@ impl ValidateRequest<'_> {
     }
 }
 
-/// The token is not shown.
+/// Neither token nor client secret is shown.
 impl fmt::Debug for ValidateRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = |demand| self.scopes.iter().filter(move |(kind, _)| *kind == demand);
@@ -276,12 +297,14 @@ impl Item for ValidateRequest<'_> {
         let scopes: usize = self.scopes.iter().map(|(_, scope)| TLV_BYTES + scope.len()).sum();
         let names = self.features.iter().chain(&self.limits);
         let names: usize = names.map(|one| TLV_BYTES + one.len()).sum();
-        VALIDATE_FIXED_BYTES + self.token.len() + scopes + names + self.facts.bytes_max()
+        let secret = self.client_secret.map_or(0, |secret| TLV_BYTES + secret.len());
+        VALIDATE_FIXED_BYTES + self.token.len() + secret + scopes + names + self.facts.bytes_max()
     }
 
     fn write(&self, out: &mut BytesMut) {
         let mut writer = ValidateWriter::new(out, self.flags, self.cost, self.token);
         // Facts first: the daemon then need not look further for them.
+        self.client_secret.iter().for_each(|secret| writer.client_secret(secret));
         self.facts.write(&mut writer);
         for (demand, scope) in &self.scopes {
             match demand {

@@ -12,12 +12,15 @@ use crate::key::names::Names;
 /// The environment that test keys do not pass in; however it is written, to be on the safe side.
 const PRODUCTION: &[u8] = b"production";
 
-/// The verdict of the first rule that denies.
+/// 5: whether the request must have come by HTTPS.
+pub(super) fn check_https(access: &Access, facts: &Facts<'_>) -> Option<VerdictCode> {
+    let denies = access.https && facts.stated().https != Some(true);
+    denies.then_some(VerdictCode::HttpsRequired)
+}
+
+/// 7: the verdict of the first rule that denies.
 pub(super) fn check_access(access: &Access, facts: &Facts<'_>) -> Option<VerdictCode> {
     let stated = facts.stated();
-    if access.https && stated.https != Some(true) {
-        return Some(VerdictCode::HttpsRequired);
-    }
     if denies(access.environments.as_ref(), stated.environment, Names::have) {
         return Some(VerdictCode::EnvironmentNotAllowed);
     }

@@ -191,6 +191,13 @@ impl Catalog {
         self.proofs.get(&self.slot_of(entry.id)?).map(Box::as_ref)
     }
 
+    /// Keys that keep a client secret whose overlap is over.
+    pub(super) fn with_retired_secret(&self, now_us: i64) -> Vec<u64> {
+        let proofs = self.proofs.iter();
+        let retired = proofs.filter(|(_, proofs)| proofs.has_retired_secret(now_us));
+        retired.map(|(slot, _)| self.entries.get(*slot).id).collect()
+    }
+
     fn hash_id(&self, id: u64) -> u64 {
         self.id_hasher.hash_one(id)
     }

@@ -228,6 +228,12 @@ impl Engine {
         if self.read().all() + more > max { Err(CatalogError::Full { max }) } else { Ok(()) }
     }
 
+    /// Keys that demand a client secret and still keep one whose overlap is over.
+    #[must_use]
+    pub fn keys_with_retired_secret(&self, now_us: i64) -> Vec<u64> {
+        self.read().with_retired_secret(now_us)
+    }
+
     /// Keys that can be judged.
     #[must_use]
     pub fn key_count(&self) -> usize {

@@ -6,6 +6,7 @@ mod found;
 mod life;
 mod limits;
 mod model;
+mod proofs;
 mod racing;
 
 use std::sync::Arc;

@@ -8,15 +8,16 @@ use arrayvec::ArrayVec;
 use keygate_protocol::{Validate, ValidateFlags, Verdict, VerdictCode, Warnings};
 
 use super::Engine;
-use super::access::check_access;
-use super::asker::Asker;
+use super::access::{check_access, check_https};
+use super::asker::{Asker, Standing};
 use super::catalog::{Catalog, Metadata, Previous};
 use super::entry::{Cell, Entry, Marks};
 use super::limits::{Moment, Wait};
+use super::proofs::Proofs;
 use super::tenants::Bound;
 use crate::clock::Now;
 use crate::key::token::Shape;
-use crate::key::{Policy, Status, TenantState, TokenHash};
+use crate::key::{Access, Policy, Status, TenantState, TokenHash};
 
 /// Questions that are decided together: enough that their cache misses overlap, few enough that a
 /// writer waiting for the catalog waits for about ten microseconds.
@@ -85,6 +86,13 @@ impl std::ops::Deref for Answers {
     }
 }
 
+/// Who asks the questions of a batch.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    bound: Bound,
+    standing: &'a Standing,
+}
+
 impl Engine {
     /// Decides up to [`BATCH`] questions at one instant: an answer for each, in order, in place of
     /// those that were there.
@@ -107,6 +115,7 @@ impl Engine {
         let catalog = self.read();
         // Once for the batch, under the lock: numbers are used again.
         let bound = catalog.tenants.bound(asker.tenant);
+        let asker = Known { bound, standing: &asker.standing };
         let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
         for question in questions.iter().take(BATCH) {
             tokens.push(self.hash(question.token, &catalog));
@@ -125,7 +134,7 @@ impl Engine {
             let answer = answers.next();
             match token {
                 Err(code) => answer.verdict.code = *code,
-                Ok(token) => self.decide(&catalog, bound, question, token, &moment, answer),
+                Ok(token) => self.decide(&catalog, asker, question, token, &moment, answer),
             }
         }
     }
@@ -143,7 +152,7 @@ impl Engine {
     fn decide(
         &self,
         catalog: &Catalog,
-        bound: Bound,
+        asker: Known<'_>,
         question: &Validate<'_>,
         token: &TokenHash,
         moment: &Moment,
@@ -152,7 +161,7 @@ impl Engine {
         // 2: lookup. What is deleted, with its tenant or by itself, and what the caller may not see
         // is not there: the answer to it is that to an unknown token, to the last byte.
         let found = catalog.find(token).and_then(|(entry, previous)| {
-            Some((entry, previous, catalog.tenants.state_for(entry.tenant, bound)?))
+            Some((entry, previous, catalog.tenants.state_for(entry.tenant, asker.bound)?))
         });
         let own = |tenant: u32| {
             question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(tenant))
@@ -162,11 +171,14 @@ impl Engine {
         };
         catalog.touch_limits_of(entry);
         let policy = catalog.policy(entry);
+        let (rules, proofs) = (rules(entry, policy), catalog.proofs(entry));
         let now = moment.now;
         let denial = check_tenant(tenant)
             .or_else(|| check_state(entry, previous, now))
             .or_else(|| self.check_rotation(entry, now))
-            .or_else(|| check_rules(entry, policy, question))
+            .or_else(|| proofs?.check_secret(&question.facts, now.wall_us))
+            .or_else(|| check_transport(rules, proofs, asker.standing, question))
+            .or_else(|| check_access(rules?, &question.facts))
             .or_else(|| check_scopes(policy, question));
         answer.verdict.code = denial.unwrap_or(VerdictCode::Valid);
         answer.verdict.key_id = entry.id;
@@ -279,17 +291,25 @@ fn check_state(entry: &Entry, previous: Option<Previous>, now: Now) -> Option<Ve
     )
 }
 
-/// 4 and 5: transport, then where the request comes from and what it is for. Most keys have no such
-/// rule, which their entry says.
-fn check_rules(entry: &Entry, policy: &Policy, question: &Validate<'_>) -> Option<VerdictCode> {
-    // The entry is at hand and the policy may not be.
-    if !entry.marks.has(Marks::RULED) {
-        return None;
-    }
-    policy.access.as_deref().and_then(|access| check_access(access, &question.facts))
+/// The rules of a key beside its scopes. Most keys have none, which their entry says: it is at hand,
+/// and the policy may not be.
+fn rules<'a>(entry: &Entry, policy: &'a Policy) -> Option<&'a Access> {
+    if entry.marks.has(Marks::RULED) { policy.access.as_deref() } else { None }
 }
 
-/// 6: scopes, all of one set and any of the other.
+/// 5: HTTPS, then the client certificate.
+fn check_transport(
+    rules: Option<&Access>,
+    proofs: Option<&Proofs>,
+    standing: &Standing,
+    question: &Validate<'_>,
+) -> Option<VerdictCode> {
+    rules
+        .and_then(|rules| check_https(rules, &question.facts))
+        .or_else(|| proofs?.check_certificate(&question.facts, standing))
+}
+
+/// 8: scopes, all of one set and any of the other.
 fn check_scopes(policy: &Policy, question: &Validate<'_>) -> Option<VerdictCode> {
     let facts = &question.facts;
     if !facts.demands_scopes() {

@@ -3,6 +3,7 @@
 
 use super::address::{self, Blocks};
 use super::domain::{self, Domains};
+use super::form::fingerprint;
 use super::names::{self, Names, between_commas};
 use super::record::KeyView;
 
@@ -67,9 +68,11 @@ pub fn has_unsound_entry(record: &KeyView<'_>) -> bool {
         (&record.supported_features, names::check),
     ];
     let version = record.api_version;
+    let certificate = record.client_certificate_hash;
     lists.iter().any(|(list, check)| list.iter().any(|entry| check(entry).is_err()))
         || names::check_between_commas(record.data_residency).is_err()
         || (!version.is_empty() && names::check(version).is_err())
+        || (!certificate.is_empty() && fingerprint(certificate).is_none())
 }
 
 #[cfg(test)]

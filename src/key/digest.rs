@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of SHA-256.
@@ -44,13 +44,18 @@ impl Eq for Digest {}
 
 impl PartialEq for TokenHash {
     fn eq(&self, other: &Self) -> bool {
-        // All words are looked at before anything is decided.
-        let differ = self.0.iter().zip(other.0).fold(0, |differ, (a, b)| differ | (a ^ b));
-        differ.ct_eq(&0).into()
+        self.ct_eq(other).into()
     }
 }
 
 impl Eq for TokenHash {}
+
+impl ConstantTimeEq for TokenHash {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        // All words are looked at before anything is decided.
+        self.0.iter().zip(other.0).fold(0, |differ, (a, b)| differ | (a ^ b)).ct_eq(&0)
+    }
+}
 
 impl std::hash::Hash for TokenHash {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::digest::parse_hex;
 use super::{address, contact, domain, names, scope};
 
 /// Says what is wrong with a text of one kind, in one line, if anything.
@@ -79,11 +80,16 @@ fn one_of(name: &str, known: &[&str]) -> Result<(), String> {
     Err(format!("{name:?} is none of {}", known.join(", ")))
 }
 
-/// 64 hexadecimal digits, or 43 characters of base64url.
-fn check_fingerprint(text: &str) -> Result<(), String> {
-    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let base64url = || text.len() == 43 && URL_SAFE_NO_PAD.decode(text).is_ok();
-    if hex || base64url() {
+/// The SHA-256 of a certificate's DER, as 64 hexadecimal digits, or 43 characters of base64url
+/// without padding (`x5t#S256` of RFC 8705, section 3.1); `None` of another text.
+#[must_use]
+pub(crate) fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    parse_hex(text).or_else(|| URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok())
+}
+
+/// What it says of a text that is none.
+pub(super) fn check_fingerprint(text: &str) -> Result<(), String> {
+    if fingerprint(text).is_some() {
         return Ok(());
     }
     Err(format!(

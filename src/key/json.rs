@@ -173,7 +173,8 @@ impl RecordInput {
     }
 
     /// The record of a key whose tokens are of no interest: as [`Self::import`], but it may have no
-    /// hash, and what it has of its tokens is left out.
+    /// hash, and what it has of its tokens, and of the proofs that it demands beside them, is left
+    /// out.
     ///
     /// # Errors
     /// [`FieldError`] for an unknown, repeated or ill-typed field, and for a missing id.
@@ -185,6 +186,9 @@ impl RecordInput {
         }
         record.key_hash = None;
         (record.previous_key_hash, record.previous_key_ends_at) = (None, None);
+        record.client_secret_hash = None;
+        record.drop_previous_client_secret();
+        (record.requires_client_secret, record.enforce_mutual_tls) = (false, false);
         record.complete()
     }
 

@@ -11,6 +11,19 @@ pub const ROTATION_DAYS_MAX: u32 = 36_500;
 const DAY_US: i64 = 86_400_000_000;
 
 impl KeyRecord {
+    /// Forgets the client secret before the present one.
+    pub fn drop_previous_client_secret(&mut self) {
+        self.previous_client_secret_hash = None;
+        self.previous_client_secret_ends_at = None;
+    }
+
+    /// Forgets it where its overlap is over: nothing needs it any more.
+    pub fn wipe_retired_client_secret(&mut self, now: Time) {
+        if self.previous_client_secret_ends_at.is_none_or(|ends_at| ends_at <= now) {
+            self.drop_previous_client_secret();
+        }
+    }
+
     /// Puts the key into a state, with the reason. Staying in a state keeps the reason and the
     /// instant of the change, unless another reason is given.
     ///

@@ -20,7 +20,7 @@ mod contact;
 pub mod digest;
 pub mod domain;
 mod field;
-mod form;
+pub(crate) mod form;
 pub mod id;
 pub mod json;
 pub mod life;

@@ -260,13 +260,13 @@ record! {
         Derived deleted_at: Option<Time> => Instant;
         Derived last_rotated_at: Option<Time> => Instant;
         Derived last_security_review_at: Option<Time> => Instant;
-        Later requires_client_secret: bool => Flag;
-        Later client_secret_hash: Option<SealedHash> => Hash;
+        Set requires_client_secret: bool => Flag;
+        Set client_secret_hash: Option<SealedHash> => Hash;
         Set enforce_https: bool => Flag;
         Later enforce_signing: bool => Flag;
         Later allowed_signature_algorithms: Vec<String> => ListOf<Algorithm, 16>;
-        Later enforce_mutual_tls: bool => Flag;
-        Later client_certificate_hash: String => TextOf<Fingerprint, 64>;
+        Set enforce_mutual_tls: bool => Flag;
+        Set client_certificate_hash: String => TextOf<Fingerprint, 64>;
         Later require_request_signing: bool => Flag;
         Set description: String => Text<4096>;
         Set metadata_json: Vec<u8> => JsonBytes<METADATA_BYTES_MAX>;

@@ -22,6 +22,7 @@ pub struct Prefixes {
     ours: String,
     live: String,
     test: String,
+    secret: String,
 }
 
 /// The brand cannot be used.
@@ -44,7 +45,7 @@ pub enum Shape {
 
 impl Default for Prefixes {
     fn default() -> Self {
-        Self { ours: "kg_".to_owned(), live: "kg_live_".to_owned(), test: "kg_test_".to_owned() }
+        Self::of_brand("kg")
     }
 }
 
@@ -59,11 +60,16 @@ impl Prefixes {
         if !fits {
             return Err(BrandError { given: brand.to_owned() });
         }
-        Ok(Self {
+        Ok(Self::of_brand(brand))
+    }
+
+    fn of_brand(brand: &str) -> Self {
+        Self {
             ours: format!("{brand}_"),
             live: format!("{brand}_live_"),
             test: format!("{brand}_test_"),
-        })
+            secret: format!("{brand}_secret_"),
+        }
     }
 
     /// The prefix of a live or a test key.
@@ -77,20 +83,14 @@ impl Prefixes {
     /// `None` when too few were left; ask again with fresh bytes.
     #[must_use]
     pub fn make(&self, test: bool, random: &[u8]) -> Option<Zeroizing<String>> {
-        let mut token = Zeroizing::new(String::with_capacity(TOKEN_BYTES_MAX));
-        token.push_str(self.of(test));
-        let chars = random.iter().filter(|&&byte| byte < 248).take(RANDOM_CHARS);
-        let start = token.len();
-        for &byte in chars {
-            token.push(char::from(ALPHABET[usize::from(byte % 62)]));
-        }
-        if token.len() - start < RANDOM_CHARS {
-            return None;
-        }
-        for char in check_chars(token.as_bytes()) {
-            token.push(char::from(char));
-        }
-        Some(token)
+        make(self.of(test), random)
+    }
+
+    /// A new client secret, as [`Prefixes::make`] makes a token. It begins as our tokens do, and
+    /// shows itself as none of them: given in a token's place, it is malformed.
+    #[must_use]
+    pub fn make_secret(&self, random: &[u8]) -> Option<Zeroizing<String>> {
+        make(&self.secret, random)
     }
 
     /// Whether a token, or its visible part, begins as those of this brand do.
@@ -127,6 +127,24 @@ impl Prefixes {
     }
 }
 
+/// A prefix, [`RANDOM_CHARS`] characters, and the checksum of both.
+fn make(prefix: &str, random: &[u8]) -> Option<Zeroizing<String>> {
+    let mut token = Zeroizing::new(String::with_capacity(TOKEN_BYTES_MAX));
+    token.push_str(prefix);
+    let chars = random.iter().filter(|&&byte| byte < 248).take(RANDOM_CHARS);
+    let start = token.len();
+    for &byte in chars {
+        token.push(char::from(ALPHABET[usize::from(byte % 62)]));
+    }
+    if token.len() - start < RANDOM_CHARS {
+        return None;
+    }
+    for char in check_chars(token.as_bytes()) {
+        token.push(char::from(char));
+    }
+    Some(token)
+}
+
 /// Random bytes that make a token with a chance of failure below 2^-100.
 #[must_use]
 pub const fn random_bytes_for_token() -> usize {
@@ -161,6 +179,18 @@ mod tests {
             assert!(token.starts_with(prefixes.of(test)), "{token}");
             assert_eq!(prefixes.shape(token.as_bytes()), Shape::Ours);
         }
+    }
+
+    #[test]
+    fn a_client_secret_is_as_strong_as_a_token_and_never_passes_for_one() {
+        let prefixes = Prefixes::default();
+        let random: Vec<u8> = (0..=255).collect();
+        let secret = prefixes.make_secret(&random).expect("enough bytes");
+        assert!(secret.starts_with("kg_secret_"), "{}", *secret);
+        assert_eq!(secret.len(), "kg_secret_".len() + RANDOM_CHARS + CHECK_CHARS);
+        assert_eq!(prefixes.shape(secret.as_bytes()), Shape::Malformed);
+        let (body, check) = secret.split_at(secret.len() - CHECK_CHARS);
+        assert_eq!(check.as_bytes(), check_chars(body.as_bytes()));
     }
 
     #[test]

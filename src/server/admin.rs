@@ -237,7 +237,7 @@ impl Connection {
         let mut dispatcher = Dispatcher {
             engine: &self.shared.engine,
             tenant: self.caller.tenant_shared(),
-            standing: Standing::default(),
+            standing: Standing { states_certificates: true, ..Standing::default() },
             frame_bytes_max: limits.frame_bytes_max,
             reply_bytes_max: limits.reply_bytes_max,
             answers: self.answers.get_or_insert_default(),
@@ -264,6 +264,11 @@ impl Connection {
                 let mut rotated = admin.rotate(caller, parse(payload)?).await?;
                 self.put(request, &rotated);
                 rotated.token.zeroize();
+            }
+            Opcode::KeySecret => {
+                let mut made = admin.client_secret(caller, parse(payload)?).await?;
+                self.put(request, &made);
+                made.client_secret.zeroize();
             }
             Opcode::KeySetStatus => {
                 self.put(request, &admin.set_status(caller, parse(payload)?).await?);

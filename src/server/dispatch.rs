@@ -22,6 +22,11 @@ use crate::clock::{Clock, Now};
 use crate::config::Limits;
 use crate::engine::{Answer, Answers, Asker, BATCH, Engine, Standing};
 
+/// Why a certificate that is stated is not taken.
+const OVERSTATED: &str = "a client's certificate (type 9) is stated, and what connects here is not \
+                          trusted to state one: the daemon's setting `stated_certificates` says who \
+                          is";
+
 /// What one pass over the read buffer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Drained {
@@ -231,6 +236,10 @@ impl Dispatcher<'_> {
         out: &mut BytesMut,
     ) {
         match Validate::decode(frame.payload) {
+            Ok(question) if self.overstates(&question) => {
+                self.observer.refused(ErrorCode::Forbidden);
+                put_error(out, frame.header.correlation, ErrorCode::Forbidden, OVERSTATED);
+            }
             Ok(question) => {
                 waiting.questions.push(question);
                 waiting.correlations.push(frame.header.correlation);
@@ -246,6 +255,12 @@ impl Dispatcher<'_> {
                 put_payload_error(out, frame.header, error);
             }
         }
+    }
+
+    /// Whether a question states the certificate of its client, and the connection may not: it is
+    /// refused, since to pass it over would judge another request than the one that was asked about.
+    fn overstates(&self, question: &Validate<'_>) -> bool {
+        question.facts.states_certificate() && !self.standing.states_certificates
     }
 
     fn decide(&mut self, waiting: &mut Waiting<'_>, now: Now, out: &mut BytesMut) {

@@ -33,14 +33,16 @@ pub(super) async fn keep(admin: Arc<Admin>, stop: CancellationToken) {
         match retention.look(&|| !stop.is_cancelled()).await {
             Ok(swept) => {
                 if swept != Swept::default() {
-                    let Swept { keys, tenants } = swept;
+                    let Swept { keys, tenants, secrets } = swept;
                     let days = admin.life_rules().deleted_retention_days;
                     tracing::info!(
                         purged = keys,
                         tenants,
+                        secrets,
                         days,
                         "keys and tenants that were deleted longer ago than deleted_retention_days \
-                         were purged, and tenants whose purge was cut short"
+                         were purged, tenants whose purge was cut short, and client secrets whose \
+                         overlap is over"
                     );
                 }
                 failing = false;

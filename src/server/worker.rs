@@ -187,7 +187,10 @@ impl Drop for OpenGuard {
 async fn run_connection(socket: Accepted, shared: &Shared, watch: &Watch) {
     let end = match socket {
         Accepted::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
-            Ok(stream) => serve(stream, Standing::default(), shared, watch).await,
+            Ok(stream) => {
+                let standing = Standing { states_certificates: true, ..Standing::default() };
+                serve(stream, standing, shared, watch).await
+            }
             Err(error) => return tracing::warn!(%error, "a connection could not be served"),
         },
         Accepted::Tcp(stream) => match tokio::net::TcpStream::from_std(stream) {

@@ -42,6 +42,7 @@ pub(crate) const EXAMPLE_FACTS: &[&str] = &[
     "--integration=salesforce",
     "--api-version=v1",
     "--https",
+    "KEYGATE_CLIENT_SECRET=s3cr3t-for-the-example-client",
 ];
 
 /// What the example record names, as a configuration gives it.
@@ -145,7 +146,7 @@ impl Home {
 
     /// Gives a command the environment of this place.
     pub(crate) fn dress(&self, mut command: Command) -> Command {
-        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "LOG"] {
+        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "CLIENT_SECRET", "LOG"] {
             command.env_remove(format!("KEYGATE_{name}"));
         }
         for name in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"] {
@@ -179,10 +180,17 @@ impl Home {
         ran.json()
     }
 
-    /// The verdict on a token, as `validate --json` prints it.
+    /// The verdict on a token, as `validate --json` prints it. An argument that begins with
+    /// `KEYGATE_` is one of the environment.
     pub(crate) fn verdict(&self, token: &str, args: &[&str]) -> Value {
         let mut command = self.command();
-        command.args(["validate", "--json"]).args(args).env("KEYGATE_TOKEN", token);
+        command.args(["validate", "--json"]).env("KEYGATE_TOKEN", token);
+        for arg in args {
+            match arg.split_once('=').filter(|(name, _)| name.starts_with("KEYGATE_")) {
+                Some((name, value)) => command.env(name, value),
+                None => command.arg(arg),
+            };
+        }
         let ran = run(command, b"");
         let verdict = ran.json();
         ran.expect(if verdict["valid"] == true { 0 } else { 3 });

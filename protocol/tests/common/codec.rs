@@ -128,6 +128,14 @@ fn validate(payload: &[u8]) -> Result<Value, Fault> {
         put(&mut fields, name, value.map(|value| str::from_utf8(value).expect("decode checked")));
     }
     put(&mut fields, "https", stated.https);
+    if let Some(secret) = question.facts.client_secret() {
+        match str::from_utf8(secret) {
+            Ok(secret) => fields["client_secret"] = secret.into(),
+            Err(_) => fields["client_secret_hex"] = to_hex(secret).into(),
+        }
+    }
+    let certificate = question.facts.client_certificate();
+    put(&mut fields, "client_certificate", certificate.map(|sha256| to_hex(&sha256)));
     let features = scopes(&mut question.facts.features());
     put(&mut fields, "features", (!features.is_empty()).then_some(features));
     let limits = scopes(&mut question.facts.limits());
@@ -236,6 +244,8 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyReview" => through::<admin::KeyReview>(payload),
         "KeyRotate" => through::<admin::KeyRotate>(payload),
         "KeyRotateReply" => through::<admin::KeyRotated>(payload),
+        "KeySecret" => through::<admin::KeySecret>(payload),
+        "KeySecretReply" => through::<admin::KeySecretMade>(payload),
         "KeySetStatus" => through::<admin::KeySetStatus>(payload),
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
         "UsageHistory" => through::<admin::UsageHistoryRequest>(payload),
@@ -369,6 +379,15 @@ fn put_validate(fields: &Value, out: &mut BytesMut) {
     }
     if let Some(https) = fields["https"].as_bool() {
         writer.https(https);
+    }
+    if let Some(secret) = fields["client_secret"].as_str() {
+        writer.client_secret(secret.as_bytes());
+    }
+    if let Some(secret) = fields["client_secret_hex"].as_str() {
+        writer.client_secret(&from_hex(secret));
+    }
+    if let Some(sha256) = fields["client_certificate"].as_str() {
+        writer.client_certificate(&from_hex(sha256).try_into().expect("32 bytes"));
     }
     for scope in list(&fields["scopes_all"]) {
         writer.scope_all(text(scope));

@@ -232,7 +232,7 @@ async fn a_look_purges_keys_and_tenants_alike() {
     pass_days(&bench, 29);
     assert_eq!(look().await, Swept::default());
     pass_days(&bench, 1);
-    assert_eq!(look().await, Swept { keys: 1, tenants: 1 });
+    assert_eq!(look().await, Swept { keys: 1, tenants: 1, secrets: 0 });
     assert_eq!(look().await, Swept::default());
     assert_eq!(bench.admin.engine.key_count(), 0);
     assert_eq!(bench.admin.engine.tenant("goes"), None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keygate_protocol::admin::{KeyChanged, KeyDelete, KeyRotate, KeySetStatus};
+use keygate_protocol::admin::{KeyChanged, KeyDelete, KeyRotate, KeySecret, KeySetStatus};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::cli::error::CliError;
 use crate::cli::output::{print, print_json, print_notices, record_text};
 use crate::cli::when::duration;
+use crate::cli::whole::whole;
 use crate::key::{ReasonCode, Status};
 
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,25 @@ pub(in crate::cli) struct Rotate {
     /// Why
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Secret {
+    #[command(flatten)]
+    id: Id,
+    /// How long the secret before goes on, such as 24h; 0 ends it now. One that an earlier exchange
+    /// replaced ends at once
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    grace: Option<Duration>,
+    /// Have the key demand its secret from here on
+    #[arg(long)]
+    require: bool,
+    /// Make none: the key has no secret any more, and demands none
+    #[arg(long, conflicts_with_all = ["grace", "require"])]
+    remove: bool,
+    /// Refuse unless the record still has this revision
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true)]
+    expected_revision: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,6 +97,29 @@ pub(super) fn rotate(args: &Rotate, global: &Global) -> Result<(), CliError> {
     eprintln!("the old token ends at {}", rotated.old_token_ends_at);
     eprintln!("the new token, shown only now:");
     print(&Zeroizing::new(rotated.token + "\n"))
+}
+
+pub(super) fn secret(args: &Secret, global: &Global) -> Result<(), CliError> {
+    let grace_ms = args.grace.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    let request = KeySecret {
+        id: args.id.id.to_string(),
+        grace_ms,
+        require: args.require,
+        remove: args.remove,
+        expected_revision: args.expected_revision,
+    };
+    let made = global.with_admin(async |client| Ok(client.client_secret(&request).await?))?;
+    print_notices(&made.notices);
+    if global.json {
+        return print_json(&made);
+    }
+    print(&record_text(&made.key))?;
+    if let Some(ends_at) = &made.old_secret_ends_at {
+        eprintln!("the old client secret ends at {ends_at}");
+    }
+    let Some(secret) = made.client_secret else { return Ok(()) };
+    eprintln!("the new client secret, shown only now:");
+    print(&Zeroizing::new(secret + "\n"))
 }
 
 pub(super) fn change(args: &Reasoned, to: Status, global: &Global) -> Result<(), CliError> {

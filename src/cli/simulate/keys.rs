@@ -1,6 +1,7 @@
 //! The records of a simulation: read as an import reads them, without their tokens.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -52,11 +53,20 @@ impl Records {
 
 /// Reads all records of a file.
 pub(super) fn read(path: &Path, rules: &Rules) -> Result<(Records, Tenants), CliError> {
-    let refused = |reason: String| CliError::Input { from: name_of(path), reason };
+    read_from(open(path)?, &name_of(path), rules)
+}
+
+/// Reads all records of an input, which messages call by this name.
+pub(super) fn read_from(
+    input: impl Read,
+    name: &str,
+    rules: &Rules,
+) -> Result<(Records, Tenants), CliError> {
+    let refused = |reason: String| CliError::Input { from: name.to_owned(), reason };
     let (mut records, mut tenants) = (Records::default(), Tenants::new());
     let (mut keys_seen, mut tenants_seen) = (0_u64, 0_u64);
     let mut refusal = None;
-    let read = read_all(open(path)?, &mut |entry| {
+    let read = read_all(input, &mut |entry| {
         let (name, taken) = match entry {
             Entry::Key(raw) => {
                 keys_seen += 1;

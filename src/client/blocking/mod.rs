@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::admin::{
     Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRestore, KeyReview,
-    KeyRotate, KeyRotated, KeySetStatus, KeyUpdate, KeyUsage, NoFields, Reloaded, Stats,
-    UsageHistory, UsageHistoryRequest, UsageTop, UsageTopRequest,
+    KeyRotate, KeyRotated, KeySecret, KeySecretMade, KeySetStatus, KeyUpdate, KeyUsage, NoFields,
+    Reloaded, Stats, UsageHistory, UsageHistoryRequest, UsageTop, UsageTopRequest,
 };
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{Flags, IncrementOutcome, Opcode, PayloadError, RenewOutcome};
@@ -254,6 +254,14 @@ impl Client {
     /// [`Error`].
     pub fn rotate(&mut self, rotate: &KeyRotate) -> Result<KeyRotated, Error> {
         self.admin(Opcode::KeyRotate, rotate)
+    }
+
+    /// Makes a key's client secret, which is shown in the answer and nowhere else; or takes it away.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn client_secret(&mut self, secret: &KeySecret) -> Result<KeySecretMade, Error> {
+        self.admin(Opcode::KeySecret, secret)
     }
 
     /// Suspends, resumes, revokes, and so on.

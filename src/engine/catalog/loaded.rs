@@ -91,6 +91,7 @@ impl Loaded {
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);
         let policy = Policy { withheld: allowance.is_none(), ..Policy::compile(record) };
+        let proofs = Proofs::compile(record, pepper);
         Ok(Self {
             id: record.id,
             token,
@@ -104,10 +105,10 @@ impl Loaded {
             audited: record.requires_audit_logging,
             recorded: record.log_all_requests,
             tenant: record.tenant_id.into(),
-            unsound: policy.access.is_some() && has_unsound_entry(record),
+            unsound: (policy.access.is_some() || proofs.is_some()) && has_unsound_entry(record),
             policy,
             metadata: Metadata::of(record).map(Arc::new),
-            proofs: Proofs::compile(record, pepper).map(Box::new),
+            proofs: proofs.map(Box::new),
         })
     }
 

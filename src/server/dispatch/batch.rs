@@ -6,9 +6,11 @@ use arrayvec::ArrayVec;
 use bytes::BytesMut;
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
-use keygate_protocol::{Frame, Increment, IncrementOutcome, Opcode, PayloadError, Validate, frame};
+use keygate_protocol::{
+    ErrorCode, Frame, Increment, IncrementOutcome, Opcode, PayloadError, Validate, frame,
+};
 
-use super::{Dispatcher, put_payload_error, reply};
+use super::{Dispatcher, OVERSTATED, put_error, put_payload_error, reply};
 use crate::clock::Now;
 use crate::engine::{Account, BATCH};
 use crate::server::deferred::{Parked, Verdicts};
@@ -33,6 +35,10 @@ impl Dispatcher<'_> {
             Ok(items) => items,
             Err(error) => return put_payload_error(out, frame.header, error),
         };
+        let mut asked = items.clone().filter_map(|item| Validate::decode(item).ok());
+        if asked.any(|question| self.overstates(&question)) {
+            return put_error(out, frame.header.correlation, ErrorCode::Forbidden, OVERSTATED);
+        }
         let start = out.len();
         let mut questions = items.filter_map(|item| Validate::decode(item).ok()).peekable();
         let (mut decided, mut waiting, mut accounts) = (0, Vec::new(), HashSet::new());
