@@ -13,6 +13,7 @@ mod document;
 mod http;
 pub mod names;
 mod source;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -29,6 +30,7 @@ pub use document::Problem;
 pub use http::{Http, Listen};
 pub use names::{Profile, Sink, SinkKind};
 pub use source::{Overrides, Source};
+pub use throttle::Throttle;
 
 use crate::key::{Allowance, Rules};
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub store: Store,
     /// What is told of usage.
     pub usage: Usage,
+    /// How fast lookups may fail.
+    pub throttle: Throttle,
     /// The life of keys.
     pub keys: Keys,
     /// The ledger of durable limits.
@@ -207,6 +211,7 @@ impl Default for Config {
             limits: Limits::default(),
             store: Store::default(),
             usage: Usage::default(),
+            throttle: Throttle::default(),
             keys: Keys::default(),
             ledger: Ledger::default(),
             audit: Audit::default(),

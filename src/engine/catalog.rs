@@ -5,6 +5,7 @@ mod loaded;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -137,14 +138,16 @@ impl Catalog {
 
     /// Second pass of a batch: the entry that the bucket most likely names.
     pub(super) fn touch_entry(&self, token: &TokenHash) {
-        if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token)) {
+        let hash = self.token_hasher.hash(token);
+        if let Some(slot) = self.by_token.guess(hash).or_else(|| self.decoy(hash)) {
             self.entries.get(slot).touch();
         }
     }
 
     /// Third pass of a batch: the limits of the entry and of its tenant, if they have any.
     pub(super) fn touch_limits(&self, token: &TokenHash) {
-        if let Some(slot) = self.by_token.guess(self.token_hasher.hash(token)) {
+        let hash = self.token_hasher.hash(token);
+        if let Some(slot) = self.by_token.guess(hash).or_else(|| self.decoy(hash)) {
             self.touch_limits_of(self.entries.get(slot));
         }
     }
@@ -165,8 +168,30 @@ impl Catalog {
         if let Some(slot) = found {
             return Some((self.entries.get(slot), None));
         }
-        let previous = *self.previous.get(token)?;
-        Some((self.entries.get(previous.slot), Some(previous)))
+        if let Some(previous) = self.previous.get(token).copied() {
+            return Some((self.entries.get(previous.slot), Some(previous)));
+        }
+        // An entry is read and compared for a token that nobody has, too.
+        if let Some(slot) = self.decoy(hash) {
+            let entry = self.entries.get(slot);
+            entry.touch();
+            black_box(entry.token == *token);
+        }
+        None
+    }
+
+    /// What is looked up for a token that nobody has, and was not for one that somebody has whom the
+    /// caller may not see: so that the two take as long.
+    pub(super) fn find_as_unknown(&self, token: &TokenHash) {
+        black_box(self.previous.contains_key(token));
+    }
+
+    /// A slot to read in the place of one that a hash has not; none while there are no keys. The
+    /// hash is secret, so nobody can choose it.
+    #[expect(clippy::cast_possible_truncation, reason = "a product below the number of slots")]
+    const fn decoy(&self, hash: u64) -> Option<u32> {
+        let slots = self.entries.slots();
+        if slots == 0 { None } else { Some(((hash as u32 as u64 * slots as u64) >> 32) as u32) }
     }
 
     /// The key of an id, deleted ones too.

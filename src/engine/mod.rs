@@ -50,7 +50,7 @@ pub use validate::{Answer, Answers, BATCH, Record};
 use crate::clock::Now;
 use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, KeyView, Pepper, Rules};
-use crate::limit::Change;
+use crate::limit::{Change, Throttle};
 use crate::vault::Vault;
 use catalog::Catalog;
 
@@ -81,6 +81,7 @@ pub struct Engine {
     catalog: ShardedLock<Catalog>,
     pepper: Pepper,
     vault: OnceLock<Arc<Vault>>,
+    throttle: OnceLock<Throttle>,
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
     ledger: ledger::LedgerDesk,
@@ -106,6 +107,7 @@ impl Engine {
             catalog: ShardedLock::new(Catalog::default()),
             pepper,
             vault: OnceLock::new(),
+            throttle: OnceLock::new(),
             prefixes,
             usage: usage::UsageKeeper::new(&limits),
             ledger: ledger::LedgerDesk::default(),
@@ -145,6 +147,12 @@ impl Engine {
     #[must_use]
     pub fn vault(&self) -> Option<&Arc<Vault>> {
         self.vault.get()
+    }
+
+    /// Gives it what slows down whoever guesses, once; without one nobody is.
+    pub fn set_throttle(&self, throttle: Throttle) {
+        let first = self.throttle.set(throttle);
+        debug_assert!(first.is_ok(), "an engine has one throttle");
     }
 
     /// What tokens begin with.

@@ -415,4 +415,5 @@ fn a_deleted_key_claims_no_token() {
 }
 
 mod tenants;
+mod throttle;
 mod usage;

@@ -132,10 +132,37 @@ impl Engine {
         let moment = self.moment(now);
         for (question, token) in questions.iter().zip(&tokens) {
             let answer = answers.next();
+            if self.throttles(asker, question, now) {
+                answer.verdict.code = VerdictCode::Throttled;
+                continue;
+            }
             match token {
                 Err(code) => answer.verdict.code = *code,
                 Ok(token) => self.decide(&catalog, asker, question, token, &moment, answer),
             }
+            self.note_failure(asker, question, answer.verdict.code, now);
+        }
+    }
+
+    /// 2, before the lookup: whether as many have failed from there as may. As long as nobody is over,
+    /// it looks at one word.
+    fn throttles(&self, asker: Known<'_>, question: &Validate<'_>, now: Now) -> bool {
+        let Some(throttle) = self.throttle.get().filter(|it| it.is_awake(now.mono_ns)) else {
+            return false;
+        };
+        let source = throttle.source(question.facts.address(), asker.standing.peer);
+        source.is_some_and(|source| throttle.is_over(source, now.mono_ns))
+    }
+
+    /// Charges a guess that was wrong: a token that no key has, or a client secret.
+    fn note_failure(&self, asker: Known<'_>, question: &Validate<'_>, code: VerdictCode, now: Now) {
+        if !matches!(code, VerdictCode::NotFound | VerdictCode::ClientSecretWrong) {
+            return;
+        }
+        let Some(throttle) = self.throttle.get() else { return };
+        let source = throttle.source(question.facts.address(), asker.standing.peer);
+        if let Some(source) = source {
+            throttle.charge(source, now.mono_ns);
         }
     }
 
@@ -159,14 +186,20 @@ impl Engine {
         answer: &mut Answer,
     ) {
         // 2: lookup. What is deleted, with its tenant or by itself, and what the caller may not see
-        // is not there: the answer to it is that to an unknown token, to the last byte.
-        let found = catalog.find(token).and_then(|(entry, previous)| {
+        // is not there: the answer to it is that to an unknown token, to the last byte, and takes as
+        // long (benches/timing.rs).
+        let found = catalog.find(token);
+        let is_known = found.is_some();
+        let found = found.and_then(|(entry, previous)| {
             Some((entry, previous, catalog.tenants.state_for(entry.tenant, asker.bound)?))
         });
         let own = |tenant: u32| {
             question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(tenant))
         };
         let Some((entry, previous, tenant)) = found.filter(|(entry, ..)| own(entry.tenant)) else {
+            if is_known {
+                catalog.find_as_unknown(token);
+            }
             return;
         };
         catalog.touch_limits_of(entry);

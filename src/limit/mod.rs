@@ -4,7 +4,7 @@
 //! [`gcra`]; [`budget`] has all other limits of a key or a tenant: [`quota`] for those that survive
 //! a crash, in windows of the calendar ([`window`]), [`slots`] for the requests under way,
 //! `credits` for a balance and `named` for limits with a name. [`terms`] is what a record says of them, [`spent`] what becomes of
-//! what was spent when that changes, [`account`] what the ledger keeps. The state itself lies in the
+//! what was spent when that changes, [`account`] what the ledger keeps. [`throttle`] says how fast lookups may fail. The state itself lies in the
 //! catalog's entries and beside them, each under a lock of its own: the limiter is sharded down to
 //! the single key.
 
@@ -20,6 +20,7 @@ pub mod second;
 pub mod slots;
 pub mod spent;
 pub mod terms;
+pub mod throttle;
 pub mod window;
 
 pub use account::{AccountRow, CreditDebits, Debits, NamedDebits, NamedFigures};
@@ -33,4 +34,5 @@ pub use second::PerSecond;
 pub use slots::{Slot, Slots};
 pub use spent::Spent;
 pub use terms::{Change, SLOT_TTL_MS, Terms};
+pub use throttle::{FailureRate, Throttle};
 pub use window::{Calendar, Period, Refill, Window, refill_window};

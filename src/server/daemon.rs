@@ -147,6 +147,9 @@ impl Daemon {
             },
         ));
         engine.set_vault(vault);
+        if let Some(throttle) = config.throttle.table() {
+            engine.set_throttle(throttle);
+        }
         engine.number_slots_from(getrandom::u64().map_err(io::Error::other)? >> 2);
         engine.set_rules(Arc::new(config.rules()));
         engine.set_deny_rotation_overdue(config.keys.deny_rotation_overdue);

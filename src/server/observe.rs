@@ -39,8 +39,9 @@ const LATENCY_NS: Buckets = &[
     100_000_000,
 ];
 
-/// Codes of tokens that are no key's.
-const UNKNOWN: [VerdictCode; 2] = [VerdictCode::Malformed, VerdictCode::NotFound];
+/// Codes of tokens that are no key's, or were not looked up since too many were not.
+const UNKNOWN: [VerdictCode; 3] =
+    [VerdictCode::Malformed, VerdictCode::NotFound, VerdictCode::Throttled];
 
 /// The observers of all threads that decide.
 #[derive(Default)]

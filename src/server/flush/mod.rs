@@ -55,7 +55,7 @@ pub(super) struct Flusher {
     steady: Steady,
     observers: Arc<Observers>,
     /// Codes of tokens that are no key's, and how many of each are counted.
-    unknown: [(VerdictCode, u64); 2],
+    unknown: [(VerdictCode, u64); 3],
     /// Told of credits that came back; from the start of the thread on.
     debits: Option<Arc<dyn Debits>>,
     timing: Arc<Timing>,

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Fills fuzz/corpus/ from what the repository has already: the golden frames, the golden rows, the
+example record and the traces of the tests. Nothing is stored twice; run it again when they change."""
+
+import json
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CORPUS = ROOT / "fuzz" / "corpus"
+HEADER_BYTES = 12
+ENVELOPE_BYTES = 14
+# The numbers of fuzz_targets/payload.rs.
+KINDS = {
+    "Hello": 0, "HelloReply": 1, "Validate": 2, "Increment": 3, "ValidateBatch": 4,
+    "IncrementBatch": 5, "SlotRenew": 6, "ValidateReply": 7, "ValidateBatchReply": 8,
+    "IncrementReply": 9, "IncrementBatchReply": 9, "SlotRenewReply": 9, "Error": 10,
+}
+JSON = 11
+
+
+def put(target, name, data):
+    place = CORPUS / target
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"seed-{name}").write_bytes(data)
+
+
+def frames():
+    for file in ("valid", "invalid"):
+        vectors = json.loads((ROOT / f"protocol/vectors/{file}.json").read_text())["vectors"]
+        for vector in vectors:
+            name, data = f"{file}-{vector['name']}", bytes.fromhex(vector["hex"])
+            put("frame", name, data)
+            payload = data[HEADER_BYTES:]
+            kind = KINDS.get(vector.get("kind"), JSON)
+            put("payload", name, bytes([kind]) + payload)
+            if kind == KINDS["Validate"]:
+                for key in range(7):
+                    put("question", f"{name}-{key}", bytes([key]) + payload)
+            token = (vector.get("fields") or {}).get("token") if kind == 2 else None
+            if token:
+                put("token", name, token.encode())
+
+
+def rows():
+    keys = {"record": b"k" + (1).to_bytes(8, "big"), "tenant": b"nacme", "usage": b"u" + bytes(8),
+            "ledger": b"lk" + bytes(8)}
+    for file in sorted((ROOT / "src/store/golden").glob("*.hex")):
+        value = bytes.fromhex("".join(file.read_text().split()))
+        key = keys[file.stem.split("_")[0]]
+        schema, payload = value[4:5], value[ENVELOPE_BYTES:]
+        for how, bytes_ in ((0, schema + payload), (1, value)):
+            head = bytes([how, len(key)]) + len(bytes_).to_bytes(2, "little")
+            put("rows", f"{file.stem}-{how}", head + key + bytes_)
+
+
+def texts():
+    example = (ROOT / "tests/data/api_key.example.json").read_text()
+    put("record_json", "example", example.encode())
+    for number, record in enumerate(json.loads(example)["api_keys"]):
+        put("record_json", f"record-{number}", json.dumps(record).encode())
+    for file in sorted((ROOT / "tests/data/traces").iterdir()):
+        if "trace" in file.name or file.suffix in (".jsonl", ".ndjson"):
+            put("trace", file.name, b"\n".join(file.read_bytes().splitlines()[:64]))
+
+
+frames()
+rows()
+texts()
+for target in sorted(CORPUS.iterdir()):
+    print(f"{target.name}: {len(list(target.glob('seed-*')))} seeds")
