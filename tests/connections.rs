@@ -286,7 +286,7 @@ fn tcp_serves_the_data_plane_alone() {
         let mut wire = Wire::tcp(address);
         wire.send(Opcode::Validate, 1, &validate(EXAMPLE_TOKEN));
         // It was judged: its key has rules, and nothing was stated.
-        assert_eq!(wire.read().verdict().code, VerdictCode::HttpsRequired);
+        assert_eq!(wire.read().verdict().code, VerdictCode::ClientSecretRequired);
         wire.send(Opcode::Health, 2, b"{}");
         assert_eq!(wire.read().error().0, ErrorCode::NotOnThisSocket);
         wire.answers();

@@ -59,13 +59,14 @@ fn every_setting_is_listed_with_its_default() {
     assert_eq!(format!("{listed:?}"), format!("{:?}", Config::default()));
 
     // What is not listed would have its default too, so the names are counted.
-    let files =
-        ["mod", "http", "alerts", "audit"].map(|name| read(&format!("src/config/{name}.rs")));
+    let files = ["mod", "http", "alerts", "audit", "throttle"]
+        .map(|name| read(&format!("src/config/{name}.rs")));
     let source = files.concat();
     let fields = source.lines().filter_map(|line| line.strip_prefix("    pub "));
     let fields = fields.filter_map(|line| line.strip_suffix(',')?.split_once(": "));
-    let sections =
-        ["limits", "store", "usage", "keys", "ledger", "audit", "http", "alerts", "smtp"];
+    let sections = [
+        "limits", "store", "usage", "throttle", "keys", "ledger", "audit", "http", "alerts", "smtp",
+    ];
     let names: Vec<&str> =
         fields.map(|(name, _)| name).filter(|name| !sections.contains(name)).collect();
     for name in &names {

@@ -41,7 +41,9 @@ fn mistyped(token: &str) -> String {
 
 #[test]
 fn every_case_has_its_verdict_and_a_denial_counts_nothing() {
-    let home = Home::with("[keys]\ndeny_rotation_overdue = true\n");
+    let home = Home::with(
+        "[keys]\ndeny_rotation_overdue = true\n\n[throttle]\naddress_failures_per_minute = 1\naddress_burst = 1\n",
+    );
     let _daemon = home.start();
     for (number, case) in CASES.iter().enumerate() {
         let (id, token) = make(&home, number, case);
@@ -58,7 +60,7 @@ fn every_case_has_its_verdict_and_a_denial_counts_nothing() {
         let verdict = home.verdict(&shown, case.asks);
         assert_eq!(text(&verdict["code"]), case.code, "{what}");
         assert_eq!(verdict["valid"], case.code == "VALID", "{what}");
-        let names_no_key = matches!(case.code, "MALFORMED" | "NOT_FOUND");
+        let names_no_key = matches!(case.code, "MALFORMED" | "NOT_FOUND" | "THROTTLED");
         let named = if names_no_key { Value::Null } else { json!(id) };
         assert_eq!(verdict["key_id"], named, "{what}");
         // What is deleted shows no usage to commands.

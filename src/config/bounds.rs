@@ -61,9 +61,9 @@ bounds! {
     limits.deferred_max: "requests", 1, 65_536;
     limits.watch_events_max: "events", 1, 65_536;
     limits.watchers_max: "connections", 0, 4096;
-    throttle.address_failures_per_second: "lookups", 0, 1_000_000;
+    throttle.address_failures_per_minute: "lookups", 0, 60_000_000;
     throttle.address_burst: "lookups", 1, 1_000_000;
-    throttle.peer_failures_per_second: "lookups", 0, 1_000_000;
+    throttle.peer_failures_per_minute: "lookups", 0, 60_000_000;
     throttle.peer_burst: "lookups", 1, 1_000_000;
     throttle.cells_max: "cells", 8, 1 << 24;
     store.cache_bytes: "bytes", 1 << 20, 1 << 40;

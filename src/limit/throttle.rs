@@ -8,13 +8,13 @@
 //! is full the source that has recovered most makes room, so a flood of sources that have failed once
 //! pushes out none that is over.
 
+use core::net::IpAddr;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-const SECOND_NS: u64 = 1_000_000_000;
+const MINUTE_NS: u64 = 60_000_000_000;
 /// Cells that a source may stand in: two cache lines.
 const WAYS: usize = 8;
 
@@ -28,11 +28,10 @@ pub struct FailureRate {
 }
 
 impl FailureRate {
-    /// So many a second, and `burst` at once (at least one); `None` where any number may fail.
+    /// So many a minute, and `burst` at once (at least one); `None` where any number may fail.
     #[must_use]
-    pub fn new(per_second: u32, burst: u32) -> Option<Self> {
-        let per_second = u64::from(per_second);
-        let step_ns = SECOND_NS.checked_div(per_second)?.max(1);
+    pub fn new(per_minute: u32, burst: u32) -> Option<Self> {
+        let step_ns = MINUTE_NS.checked_div(u64::from(per_minute))?.max(1);
         Some(Self { step_ns, burst_ns: step_ns * u64::from(burst.max(1)) })
     }
 
@@ -177,10 +176,11 @@ mod tests {
 
     use super::*;
 
+    const SECOND_NS: u64 = 1_000_000_000;
     const START_NS: u64 = 7 * SECOND_NS;
 
     fn throttle(cells_max: usize) -> Throttle {
-        Throttle::new(FailureRate::new(2, 5), FailureRate::new(100, 1), cells_max)
+        Throttle::new(FailureRate::new(120, 5), FailureRate::new(6000, 1), cells_max)
     }
 
     fn address(text: &str) -> Source {

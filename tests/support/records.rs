@@ -210,8 +210,11 @@ fn field(name: &str) -> BoxedStrategy<Value> {
         | "last_rotated_at"
         | "last_security_review_at"
         | "previous_key_ends_at"
+        | "previous_client_secret_ends_at"
         | "status_changed_at" => instant(),
-        "client_secret_hash" | "client_certificate_hash" => text("[0-9a-f]{64}"),
+        "client_secret_hash" | "previous_client_secret_hash" | "client_certificate_hash" => {
+            text("[0-9a-f]{64}")
+        }
         "allowed_signature_algorithms" => {
             one_of_each(&["ed25519", "ecdsa-p256-sha256", "hmac-sha256", "rsa-pss-sha512"])
         }

@@ -60,6 +60,10 @@ pub(crate) const CASES: &[Case] = &[
     case("VALID", r#"{"tenant_id": "here"}"#, &[], &["--tenant=here"]),
     case("NOT_FOUND", r#"{"tenant_id": "here"}"#, &[], &["--as-tenant=elsewhere"]),
     case("VALID", r#"{"tenant_id": "here"}"#, &[], &["--as-tenant=here"]),
+    // And who has tried as many tokens as may be.
+    shows(Shows::Unknown, case("NOT_FOUND", "{}", &[], &["--ip=198.51.100.9"])),
+    case("THROTTLED", "{}", &[], &["--ip=198.51.100.9"]),
+    case("VALID", "{}", &[], &["--ip=198.51.100.8"]),
     // 3: the tenant's status, then the key's, its expiry, its rotation.
     case("TENANT_SUSPENDED", r#"{"tenant_id": "unpaid"}"#, &["tenant suspend unpaid"], &[]),
     case("TENANT_SUSPENDED", r#"{"tenant_id": "unpaid"}"#, &["tenant suspend unpaid", "key revoke ID"], &[]),

@@ -23,7 +23,7 @@ impl Bench {
 fn an_address_that_fails_too_often_is_told_nothing_and_others_notice_nothing() {
     use VerdictCode::{Malformed, NotFound, Throttled, Valid};
     let bench = Bench::new();
-    let rate = FailureRate::new(1, 3);
+    let rate = FailureRate::new(60, 3);
     bench.engine.set_throttle(Throttle::new(rate, rate, 64));
     let (known, unknown) = (bench.token(1), bench.token(2));
     bench.put(&bench.record(7, &known));
@@ -52,7 +52,7 @@ fn an_address_that_fails_too_often_is_told_nothing_and_others_notice_nothing() {
 fn peers_are_slowed_down_where_no_address_is_stated_and_strangers_never() {
     use VerdictCode::{ClientSecretWrong, NotFound, Throttled, Valid};
     let bench = Bench::new();
-    bench.engine.set_throttle(Throttle::new(None, FailureRate::new(1, 1), 64));
+    bench.engine.set_throttle(Throttle::new(None, FailureRate::new(60, 1), 64));
     let (known, secret, unknown) = (bench.token(1), bench.token(2), bench.token(3));
     bench.put(&bench.record(7, &known));
     let client_secret_hash = Some(bench.engine.pepper().seal_token(b"right"));
