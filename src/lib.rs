@@ -58,6 +58,7 @@ pub mod metrics;
 pub mod notify;
 pub mod secret;
 pub mod server;
+pub mod sign;
 pub mod store;
 pub mod usage;
 pub mod vault;

@@ -6,9 +6,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits::{
-    CLIENT_SECRET_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, LIMITS_NAMED_MAX,
+    CLIENT_SECRET_BYTES_MAX, FACT_BYTES_MAX, FEATURES_DEMANDED_MAX, HEADERS_MAX, LIMITS_NAMED_MAX,
     ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX, TENANT_BYTES_MAX,
 };
+use crate::signed::{self, Signed};
 use crate::wire::{DEMAND, PayloadError, Reader, text};
 
 pub(crate) const TLV_ADDRESS: u8 = 1;
@@ -20,6 +21,13 @@ pub(crate) const TLV_API_VERSION: u8 = 6;
 pub(crate) const TLV_TRANSPORT: u8 = 7;
 pub(crate) const TLV_CLIENT_SECRET: u8 = 8;
 pub(crate) const TLV_CLIENT_CERTIFICATE: u8 = 9;
+pub(crate) const TLV_METHOD: u8 = 16;
+pub(crate) const TLV_SCHEME: u8 = 17;
+pub(crate) const TLV_AUTHORITY: u8 = 18;
+pub(crate) const TLV_PATH: u8 = 19;
+pub(crate) const TLV_QUERY: u8 = 20;
+pub(crate) const TLV_HEADER: u8 = 21;
+pub(crate) const TLV_BODY: u8 = 22;
 pub(crate) const TLV_SCOPE_ALL: u8 = 128;
 pub(crate) const TLV_SCOPE_ANY: u8 = 129;
 pub(crate) const TLV_FEATURE: u8 = 130;
@@ -56,6 +64,8 @@ impl Present {
     const SCOPES_ANY: Self = Self(1 << 18);
     const FEATURES: Self = Self(1 << 19);
     const LIMITS: Self = Self(1 << 20);
+    /// The facts of [`Signed`], from the method's bit to the body's.
+    const SIGNED: Self = Self(0x7F << 21);
     /// The facts of [`Stated`].
     const STATED: Self = Self(0xFE);
 
@@ -65,6 +75,11 @@ impl Present {
     /// The bit of a fact that may stand once, of type 1 to 9.
     const fn of(kind: u8) -> Self {
         Self(1 << kind)
+    }
+
+    /// The bit of a fact of a signed request, of type 16 to 22.
+    const fn of_signed(kind: u8) -> Self {
+        Self(1 << (21 + kind - TLV_METHOD))
     }
 
     const fn has(self, other: Self) -> bool {
@@ -122,7 +137,7 @@ impl<'a> LimitsNamed<'a> {
 impl<'a> Facts<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let mut reader = Reader::new(bytes);
-        let (mut scopes, mut features) = (0, 0);
+        let (mut scopes, mut features, mut headers) = (0, 0, 0);
         let mut limits = LimitsNamed::default();
         let mut present = Present::default();
         while let Some((kind, value)) = reader.tlv()? {
@@ -145,6 +160,18 @@ impl<'a> Facts<'a> {
                 }
                 TLV_LIMIT => limits.take(value)?,
                 TLV_ADDRESS..=TLV_CLIENT_CERTIFICATE | TLV_TENANT => present.take(kind, value)?,
+                TLV_METHOD..=TLV_BODY => {
+                    headers += usize::from(kind == TLV_HEADER);
+                    if headers > HEADERS_MAX {
+                        return bound("headers", "at most 64 in one request");
+                    }
+                    let field = signed::check(kind, value)?;
+                    let bit = Present::of_signed(kind);
+                    if kind != TLV_HEADER && present.has(bit) {
+                        return bound(field, "it stands twice");
+                    }
+                    present.set(bit);
+                }
                 kind if kind >= DEMAND => return Err(PayloadError::UnknownDemand { kind }),
                 _ => {}
             }
@@ -212,6 +239,31 @@ impl<'a> Facts<'a> {
             return None;
         }
         self.of(TLV_TENANT).next().and_then(|tenant| str::from_utf8(tenant).ok())
+    }
+
+    /// The HTTP request that the question is about, as far as it was stated.
+    #[must_use]
+    pub fn signed(&self) -> Signed<'a> {
+        if !self.present.has(Present::SIGNED) {
+            return Signed::default();
+        }
+        let one = |kind| self.if_present(Present::of_signed(kind)).of(kind).next();
+        let text = |kind| one(kind).and_then(|value| str::from_utf8(value).ok());
+        Signed {
+            method: text(TLV_METHOD),
+            scheme: text(TLV_SCHEME),
+            authority: text(TLV_AUTHORITY),
+            path: text(TLV_PATH),
+            query: text(TLV_QUERY),
+            body: one(TLV_BODY).and_then(signed::body),
+            facts: *self,
+        }
+    }
+
+    /// Its header fields, in the order in which they were stated: name and value.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let headers = self.if_present(Present::of_signed(TLV_HEADER));
+        headers.of(TLV_HEADER).filter_map(signed::header)
     }
 
     /// The client secret that came with the request, beside the token; 1 to 512 bytes.

@@ -21,6 +21,7 @@ pub mod increment;
 pub mod limits;
 pub mod opcode;
 mod report;
+mod signed;
 pub mod slot;
 pub mod tenant;
 mod usage;

@@ -18,6 +18,16 @@ pub const ORIGIN_BYTES_MAX: usize = 512;
 pub const FACT_BYTES_MAX: usize = 64;
 /// Longest client secret that a request may state.
 pub const CLIENT_SECRET_BYTES_MAX: usize = 512;
+/// Longest authority of a signed request.
+pub const AUTHORITY_BYTES_MAX: usize = 255;
+/// Longest path, and longest query, of a signed request.
+pub const TARGET_BYTES_MAX: usize = 8192;
+/// Header fields of a signed request that may be stated.
+pub const HEADERS_MAX: usize = 64;
+/// Longest name of one.
+pub const HEADER_NAME_BYTES_MAX: usize = 128;
+/// Longest value of one.
+pub const HEADER_VALUE_BYTES_MAX: usize = 8192;
 /// Features that one request may ask for.
 pub const FEATURES_DEMANDED_MAX: usize = 64;
 /// Longest name of a tenant that a request or a connection may be bound to.

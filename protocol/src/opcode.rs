@@ -109,6 +109,12 @@ opcodes! {
     UsageHistory = 0x58, admin;
     /// The keys that were used most, or denied most.
     UsageTop = 0x59, admin;
+    /// Add a key that signed requests are verified by.
+    SigningAdd = 0x5A, admin;
+    /// The verification keys of a key.
+    SigningList = 0x5B, admin;
+    /// Remove a verification key.
+    SigningRemove = 0x5C, admin;
     /// Read the configuration again and apply it, as a whole or not at all.
     Reload = 0x60, admin;
     /// The whole store, streamed out as it is at the stream's end.

@@ -11,14 +11,18 @@ use bytes::{BufMut, BytesMut};
 
 pub use crate::facts::{Facts, Stated};
 use crate::facts::{
-    HTTPS, PLAIN, TLV_ADDRESS, TLV_API_VERSION, TLV_CLIENT_CERTIFICATE, TLV_CLIENT_SECRET,
-    TLV_ENVIRONMENT, TLV_FEATURE, TLV_INTEGRATION, TLV_LIMIT, TLV_ORIGIN, TLV_REGION,
-    TLV_SCOPE_ALL, TLV_SCOPE_ANY, TLV_TENANT, TLV_TRANSPORT,
+    HTTPS, PLAIN, TLV_ADDRESS, TLV_API_VERSION, TLV_AUTHORITY, TLV_BODY, TLV_CLIENT_CERTIFICATE,
+    TLV_CLIENT_SECRET, TLV_ENVIRONMENT, TLV_FEATURE, TLV_HEADER, TLV_INTEGRATION, TLV_LIMIT,
+    TLV_METHOD, TLV_ORIGIN, TLV_PATH, TLV_QUERY, TLV_REGION, TLV_SCHEME, TLV_SCOPE_ALL,
+    TLV_SCOPE_ANY, TLV_TENANT, TLV_TRANSPORT,
 };
 use crate::limits::{
-    CLIENT_SECRET_BYTES_MAX, COST_MAX, FACT_BYTES_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX,
-    TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
+    AUTHORITY_BYTES_MAX, CLIENT_SECRET_BYTES_MAX, COST_MAX, FACT_BYTES_MAX, HEADER_NAME_BYTES_MAX,
+    HEADER_VALUE_BYTES_MAX, ORIGIN_BYTES_MAX, SCOPE_BYTES_MAX, TARGET_BYTES_MAX, TENANT_BYTES_MAX,
+    TOKEN_BYTES_MAX,
 };
+use crate::signed::BODY_CHECKED;
+pub use crate::signed::{Body, Signed};
 use crate::wire::{PayloadError, Reader, just_above, put_tlv};
 
 /// The flag bits of a `Validate`.
@@ -207,6 +211,54 @@ impl<'a> ValidateWriter<'a> {
     /// Binds the question to a tenant: a key of another one is unknown.
     pub fn tenant(&mut self, tenant: &str) {
         put_tlv(self.out, TLV_TENANT, just_above(tenant.as_bytes(), TENANT_BYTES_MAX));
+    }
+
+    /// States the method of the request that is signed, as it was sent.
+    pub fn method(&mut self, method: &str) {
+        self.name(TLV_METHOD, method);
+    }
+
+    /// States its scheme.
+    pub fn scheme(&mut self, scheme: &str) {
+        self.name(TLV_SCHEME, scheme);
+    }
+
+    /// States its authority.
+    pub fn authority(&mut self, authority: &str) {
+        put_tlv(self.out, TLV_AUTHORITY, just_above(authority.as_bytes(), AUTHORITY_BYTES_MAX));
+    }
+
+    /// States its path, without the query.
+    pub fn path(&mut self, path: &str) {
+        put_tlv(self.out, TLV_PATH, just_above(path.as_bytes(), TARGET_BYTES_MAX));
+    }
+
+    /// States what stands behind the first `?` of its target.
+    pub fn query(&mut self, query: &str) {
+        put_tlv(self.out, TLV_QUERY, just_above(query.as_bytes(), TARGET_BYTES_MAX));
+    }
+
+    /// States one of its header fields.
+    pub fn header(&mut self, name: &str, value: &[u8]) {
+        let name = just_above(name.as_bytes(), HEADER_NAME_BYTES_MAX);
+        let value = just_above(value, HEADER_VALUE_BYTES_MAX);
+        // Both are cut just above what may be, so the sum is far below 2^16.
+        let length = u16::try_from(1 + name.len() + value.len()).unwrap_or(u16::MAX);
+        self.out.put_u8(TLV_HEADER);
+        self.out.put_u16_le(length);
+        self.out.put_u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
+        self.out.put_slice(name);
+        self.out.put_slice(value);
+    }
+
+    /// States what is known of its body.
+    pub fn body(&mut self, body: Body<'_>) {
+        let value: &[u8] = match body {
+            Body::Checked => &[BODY_CHECKED],
+            Body::Sha256(digest) => digest,
+            Body::Sha512(digest) => digest,
+        };
+        put_tlv(self.out, TLV_BODY, value);
     }
 
     fn name(&mut self, kind: u8, name: &str) {

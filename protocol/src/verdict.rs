@@ -90,6 +90,12 @@ verdicts! {
     39 ClientSecretWrong "CLIENT_SECRET_WRONG" 401 "the client secret is not the key's, or was replaced and its overlap has ended";
     40 ClientCertificateRequired "CLIENT_CERTIFICATE_REQUIRED" 403 "the key demands a client certificate, and none is known of the request";
     41 ClientCertificateMismatch "CLIENT_CERTIFICATE_MISMATCH" 403 "the key is bound to another client certificate";
+    42 SignatureRequired "SIGNATURE_REQUIRED" 401 "the key demands signed requests, and this one has no signature";
+    43 SignatureInvalid "SIGNATURE_INVALID" 401 "no signature of the request is right";
+    44 SignatureExpired "SIGNATURE_EXPIRED" 401 "the signature is too old, or of a time to come";
+    45 SignatureReplayed "SIGNATURE_REPLAYED" 401 "the signature has been used";
+    46 SignatureAlgorithmNotAllowed "SIGNATURE_ALGORITHM_NOT_ALLOWED" 403 "the key does not allow the signature's algorithm";
+    47 SignatureUnchecked "SIGNATURE_UNCHECKED" 503 "the signature cannot be checked now";
     48 Throttled "THROTTLED" 429 "too many tokens that no key has came from there; nothing was looked up";
 }
 
