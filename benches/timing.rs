@@ -93,7 +93,8 @@ fn measure(samples: usize, mut run: impl FnMut(usize, usize)) -> Taken {
     let mut taken = [Vec::with_capacity(samples), Vec::with_capacity(samples)];
     for sample in 0..samples + samples / 20 {
         let random = stream.next() >> 20;
-        let (class, input) = ((random & 1) as usize, (random >> 1) as usize % INPUTS as usize);
+        let class = usize::from(random & 1 == 1);
+        let input = usize::try_from((random >> 1) % INPUTS).unwrap_or_default();
         let start = Instant::now();
         run(class, input);
         let ns = start.elapsed().as_nanos() as f64;
