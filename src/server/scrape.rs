@@ -68,6 +68,11 @@ impl Scrape {
             families::connections(&of.doors, (of.data_connections)(), &of.limits, &http)
         });
         let of = Arc::clone(shared);
+        scrape.add(move |_| vec![families::refusals(&of.gate.refusals)]);
+        if let Some(of) = shared.tls.clone() {
+            scrape.add(move |_| vec![families::handshakes(&of.handshakes)]);
+        }
+        let of = Arc::clone(shared);
         scrape.add(move |_| families::catalog(&of.engine, &of.limits, of.unreadable));
         let of = Arc::clone(ledger);
         scrape.add(move |_| families::ledger(of.stats()));
