@@ -5,8 +5,6 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use bytes::BytesMut;
 use keygate::client::blocking::Client;
@@ -18,7 +16,7 @@ use keygate_protocol::{ErrorCode, IncrementOutcome, Opcode, ValidateFlags, Verdi
 use serde_json::{Value, json};
 
 use support::wire::{Wire, increment, validate};
-use support::{BINARY, DEADLINE, Home, Ran, run, text};
+use support::{DEADLINE, Home, Ran, run, text};
 
 /// A token of the right form that no key has.
 const UNKNOWN: &str = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
@@ -286,19 +284,8 @@ fn a_bound_admin_sees_lists_exports_imports_and_changes_its_tenant_alone() {
     assert_eq!((verdict(&token), verdict(&other_token)), ("VALID".into(), "NOT_FOUND".into()));
 }
 
-/// Runs a command as another user, in a place that others may pass through.
 fn run_as(home: &Home, uid: u32, gid: u32, args: &[&str]) -> Ran {
-    let binary = home.path("keygate");
-    if !binary.exists() {
-        // The build's own place may be closed to others.
-        fs::copy(BINARY, &binary).expect("a copy");
-        for path in [home.path("."), binary.clone()] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode");
-        }
-    }
-    let mut command = home.dress(Command::new(binary));
-    command.args(args).uid(uid).gid(gid).current_dir("/");
-    run(command, b"")
+    home.run_as(uid, gid, args, &[])
 }
 
 #[test]

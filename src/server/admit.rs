@@ -153,10 +153,25 @@ impl Gate {
     }
 
     fn turn_away(&self, entrance: Entrance, peer: Peer, now: Now) -> String {
-        let refusal = || refusal(entrance, peer, Roles::NONE);
+        // Logged where it is recorded: whoever knocks again and again must not fill the log.
+        let refusal = || {
+            let refusal = refusal(entrance, peer, Roles::NONE);
+            let Actor { uid, gid, pid, certificate, address, .. } = &refusal.actor;
+            let address = address.map(tracing::field::display);
+            let socket = entrance.name();
+            tracing::warn!(
+                uid,
+                gid,
+                pid,
+                certificate,
+                address,
+                socket,
+                "a peer was refused: no right names it"
+            );
+            refusal
+        };
         self.refusals.note(None, now, refusal);
         let named = peer.named();
-        tracing::warn!(?peer, socket = entrance.name(), "a peer was refused: no right names it");
         let groups = match peer {
             Peer::User { .. } => " (supplementary groups are not seen)",
             Peer::Address(_) | Peer::Certificate(..) => "",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::flush::Timing;
 use super::store_size::StoreSize;
+use super::tls::Handshakes;
 use super::{admin, families};
 use crate::admin::Caller;
 use crate::audit::Audit;
@@ -69,9 +70,11 @@ impl Scrape {
         });
         let of = Arc::clone(shared);
         scrape.add(move |_| vec![families::refusals(&of.gate.refusals)]);
-        if let Some(of) = shared.tls.clone() {
-            scrape.add(move |_| vec![families::handshakes(&of.handshakes)]);
-        }
+        let of = shared.tls.clone();
+        scrape.add(move |_| {
+            let none = Handshakes::default();
+            vec![families::handshakes(of.as_ref().map_or(&none, |of| &of.handshakes))]
+        });
         let of = Arc::clone(shared);
         scrape.add(move |_| families::catalog(&of.engine, &of.limits, of.unreadable));
         let of = Arc::clone(ledger);
