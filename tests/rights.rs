@@ -4,8 +4,9 @@ mod support;
 
 use std::net::TcpStream;
 
+use keygate::client::ValidateRequest;
 use keygate_protocol::hello::Hello;
-use keygate_protocol::{ErrorCode, Opcode, Role, Roles};
+use keygate_protocol::{ErrorCode, Opcode, Role, Roles, VerdictCode};
 use rustls::StreamOwned;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -147,6 +148,31 @@ fn rights_for_several_tenants_wait_for_hello() {
     assert_eq!(code, ErrorCode::Forbidden);
     assert!(message.contains("manage") && message.contains("\"globex\""), "{message}");
     hello(&mut wire, "acme").error();
+    daemon.stop();
+}
+
+#[test]
+fn a_peer_of_the_data_plane_is_bound_from_the_beginning() {
+    let authority = Authority::new();
+    let place = Place::new(&authority);
+    let holder = authority.signs(&place.home, "holder");
+    place.configure(&right(&holder, "'check'", "tenant = 'acme'"));
+    let daemon = place.home.start();
+    let (_, ours) = place.home.create(&["--name", "ours", "--tenant", "acme"]);
+    let (_, theirs) = place.home.create(&["--name", "theirs", "--tenant", "globex"]);
+    let tls = keygate::client::Tls::builder().ca_file(&place.ca);
+    let tls = holder.shown_by(tls).build().expect("good files");
+    let endpoint = keygate::client::Endpoint::tls(place.data.to_string(), tls);
+    let mut client = keygate::client::blocking::Client::connect(endpoint.clone()).expect("let in");
+    client.set_timeout(DEADLINE);
+    for (token, code) in [(&ours, VerdictCode::Valid), (&theirs, VerdictCode::NotFound)] {
+        let verdict = client.validate(&ValidateRequest::new(token)).expect("a verdict");
+        assert_eq!(verdict.code, code);
+    }
+    let refused = keygate::client::blocking::Client::connect_for_tenant(endpoint, "globex");
+    let refused = refused.expect_err("another tenant").to_string();
+    assert!(refused.contains("another tenant"), "{refused}");
+    drop(client);
     daemon.stop();
 }
 

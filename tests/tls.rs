@@ -69,7 +69,7 @@ impl Place {
 }
 
 fn refused(connected: Result<Client, Error>) -> String {
-    let error = connected.err().expect("refused");
+    let error = connected.expect_err("refused");
     assert!(error.is_unreachable(), "{error}");
     error.to_string()
 }
@@ -276,7 +276,7 @@ fn the_async_client_speaks_tls_too() {
         let stranger = Authority::new().file(&place.home, "stranger.pem");
         let tls = Tls::builder().ca_file(stranger).build().expect("a good file");
         let endpoint = Endpoint::tls(place.address.to_string(), tls);
-        let refused = keygate::client::Client::connect(endpoint).await.err().expect("refused");
+        let refused = keygate::client::Client::connect(endpoint).await.expect_err("refused");
         assert!(refused.to_string().contains("no authority that is trusted"), "{refused}");
     });
     daemon.stop();

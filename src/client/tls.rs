@@ -243,7 +243,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let unusable = |_| form(path, &"there is no private key in it, as PEM");
-    PrivateKeyDer::from_pem_slice(&*read(path)?).map_err(unusable)
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(unusable)
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {

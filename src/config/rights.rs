@@ -277,7 +277,7 @@ mod tests {
             (user(1001, 1), Some("globex"), vec![]),
             (user(1001, 1), None, vec![]),
             (user(1001, 2001), Some("acme"), vec![Check, Read, Manage]),
-            (user(1001, 2000), None, all.clone()),
+            (user(1001, 2000), None, all),
             (user(1001, 2002), Some("globex"), vec![Report]),
             (user(1001, 2002), Some("acme"), vec![Read, Manage]),
             (user(2000, 1001), None, unnamed()),

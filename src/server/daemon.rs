@@ -433,14 +433,17 @@ fn tick_period(config: &Config) -> Duration {
 }
 
 /// As many descriptors as the system allows: each connection takes one.
-fn raise_descriptor_limit(Config { limits, http, .. }: &Config) {
+fn raise_descriptor_limit(Config { limits, http, tls, .. }: &Config) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    let needed = limits.connections_max + limits.admin_connections_max + http.connections_max;
+    // Handshakes of the admin plane have no connection's place yet.
+    let shaking = if tls.admin_listen.is_empty() { 0 } else { limits.handshakes_max };
+    let needed =
+        limits.connections_max + limits.admin_connections_max + http.connections_max + shaking;
     let needed = needed as u64;
     let allowed = getrlimit(Resource::Nofile).current;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed + DESCRIPTORS_OF_ITS_OWN) {

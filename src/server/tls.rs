@@ -252,7 +252,7 @@ fn verifier(
 
 /// All of a kind that a PEM file has: at least one.
 fn pem<T: PemObject>(name: &'static str, path: &Path) -> Result<Vec<T>, TlsError> {
-    let bytes = read(name, path)?;
+    let (bytes, _) = read(name, path)?;
     let all: Result<Vec<T>, _> = T::pem_slice_iter(&bytes).collect();
     let all = all.map_err(|error| form(name, path, &error))?;
     if all.is_empty() {
@@ -263,11 +263,7 @@ fn pem<T: PemObject>(name: &'static str, path: &Path) -> Result<Vec<T>, TlsError
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let name = "tls.key_file";
-    let bytes = read(name, path)?;
-    let metadata = std::fs::metadata(path);
-    let metadata =
-        metadata.map_err(|error| TlsError::Read { name, path: path.to_owned(), error })?;
-    let mode = metadata.permissions().mode() & 0o777;
+    let (bytes, mode) = read(name, path)?;
     if mode & KEY_MODE_FORBIDDEN != 0 {
         return Err(TlsError::OpenKey { path: path.to_owned(), mode });
     }
@@ -276,8 +272,8 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&bytes).map_err(unusable)
 }
 
-/// A regular file as a whole, without waiting as a pipe would have it; wiped in the end.
-fn read(name: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+/// A regular file as a whole and its mode, without waiting as a pipe would have it; wiped in the end.
+fn read(name: &'static str, path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), TlsError> {
     let failed = |error| TlsError::Read { name, path: path.to_owned(), error };
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let mut options = std::fs::File::options();
@@ -291,7 +287,7 @@ fn read(name: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError>
     let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    Ok((bytes, metadata.permissions().mode() & 0o777))
 }
 
 fn form(name: &'static str, path: &Path, why: &dyn std::fmt::Display) -> TlsError {
