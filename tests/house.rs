@@ -47,7 +47,7 @@ const ARROWS: &[Row] = &[
     Row { module: "key",    may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
     Row { module: "vault",  may: &["key"], protocol: false, pure: true },
     Row { module: "alert",  may: &["event", "limit::Period", "key"], protocol: false, pure: true },
-    Row { module: "event",  may: &[], protocol: false, pure: true },
+    Row { module: "event",  may: &[], protocol: true, pure: true },
     Row { module: "http",   may: &["metrics"], protocol: false, pure: false },
     Row { module: "metrics", may: &[], protocol: false, pure: true },
     Row { module: "deliver", may: &["event", "config", "key"], protocol: false, pure: false },

@@ -36,6 +36,7 @@ mod ping;
 mod progress;
 mod records;
 mod reload;
+mod remote;
 mod renew;
 mod restore;
 mod secret;
@@ -104,16 +105,20 @@ Exit codes: 0 done (for validate: valid), 1 error, 2 wrong arguments, 3 denied, 
 struct Global {
     // clap would show what the environment has as if every command demanded it, so that is read
     // when the arguments are.
-    /// The daemon's data socket; /run/keygate/keygate.sock if not given [env: KEYGATE_SOCKET]
+    /// The daemon's data socket; /run/keygate/keygate.sock if not given [env: KEYGATE_SOCKET]. For
+    /// commands also tls://HOST:PORT, or tcp://HOST:PORT
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The daemon's admin socket; /run/keygate/admin.sock if not given [env: KEYGATE_ADMIN_SOCKET]
+    /// The daemon's admin socket; /run/keygate/admin.sock if not given [env: KEYGATE_ADMIN_SOCKET].
+    /// For commands also tls://HOST:PORT
     #[arg(long, global = true, value_name = "PATH")]
     admin_socket: Option<PathBuf>,
     /// See no other tenant's keys: whatever the command asks, it asks as one that is bound to this
     /// tenant. Not for serve, bench and simulate
     #[arg(long, global = true, value_name = "TENANT")]
     as_tenant: Option<String>,
+    #[command(flatten)]
+    tls: remote::TlsArgs,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -122,6 +127,7 @@ struct Global {
 impl Global {
     /// Takes the sockets that no argument names from the environment; an empty variable names none.
     fn complete_from(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
+        self.tls.complete_from(&variable);
         let path = |name| variable(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         self.socket = self.socket.take().or_else(|| path("KEYGATE_SOCKET"));
         self.admin_socket = self.admin_socket.take().or_else(|| path("KEYGATE_ADMIN_SOCKET"));
@@ -223,6 +229,14 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
     {
         let what = "--as-tenant binds what a command asks; serve asks nothing, bench makes a \
                     tenant of its own, and in a simulation each line says its \"tenant\"";
+        return Err(CliError::Usage(what.to_owned()));
+    }
+    let remote = [&global.socket, &global.admin_socket].into_iter().flatten();
+    if remote.into_iter().any(|socket| remote::is_remote(socket))
+        && matches!(cli.command, Command::Serve(_) | Command::Bench(_))
+    {
+        let what = "serve and bench take paths of Unix sockets; where the daemon speaks TLS, its \
+                    configuration says ([tls])";
         return Err(CliError::Usage(what.to_owned()));
     }
     match &cli.command {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::accept;
+use super::admit::Gate;
 use super::deferred::{Debits, Desk};
 use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
@@ -20,9 +21,11 @@ use super::master::MasterError;
 use super::observe::{Observers, Plane};
 use super::pepper::{self, PepperError};
 use super::recorder::Recorder;
+use super::refusals::Refusals;
 use super::reload::{self, Reload};
 use super::scrape::Parts;
 use super::store_size::StoreSize;
+use super::tls::{Material, Tls, TlsError};
 use super::watchers::{Bounds, Watchers};
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
@@ -82,6 +85,9 @@ pub enum StartError {
     /// Alerts cannot be sent as the configuration says.
     #[error(transparent)]
     Courier(#[from] CourierError),
+    /// TLS cannot be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -105,6 +111,7 @@ pub struct Daemon {
     unreadable: u64,
     origin: Origin,
     journals: Journals,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Daemon {
@@ -122,6 +129,8 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let options = StoreOptions { cache_bytes: config.store.cache_bytes };
         let store = store::open(config.store.engine, &config.data_dir, &options)?;
+        let tls = Material::load(&config.tls)?;
+        let tls = tls.map(|material| Arc::new(Tls::new(material, config.limits.handshakes_max)));
         let listeners = Listeners::open(&config)?;
         let keys = Keys::open(store)?;
         let options = CommitterOptions {
@@ -211,6 +220,7 @@ impl Daemon {
             unreadable,
             origin,
             journals,
+            tls,
         })
     }
 
@@ -239,7 +249,8 @@ impl Daemon {
     /// What reads the configuration again, for the operations of [`Daemon::admin`].
     #[must_use]
     pub fn reload(&self, admin: &Arc<Admin>) -> Arc<Reload> {
-        Arc::new(Reload::new(self.source.clone(), Arc::clone(admin), self.config.clone()))
+        let reload = Reload::new(self.source.clone(), Arc::clone(admin), self.config.clone());
+        Arc::new(reload.with_tls(self.tls.clone()))
     }
 
     /// Serves until `stop` is cancelled; then stops accepting, answers what was read, flushes.
@@ -267,6 +278,7 @@ impl Daemon {
             notifier,
             unreadable,
             journals,
+            tls,
             ..
         } = self;
         let starting = Arc::clone(&ledger);
@@ -290,7 +302,11 @@ impl Daemon {
         let seen = Arc::clone(&observers);
         notifier.count_unknown(move || seen.unknown());
         notifier.start()?;
+        let refused = config.audit.denials_per_second_max;
+        let refusals = Refusals::new(refused, journals.of_changes());
+        let gate = Arc::new(Gate::new(&config, refusals));
         let workers = Workers::start(threads, &cut, || connection::Shared {
+            gate: Arc::clone(&gate),
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
@@ -308,9 +324,10 @@ impl Daemon {
             observer: observers.add_on(Plane::Admin),
             observers,
             doors: Doors::default(),
-            clock,
+            clock: Arc::clone(&clock),
             limits: config.limits.clone(),
-            rights: config.admin_rights.clone(),
+            gate: Arc::clone(&gate),
+            tls,
             unreadable,
             audit: journals.audit.clone(),
             watchers: Arc::clone(&journals.watchers),
@@ -356,6 +373,7 @@ impl Daemon {
             let settled = ledger.stop();
             notifier.stop();
             let committed = committer.stop();
+            gate.refusals.end(clock.now());
             // Nothing is decided, changed or told any more, and nothing that waits becomes durable.
             if let Some(audit) = &journals.audit {
                 audit.stop();
@@ -407,20 +425,28 @@ async fn tick(workers: Arc<Workers>, period: Duration) {
 /// Often enough that a deadline is met within a quarter of itself, and once a second at the least.
 fn tick_period(config: &Config) -> Duration {
     let limits = &config.limits;
-    let nearest_ms =
-        limits.idle_timeout_ms.min(limits.frame_timeout_ms).min(limits.write_timeout_ms);
+    let nearest_ms = [
+        limits.idle_timeout_ms,
+        limits.frame_timeout_ms,
+        limits.write_timeout_ms,
+        limits.handshake_timeout_ms,
+    ];
+    let nearest_ms = nearest_ms.into_iter().min().unwrap_or(1000);
     Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
 }
 
 /// As many descriptors as the system allows: each connection takes one.
-fn raise_descriptor_limit(Config { limits, http, .. }: &Config) {
+fn raise_descriptor_limit(Config { limits, http, tls, .. }: &Config) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    let needed = limits.connections_max + limits.admin_connections_max + http.connections_max;
+    // Handshakes of the admin plane have no connection's place yet.
+    let shaking = if tls.admin_listen.is_empty() { 0 } else { limits.handshakes_max };
+    let needed =
+        limits.connections_max + limits.admin_connections_max + http.connections_max + shaking;
     let needed = needed as u64;
     let allowed = getrlimit(Resource::Nofile).current;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed + DESCRIPTORS_OF_ITS_OWN) {

@@ -55,7 +55,7 @@ pub enum ListenError {
     /// Everybody could do everything.
     #[error(
         "the admin socket {} has the mode {mode:#o}, so everybody can connect, and no \
-         [[admin_rights]] say who may do what: set SocketMode=0600 or 0660 in its unit, or give \
+         [[rights]] say who may do what: set SocketMode=0600 or 0660 in its unit, or give \
          rights in the configuration",
         path.display()
     )]
@@ -87,6 +87,10 @@ pub struct Listeners {
     pub admin: UnixSocket,
     /// TCP listeners of the data plane.
     pub tcp: Vec<std::net::TcpListener>,
+    /// TLS listeners of the data plane.
+    pub tls: Vec<std::net::TcpListener>,
+    /// TLS listeners of the admin plane.
+    pub admin_tls: Vec<std::net::TcpListener>,
     /// Where metrics are told, if anywhere.
     pub http: Option<HttpSocket>,
 }
@@ -126,9 +130,12 @@ impl Listeners {
             Some(socket) => guarded(socket, config)?,
             None => bind(&config.admin_socket, config.admin_socket_mode)?,
         };
-        let tcp = config.tcp.iter().map(bind_tcp).collect::<Result<_, _>>()?;
+        let all =
+            |addresses: &[SocketAddr]| addresses.iter().map(bind_tcp).collect::<Result<_, _>>();
+        let (tcp, tls) = (all(&config.tcp)?, all(&config.tls.listen)?);
+        let admin_tls = all(&config.tls.admin_listen)?;
         let http = http::open(&config.http)?;
-        Ok(Self { data, admin, tcp, http })
+        Ok(Self { data, admin, tcp, tls, admin_tls, http })
     }
 }
 
@@ -168,7 +175,7 @@ fn guarded(socket: UnixSocket, config: &Config) -> Result<UnixSocket, ListenErro
         Ok(false) => 0o777,
         _ => std::fs::metadata(&socket.path).map_or(0, |file| file.permissions().mode() & 0o777),
     };
-    if mode & 0o002 != 0 && config.admin_rights.is_empty() {
+    if mode & 0o002 != 0 && config.rights.is_empty() {
         return Err(ListenError::OpenToAll { path: socket.path.clone(), mode });
     }
     Ok(socket)
@@ -304,7 +311,7 @@ mod tests {
     fn an_admin_socket_that_is_open_to_all_needs_rights() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("admin.sock");
-        let right = "[[admin_rights]]\nuid = 1\ntenant = \"a\"\n";
+        let right = "[[rights]]\nuid = 1\nroles = ['own']\ntenant = \"a\"\n";
         for (mode, text, taken) in
             [(0o600, "", true), (0o660, "", true), (0o666, "", false), (0o666, right, true)]
         {
@@ -334,7 +341,7 @@ mod tests {
             lock: None,
         };
         assert!(matches!(guarded(open(), &Config::default()), Err(ListenError::OpenToAll { .. })));
-        let right = "[[admin_rights]]\nuid = 1\ntenant = \"a\"\n";
+        let right = "[[rights]]\nuid = 1\nroles = ['own']\ntenant = \"a\"\n";
         assert!(guarded(open(), &toml::from_str(right).expect("a configuration")).is_ok());
     }
 

@@ -2,6 +2,8 @@
 //!
 //! [`listen`] makes or inherits the sockets; [`accept`] takes connections, on one control thread,
 //! and hands each of the data plane to the [`worker`] with the fewest; there it stays.
+//! Before anything is read, [`tls`] shakes hands where it is spoken, and [`admit`] tells what the peer
+//! may do; what it asks without a right is noted by [`refusals`].
 //! [`connection`] reads all there is, has [`dispatch`] answer all of it, and writes once; requests
 //! that wait for the ledger are [`deferred`], and [`slots`] end with their connection. [`admin`]
 //! serves the admin socket on the control thread; [`reload`] reads the configuration again,
@@ -29,12 +31,14 @@ mod master;
 mod observe;
 mod pepper;
 mod recorder;
+mod refusals;
 mod reload;
 mod retention;
 mod scrape;
 mod slots;
 mod store_size;
 mod tenants;
+mod tls;
 mod watch;
 mod watchers;
 mod worker;

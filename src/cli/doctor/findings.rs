@@ -191,7 +191,7 @@ pub(super) fn permissions(guarded: &[Guarded]) -> Vec<Finding> {
             let found = format!("{path} has mode {now:03o}: others may open it");
             let mend = format!("chmod {:03o} {path}", now & !forbidden);
             if *by_rights {
-                let unless = ", which is right only where [[admin_rights]] say who may do what";
+                let unless = ", which is right only where [[rights]] say who may do what";
                 return Finding::advice("permissions", found + unless, mend);
             }
             Finding::wrong("permissions", found, mend)

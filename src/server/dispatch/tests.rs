@@ -5,6 +5,7 @@ use keygate_protocol::batch::BatchWriter;
 use keygate_protocol::hello::Hello;
 use keygate_protocol::validate::ValidateWriter;
 
+use super::super::admit::tests::trusted;
 use super::super::deferred::tests::ByHand;
 use super::*;
 use crate::clock::ManualClock;
@@ -112,6 +113,9 @@ fn a_connection_is_bound_once_and_what_came_before_is_not() {
     }
 }
 
+/// Who may do everything.
+static LOGIN: std::sync::OnceLock<Login> = std::sync::OnceLock::new();
+
 fn under_way(engine: &Arc<Engine>) -> UnderWay {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
     let desk = Desk::new(Arc::new(ByHand::default()));
@@ -128,6 +132,8 @@ fn dispatcher<'e>(
         engine,
         tenant: None,
         standing: Standing::default(),
+        login: LOGIN.get_or_init(trusted),
+        roles: Roles::ALL,
         frame_bytes_max: 1024,
         reply_bytes_max: 4096,
         answers,
