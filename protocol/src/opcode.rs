@@ -113,6 +113,14 @@ opcodes! {
     Backup = 0x61, admin;
     /// Every row judged; progress streamed out, then the report.
     Verify = 0x62, admin;
+    /// Exchange the secret of the digests for another, while serving.
+    PepperRotate = 0x64, admin;
+    /// How that stands.
+    PepperStatus = 0x65, admin;
+    /// Exchange the secret of everything encrypted for another, while serving.
+    MasterRotate = 0x66, admin;
+    /// How that stands.
+    MasterStatus = 0x67, admin;
     /// Alerts that wait, were given up, or were delivered of late.
     AlertList = 0x70, admin;
     /// Send a test to everybody that alerts of a key go to.

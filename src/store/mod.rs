@@ -41,7 +41,9 @@ mod owner;
 pub mod plan;
 mod prepare;
 mod redb;
+mod rotation;
 pub mod rows;
+mod sealed;
 mod sled;
 #[cfg(test)]
 mod suite;
@@ -66,6 +68,8 @@ pub use layout::Whose;
 pub use list::{Filter, Page, Tally};
 pub use memory::MemoryStore;
 pub use prepare::Prepared;
+pub use rotation::{Rotating, Seals};
+pub use sealed::SealedStore;
 pub use swap::{Compacted, compact};
 pub use tenants::TENANT_SCHEMA;
 pub use usage::History;

@@ -11,7 +11,9 @@ use std::ops::ControlFlow;
 use super::envelope::{self, EnvelopeError};
 use super::layout::Whose;
 pub(super) use super::prepare::index_rows;
-use super::prepare::{LEFTOVERS, Prepared, leftovers, record_row, request_row};
+use super::prepare::{IndexRows, LEFTOVERS, Prepared, leftovers, record_row, request_row};
+use super::rotation::Rotating;
+use super::sealed::{SEAL_BYTES, SealedStore, is_marked, master_of};
 use super::usage::record_of_usage;
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
@@ -64,7 +66,7 @@ pub(super) fn newest_payload(bytes: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeErro
 
 /// One atomic batch in the making.
 pub(super) struct Plan<'a> {
-    store: &'a dyn Store,
+    store: &'a SealedStore,
     ops: Vec<Op>,
     /// Where in `ops` a row was last written.
     rows: HashMap<Vec<u8>, usize>,
@@ -79,7 +81,7 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(store: &'a dyn Store) -> Self {
+    pub(super) fn new(store: &'a SealedStore) -> Self {
         Self {
             store,
             ops: Vec::new(),
@@ -137,8 +139,10 @@ impl<'a> Plan<'a> {
     fn write(&mut self, write: &mut Write) -> Result<(), WriteError> {
         match write {
             Write::Key(KeyWrite::Insert(record)) => {
+                self.renew(record);
                 let new = Prepared::new(record)?;
                 self.check_new(&new)?;
+                self.check_retired_digests(record)?;
                 self.insert(new.ops);
                 Ok(())
             }
@@ -149,8 +153,11 @@ impl<'a> Plan<'a> {
                 Ok(())
             }
             Write::Key(KeyWrite::Replace { before_revision, after }) => {
+                self.renew(after);
+                self.check_retired_digests(after)?;
                 self.replace(*before_revision, after)
             }
+            Write::Key(KeyWrite::Renew { id }) => self.renew_stored(*id),
             Write::Key(KeyWrite::Remove { id, revision }) => {
                 let stored = self.stored_at(*id, *revision)?;
                 self.remove(&stored)
@@ -175,6 +182,7 @@ impl<'a> Plan<'a> {
             Write::Row(RowWrite(op)) => self.row(op),
             Write::BeginImport { number } => self.begin_import(*number),
             Write::FinishImport { number } => self.finish_import(*number),
+            Write::BeginRotation { of, to } => self.begin_rotation(*of, to),
         }
     }
 
@@ -201,6 +209,7 @@ impl<'a> Plan<'a> {
 
     fn check_new(&mut self, new: &Prepared) -> Result<(), WriteError> {
         let id = new.id;
+        self.check_seals(new.ops.iter().any(is_marked))?;
         if self.get(&layout::record(id))?.is_some() {
             return Err(Conflict::Id { id }.into());
         }
@@ -251,16 +260,86 @@ impl<'a> Plan<'a> {
         }
         let before = index_rows(&stored)?;
         let rows = index_rows(after)?;
+        self.check_seals(after.encrypted)?;
         self.check_digests(after.id, after.digests())?;
         self.check_request(after.id, request_row(after).as_deref())?;
-        self.push(record_row(after)?);
+        self.exchange(&before, rows, record_row(after)?);
+        Ok(())
+    }
+
+    /// Writes a record's row, and of its index rows those that differ.
+    fn exchange(&mut self, before: &IndexRows, rows: IndexRows, record: Op) {
+        self.push(record);
         for key in before.keys().filter(|key| !rows.contains_key(*key)) {
             self.push(Op::Remove { key: key.clone() });
         }
         for (key, value) in rows.into_iter().filter(|(key, value)| before.get(key) != Some(value)) {
             self.push(Op::Put { key, value });
         }
+    }
+
+    /// Has what is written of a record be under the present secrets, while one of them is exchanged.
+    fn renew(&self, record: &mut KeyRecord) {
+        if let Some(seals) = self.store.seals() {
+            seals.renew(record);
+        }
+    }
+
+    /// The same of a record that is there. One that cannot be read stays as it is.
+    fn renew_stored(&mut self, id: u64) -> Result<(), WriteError> {
+        let key = layout::record(id);
+        let Some(seals) = self.store.seals() else { return Ok(()) };
+        // One that this batch writes is renewed, and sealed when it is applied.
+        let Some(row) = self.store.raw().get(&key)?.filter(|_| !self.rows.contains_key(&key))
+        else {
+            return Ok(());
+        };
+        let read = stored_record(id, &self.store.opened(&key, &row));
+        let read = read.map_err(WriteError::from).and_then(|it| Ok((index_rows(&it)?, it)));
+        let (before, mut record) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(key = id, %error, "a record could not be renewed and stays as it is");
+                return Ok(());
+            }
+        };
+        let stale = master_of(&key, &row).is_some_and(|id| id != seals.vault().master_id());
+        if seals.renew(&mut record) || stale {
+            self.exchange(&before, index_rows(&record)?, record_row(&record)?);
+        }
         Ok(())
+    }
+
+    /// Refuses what is to be encrypted where nothing encrypts.
+    fn check_seals(&self, encrypted: bool) -> Result<(), StoreError> {
+        if encrypted && self.store.seals().is_none() {
+            return Err(StoreError::Unsealed { why: "there is no master key" });
+        }
+        Ok(())
+    }
+
+    fn begin_rotation(&mut self, of: Rotating, to: &str) -> Result<(), WriteError> {
+        for other in Rotating::ALL {
+            if self.get(&layout::meta(other.next().0))?.is_some() {
+                return Err(Conflict::Rotation { what: other.name() }.into());
+            }
+        }
+        // What an import has worked out ahead is under the pepper that was.
+        if let Some(number) = self.number(PENDING_IMPORT)? {
+            return Err(Conflict::Import { number, pending: Some(number) }.into());
+        }
+        let begun =
+            Write::next_secret(of, to).map_err(|error| StoreError::corrupt(error.to_string()))?;
+        if let Write::Row(RowWrite(op)) = begun {
+            self.push(op);
+        }
+        Ok(())
+    }
+
+    /// Refuses a record whose token stands under the retired pepper, as another key's.
+    fn check_retired_digests(&self, record: &KeyRecord) -> Result<(), WriteError> {
+        let Some(seals) = self.store.seals() else { return Ok(()) };
+        self.check_digests(record.id, seals.retired_digests(record).into_iter())
     }
 
     fn remove(&mut self, stored: &KeyRecord) -> Result<(), WriteError> {
@@ -276,6 +355,9 @@ impl<'a> Plan<'a> {
         let used = self.number(IMPORTS)?.unwrap_or(0);
         if pending.is_some() || number <= used {
             return Err(Conflict::Import { number, pending }.into());
+        }
+        if self.get(&layout::meta(Rotating::Pepper.next().0))?.is_some() {
+            return Err(Conflict::Rotation { what: Rotating::Pepper.name() }.into());
         }
         self.put_number(IMPORTS, number);
         self.put_number(PENDING_IMPORT, number);
@@ -375,7 +457,7 @@ impl<'a> Plan<'a> {
     }
 
     pub(super) fn push(&mut self, op: Op) {
-        self.bytes += op.bytes();
+        self.bytes += weight(&op);
         self.rows.insert(op.key().to_vec(), self.ops.len());
         self.ops.push(op);
     }
@@ -383,12 +465,17 @@ impl<'a> Plan<'a> {
     /// Forgets everything from the operation `len` on.
     fn truncate(&mut self, len: usize) {
         self.ops.truncate(len);
-        self.bytes = self.ops.iter().map(Op::bytes).sum();
+        self.bytes = self.ops.iter().map(weight).sum();
         let rows = self.ops.iter().enumerate().map(|(at, op)| (op.key().to_vec(), at));
         self.rows = rows.collect();
         // Of what was just forgotten, a tenant may have been a part.
         self.tenants_open.clear();
     }
+}
+
+/// Bytes of an operation as it will be applied.
+fn weight(op: &Op) -> usize {
+    op.bytes() + if is_marked(op) { SEAL_BYTES } else { 0 }
 }
 
 /// Operations that writes take at the least.
