@@ -17,9 +17,9 @@ use support::random::{Random, number};
 use support::{DEADLINE, Daemon, Home, Reaped, text};
 
 const ENGINES: [&str; 2] = ["sled", "redb"];
-const ROUNDS_DEFAULT: u64 = 6;
+const ROUNDS_DEFAULT: u64 = 5;
 /// Keys of the rotations that are killed.
-const KEYS: u64 = 3000;
+const KEYS: u64 = 2000;
 
 fn home_of(engine: &str) -> Home {
     Home::with(&format!("[store]\nengine = \"{engine}\"\n"))

@@ -1,10 +1,12 @@
 //! The exchange of the pepper or the master key while the daemon serves: begun on request, carried on
 //! by a thread of its own, and found again by the next start wherever the last one ended.
 //!
-//! 1. The new secret is made, durably, beside the old one. 2. The store says that its exchange has
-//! begun. From there on both open, the new one seals, and the committer renews each record that it
-//! writes. 3. The thread has every other record renewed, some at a time. 4. Changes that had read a
-//! record before are waited for. 5. The store says that it is over, and the old secret goes.
+//! 1. The new secret is made, durably, beside the old one.
+//! 2. The store says that its exchange has begun. From there on both open, the new one seals, and
+//!    the committer renews each record that it writes.
+//! 3. The thread has every other record renewed, some at a time.
+//! 4. Changes that had read a record before are waited for.
+//! 5. The store says that it is over, and the old secret goes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

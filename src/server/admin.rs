@@ -108,10 +108,17 @@ pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
     let _ = connection.flush().await;
 }
 
-/// A whole request, taken out of the read buffer.
+/// A whole request, taken out of the read buffer. Wiped when it has been carried out: it may hold
+/// tokens and secrets.
 struct Request {
     header: Header,
     payload: BytesMut,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.payload.zeroize();
+    }
 }
 
 struct Connection {

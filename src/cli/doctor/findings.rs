@@ -221,7 +221,7 @@ pub(super) fn secret(
         Some(length) => Finding::wrong(
             check,
             format!("{shown} has {length} bytes where it must have {SECRET_BYTES}"),
-            &format!("restore it from a backup: without it {without}"),
+            format!("restore it from a backup: without it {without}"),
         ),
         None => Finding::advice(
             check,
