@@ -13,6 +13,7 @@ use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Frame, Header, Increment, IncrementOutcome, Opcode, PayloadError,
     SlotRenew, Validate, frame, opcode, verdict,
 };
+use zeroize::Zeroizing;
 
 use super::deferred::{Deferred, Desk, Parked};
 use super::hello::{bind, hello, ping};
@@ -267,7 +268,7 @@ impl Dispatcher<'_> {
             };
             let request = Parked {
                 correlation: *correlation,
-                payload: (*payload).into(),
+                payload: Zeroizing::new((*payload).into()),
                 tenant: self.tenant.clone(),
                 verdicts: None,
                 is_large: question.flags.asks_for_more(),

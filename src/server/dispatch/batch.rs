@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{Frame, Increment, IncrementOutcome, Opcode, PayloadError, Validate, frame};
+use zeroize::Zeroizing;
 
 use super::{Dispatcher, put_payload_error, reply};
 use crate::clock::Now;
@@ -91,7 +92,7 @@ impl Dispatcher<'_> {
     ) {
         let request = Parked {
             correlation: frame.header.correlation,
-            payload: frame.payload.into(),
+            payload: Zeroizing::new(frame.payload.into()),
             tenant: self.tenant.clone(),
             verdicts: Some(verdicts),
             is_large: true,
