@@ -276,15 +276,17 @@ impl Admin {
             }
         }
         if let Some(notifier) = self.notifier.as_ref().filter(|_| of == Rotating::Master) {
-            notifier.renew_secrets()?;
+            self.patiently(|| notifier.renew_secrets())?;
         }
         // Whoever had read a record before it was renewed has written it by then, and whoever reads
         // one from here on reads it renewed.
         drop(self.rules_gate.blocking_write());
         self.locks.iter().for_each(|lock| drop(lock.blocking_lock()));
-        let over = Write::finish_rotation(of, to);
-        let over = over.map_err(|error| StoreError::corrupt(error.to_string()))?;
-        self.committer.commit(over, true)?;
+        self.patiently(|| {
+            let over = Write::finish_rotation(of, to);
+            let over = over.map_err(|error| StoreError::corrupt(error.to_string()))?;
+            self.committer.commit(over, true)
+        })?;
         match (of, self.keys.seals()) {
             (Rotating::Pepper, Some(seals)) => {
                 let alone = Arc::new(self.engine.pepper().without_retired());
@@ -305,9 +307,16 @@ impl Admin {
 
     /// One job of the committer, which has others' between them.
     fn renew(&self, ids: &[u64]) -> Result<(), CommitError> {
-        loop {
+        self.patiently(|| {
             let job = ids.iter().map(|id| Write::Key(KeyWrite::Renew { id: *id })).collect();
-            match self.committer.commit(job, false) {
+            self.committer.commit(job, false)
+        })
+    }
+
+    /// Tries again as long as the committer has no room.
+    fn patiently(&self, act: impl Fn() -> Result<(), CommitError>) -> Result<(), CommitError> {
+        loop {
+            match act() {
                 Err(CommitError::Submit(SubmitError::Busy { .. }))
                     if !self.rotations.stop.load(Ordering::Acquire) =>
                 {

@@ -12,8 +12,7 @@ use super::envelope::{self, EnvelopeError};
 use super::layout::Whose;
 pub(super) use super::prepare::index_rows;
 use super::prepare::{IndexRows, LEFTOVERS, Prepared, leftovers, record_row, request_row};
-use super::rotation::Rotating;
-use super::sealed::{SEAL_BYTES, SealedStore, is_marked, master_of};
+use super::sealed::{SEAL_BYTES, SealedStore, is_marked};
 use super::usage::record_of_usage;
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
@@ -66,10 +65,10 @@ pub(super) fn newest_payload(bytes: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeErro
 
 /// One atomic batch in the making.
 pub(super) struct Plan<'a> {
-    store: &'a SealedStore,
+    pub(super) store: &'a SealedStore,
     ops: Vec<Op>,
     /// Where in `ops` a row was last written.
-    rows: HashMap<Vec<u8>, usize>,
+    pub(super) rows: HashMap<Vec<u8>, usize>,
     /// Tenants that were seen to take keys: many keys of one batch are of one tenant. Forgotten
     /// with every change of a tenant.
     pub(super) tenants_open: HashSet<String>,
@@ -268,7 +267,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Writes a record's row, and of its index rows those that differ.
-    fn exchange(&mut self, before: &IndexRows, rows: IndexRows, record: Op) {
+    pub(super) fn exchange(&mut self, before: &IndexRows, rows: IndexRows, record: Op) {
         self.push(record);
         for key in before.keys().filter(|key| !rows.contains_key(*key)) {
             self.push(Op::Remove { key: key.clone() });
@@ -276,70 +275,6 @@ impl<'a> Plan<'a> {
         for (key, value) in rows.into_iter().filter(|(key, value)| before.get(key) != Some(value)) {
             self.push(Op::Put { key, value });
         }
-    }
-
-    /// Has what is written of a record be under the present secrets, while one of them is exchanged.
-    fn renew(&self, record: &mut KeyRecord) {
-        if let Some(seals) = self.store.seals() {
-            seals.renew(record);
-        }
-    }
-
-    /// The same of a record that is there. One that cannot be read stays as it is.
-    fn renew_stored(&mut self, id: u64) -> Result<(), WriteError> {
-        let key = layout::record(id);
-        let Some(seals) = self.store.seals() else { return Ok(()) };
-        // One that this batch writes is renewed, and sealed when it is applied.
-        let Some(row) = self.store.raw().get(&key)?.filter(|_| !self.rows.contains_key(&key))
-        else {
-            return Ok(());
-        };
-        let read = stored_record(id, &self.store.opened(&key, &row));
-        let read = read.map_err(WriteError::from).and_then(|it| Ok((index_rows(&it)?, it)));
-        let (before, mut record) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::error!(key = id, %error, "a record could not be renewed and stays as it is");
-                return Ok(());
-            }
-        };
-        let stale = master_of(&key, &row).is_some_and(|id| id != seals.vault().master_id());
-        if seals.renew(&mut record) || stale {
-            self.exchange(&before, index_rows(&record)?, record_row(&record)?);
-        }
-        Ok(())
-    }
-
-    /// Refuses what is to be encrypted where nothing encrypts.
-    fn check_seals(&self, encrypted: bool) -> Result<(), StoreError> {
-        if encrypted && self.store.seals().is_none() {
-            return Err(StoreError::Unsealed { why: "there is no master key" });
-        }
-        Ok(())
-    }
-
-    fn begin_rotation(&mut self, of: Rotating, to: &str) -> Result<(), WriteError> {
-        for other in Rotating::ALL {
-            if self.get(&layout::meta(other.next().0))?.is_some() {
-                return Err(Conflict::Rotation { what: other.name() }.into());
-            }
-        }
-        // What an import has worked out ahead is under the pepper that was.
-        if let Some(number) = self.number(PENDING_IMPORT)? {
-            return Err(Conflict::Import { number, pending: Some(number) }.into());
-        }
-        let begun =
-            Write::next_secret(of, to).map_err(|error| StoreError::corrupt(error.to_string()))?;
-        if let Write::Row(RowWrite(op)) = begun {
-            self.push(op);
-        }
-        Ok(())
-    }
-
-    /// Refuses a record whose token stands under the retired pepper, as another key's.
-    fn check_retired_digests(&self, record: &KeyRecord) -> Result<(), WriteError> {
-        let Some(seals) = self.store.seals() else { return Ok(()) };
-        self.check_digests(record.id, seals.retired_digests(record).into_iter())
     }
 
     fn remove(&mut self, stored: &KeyRecord) -> Result<(), WriteError> {
@@ -356,9 +291,7 @@ impl<'a> Plan<'a> {
         if pending.is_some() || number <= used {
             return Err(Conflict::Import { number, pending }.into());
         }
-        if self.get(&layout::meta(Rotating::Pepper.next().0))?.is_some() {
-            return Err(Conflict::Rotation { what: Rotating::Pepper.name() }.into());
-        }
+        self.check_no_rotation()?;
         self.put_number(IMPORTS, number);
         self.put_number(PENDING_IMPORT, number);
         Ok(())
@@ -379,7 +312,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Refuses a record whose digest finds another key already.
-    fn check_digests(
+    pub(super) fn check_digests(
         &self,
         id: u64,
         digests: impl Iterator<Item = Digest>,
@@ -417,7 +350,7 @@ impl<'a> Plan<'a> {
         Ok(row.map(|bytes| stored_record(id, &bytes)).transpose()?)
     }
 
-    fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
+    pub(super) fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
         self.get(&layout::meta(fact.0))?.map(|bytes| read_number(fact, &bytes)).transpose()
     }
 

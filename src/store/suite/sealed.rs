@@ -191,8 +191,11 @@ fn a_rotation_and_an_import_exclude_each_other_and_so_do_two_rotations() {
     for refused in [begin(Rotating::Master), begin(Rotating::Pepper)] {
         assert!(refused.expect_err("one at a time").to_string().contains("being rotated"));
     }
-    let import = bench.commit(Write::BeginImport { number: 2 });
-    assert!(import.expect_err("not now").to_string().contains("pepper"));
+    let import = || bench.commit(Write::BeginImport { number: 2 });
+    assert!(import().expect_err("not now").to_string().contains("pepper"));
+    bench.finish(Rotating::Pepper);
+    begin(Rotating::Master).expect("begun");
+    assert!(import().expect_err("not now").to_string().contains("master key"));
 }
 
 #[test]
