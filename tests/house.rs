@@ -51,7 +51,7 @@ const ARROWS: &[Row] = &[
     Row { module: "http",   may: &["metrics"], protocol: false, pure: false },
     Row { module: "metrics", may: &[], protocol: false, pure: true },
     Row { module: "deliver", may: &["event", "config", "key"], protocol: false, pure: false },
-    Row { module: "notify", may: &["alert", "deliver", "engine", "store", "config", "limit", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "notify", may: &["alert", "deliver", "engine", "store", "config", "limit", "key", "vault", "event", "clock"], protocol: true, pure: false },
     Row { module: "secret", may: &[], protocol: false, pure: false },
     Row { module: "clock",  may: &[], protocol: false, pure: false },
 ];

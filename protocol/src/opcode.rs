@@ -128,6 +128,14 @@ opcodes! {
     Backup = 0x61, admin, own;
     /// Every row judged; progress streamed out, then the report.
     Verify = 0x62, admin, own;
+    /// Exchange the secret of the digests for another, while serving.
+    PepperRotate = 0x64, admin, own;
+    /// How that stands.
+    PepperStatus = 0x65, admin, own;
+    /// Exchange the secret of everything encrypted for another, while serving.
+    MasterRotate = 0x66, admin, own;
+    /// How that stands.
+    MasterStatus = 0x67, admin, own;
     /// Alerts that wait, were given up, or were delivered of late.
     AlertList = 0x70, admin, read;
     /// Send a test to everybody that alerts of a key go to.

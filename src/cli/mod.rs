@@ -39,6 +39,7 @@ mod reload;
 mod remote;
 mod renew;
 mod restore;
+mod rotate;
 mod secret;
 mod serve;
 mod simulate;
@@ -60,6 +61,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use error::CliError;
+
+use crate::store::Rotating;
 
 /// How a command ends. Scripts rely on these figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +177,12 @@ enum Command {
     Restore(restore::Args),
     /// Read every row and say what is wrong
     Verify(verify::Args),
+    /// Exchange the secret of the digests of tokens, or show how it stands
+    #[command(subcommand)]
+    Pepper(rotate::Command),
+    /// Exchange the key that records and secrets are encrypted under, or show how it stands
+    #[command(subcommand)]
+    Master(rotate::Command),
     /// Rewrite a stopped daemon's store, which gives unused room back
     Compact(compact::Args),
     /// Read the audit log, and say whether it is as it was written: without the daemon
@@ -257,6 +266,8 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Backup(args) => backup::run(args, global),
         Command::Restore(args) => restore::run(args, global),
         Command::Verify(args) => verify::run(args, global),
+        Command::Pepper(command) => rotate::run(command, Rotating::Pepper, global),
+        Command::Master(command) => rotate::run(command, Rotating::Master, global),
         Command::Compact(args) => compact::run(args, global),
         Command::Audit(command) => audit::run(command, global),
         Command::Watch(args) => watch::run(args, global),

@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::{Exit, Global, connect, demo};
 use crate::admin::Caller;
 use crate::config::{Overrides, Source};
-use crate::server::{Daemon, Reload};
+use crate::server::{Daemon, Reload, forbid_core_dumps};
 
 const DATA_DIR_ENV: &str = "KEYGATE_DATA_DIR";
 
@@ -56,6 +56,7 @@ impl Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     log(global.json)?;
+    forbid_core_dumps();
     let mut source = args.source(global);
     // Removed when the daemon has ended.
     let scratch = args.demo.then(|| demo::directory(&mut source.overrides)).transpose()?;

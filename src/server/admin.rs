@@ -37,6 +37,7 @@ use crate::audit::Audit;
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
 use crate::engine::{Answers, Engine};
+use crate::store::Rotating;
 
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -135,10 +136,17 @@ pub(super) async fn serve(
     }
 }
 
-/// A whole request, taken out of the read buffer.
+/// A whole request, taken out of the read buffer. Wiped when it has been carried out: it may hold
+/// tokens and secrets.
 struct Request {
     header: Header,
     payload: BytesMut,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.payload.zeroize();
+    }
 }
 
 struct Connection {
@@ -359,8 +367,32 @@ impl Connection {
                 parse_none(payload)?;
                 self.put(request, &shared.reload.reload(caller).await?);
             }
+            Opcode::PepperRotate
+            | Opcode::PepperStatus
+            | Opcode::MasterRotate
+            | Opcode::MasterStatus => self.answer_of_secrets(opcode, request).await?,
             opcode => self.answer_of_tenants(opcode, request).await?,
         }
+        Ok(())
+    }
+
+    async fn answer_of_secrets(
+        &mut self,
+        opcode: Opcode,
+        request: &Request,
+    ) -> Result<(), AdminError> {
+        let admin = Arc::clone(&self.shared.admin);
+        let caller = &self.caller.clone();
+        parse_none(&request.payload)?;
+        let of = match opcode {
+            Opcode::PepperRotate | Opcode::PepperStatus => Rotating::Pepper,
+            _ => Rotating::Master,
+        };
+        let status = match opcode {
+            Opcode::PepperRotate | Opcode::MasterRotate => admin.rotate_secret(caller, of).await?,
+            _ => admin.secret_status(caller, of).await?,
+        };
+        self.put(request, &status);
         Ok(())
     }
 

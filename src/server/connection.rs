@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 use keygate_protocol::{ErrorCode, frame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroize;
 
 use super::admit::{Gate, Login};
 use super::deferred::Desk;
@@ -167,6 +168,8 @@ impl Connection<'_> {
                 self.dispatcher.retry(now, &mut self.output);
             }
             let drained = self.dispatcher.drain(&self.input, now, &mut self.output);
+            // Tokens and client secrets: the buffer is used again, and may be given back.
+            self.input[..drained.consumed].zeroize();
             self.input.advance(drained.consumed);
             if drained.close {
                 return Some(self.close(stream).await);

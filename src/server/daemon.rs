@@ -15,11 +15,10 @@ use super::deferred::{Debits, Desk};
 use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
 use super::journals::{Journals, open_audit};
+use super::keyring::{Keyring, KeyringError};
 use super::listen::{ListenError, Listeners};
-use super::loading::{load_keys, load_pepper, load_vault, open_ledger};
-use super::master::MasterError;
+use super::loading::{load_keys, open_keys, open_ledger};
 use super::observe::{Observers, Plane};
-use super::pepper::{self, PepperError};
 use super::recorder::Recorder;
 use super::refusals::Refusals;
 use super::reload::{self, Reload};
@@ -29,16 +28,17 @@ use super::tls::{Material, Tls, TlsError};
 use super::watchers::{Bounds, Watchers};
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
-use crate::admin::{Admin, Origin};
+use crate::admin::{Admin, AdminError, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Source};
 use crate::deliver::{Courier, CourierError};
 use crate::engine::{CatalogError, Engine, EngineLimits};
+use crate::key::Pepper;
 use crate::key::token::{BrandError, Prefixes};
 use crate::ledger::Ledger;
 use crate::notify::{self, Moved, Notifier};
 use crate::store::{
-    self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions,
+    self, CommitError, Committer, CommitterOptions, Keys, Rotating, StoreError, StoreOptions,
 };
 
 /// Descriptors beside those of connections: the store, listeners, runtimes, the log.
@@ -56,12 +56,12 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The pepper cannot be had.
+    /// The pepper or the master key cannot be had.
     #[error(transparent)]
-    Pepper(#[from] PepperError),
-    /// The master key cannot be had.
+    Keyring(#[from] KeyringError),
+    /// What the last run had begun cannot be gone on with.
     #[error(transparent)]
-    Master(#[from] MasterError),
+    Resume(#[from] AdminError),
     /// The first write failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -110,6 +110,7 @@ pub struct Daemon {
     notifier: Arc<Notifier>,
     unreadable: u64,
     origin: Origin,
+    keyring: Keyring,
     journals: Journals,
     tls: Option<Arc<Tls>>,
 }
@@ -132,18 +133,17 @@ impl Daemon {
         let tls = Material::load(&config.tls)?;
         let tls = tls.map(|material| Arc::new(Tls::new(material, config.limits.handshakes_max)));
         let listeners = Listeners::open(&config)?;
-        let keys = Keys::open(store)?;
+        let keyring = Keyring::of(&config.data_dir);
+        let (keys, pepper, vault) = open_keys(&keyring, store)?;
         let options = CommitterOptions {
             queue_jobs_max: config.store.commit_queue_max,
             ..CommitterOptions::default()
         };
         let committer = Arc::new(Committer::start_timed(&keys, &options, Arc::clone(&clock))?);
-        let pepper = load_pepper(&config, &keys, &committer)?;
-        let vault = Arc::new(load_vault(&config, &keys, &committer)?);
         let limits = &config.limits;
         let window_us = micros(limits.increment_id_window_ms);
         let engine = Arc::new(Engine::new(
-            pepper,
+            Pepper::clone(&pepper),
             prefixes,
             EngineLimits {
                 keys_max: limits.keys_max,
@@ -186,9 +186,11 @@ impl Daemon {
         let courier = Arc::new(Courier::new(&config.alerts, &config.sinks)?);
         let settings = notify::Settings::new(&config.alerts);
         let notifier = Arc::new(Notifier::open(source_of_alerts, settings, courier)?);
-        let own = pepper::path(&config.data_dir)?;
-        let own = own.starts_with(&config.data_dir).then_some(own);
-        let origin = Origin { engine: config.store.engine, pepper: own };
+        let origin = Origin {
+            engine: config.store.engine,
+            pepper: keyring.own(Rotating::Pepper)?,
+            master_key: keyring.own(Rotating::Master)?,
+        };
         let failing = Arc::downgrade(&notifier);
         let tell_failing = move |why: Option<String>| match (failing.upgrade(), why) {
             (Some(notifier), Some(why)) => notifier.audit_failing(why),
@@ -219,6 +221,7 @@ impl Daemon {
             notifier,
             unreadable,
             origin,
+            keyring,
             journals,
             tls,
         })
@@ -243,6 +246,7 @@ impl Daemon {
         let admin = admin.with_ledger(Arc::clone(&self.ledger));
         let admin = admin.with_journal(self.journals.of_changes());
         let admin = admin.with_notifier(Arc::clone(&self.notifier));
+        let admin = admin.with_secret_files(Arc::new(self.keyring.clone()));
         Arc::new(admin.with_origin(self.origin.clone()))
     }
 
@@ -354,6 +358,11 @@ impl Daemon {
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
+        let rotating = Arc::clone(&shared.admin);
+        let resumed = Arc::clone(&rotating);
+        tokio::task::spawn_blocking(move || resumed.resume_rotations())
+            .await
+            .map_err(io::Error::other)??;
         ready();
         stop.cancelled().await;
         tracing::info!("stopping: what was read is answered, then everything is flushed");
@@ -369,6 +378,7 @@ impl Daemon {
             ended.await;
         }
         let flushed = tokio::task::spawn_blocking(move || {
+            rotating.stop_rotation();
             let flushed = flush.stop();
             let settled = ledger.stop();
             notifier.stop();

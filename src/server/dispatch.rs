@@ -13,6 +13,7 @@ use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Frame, Header, Increment, IncrementOutcome, Opcode, PayloadError,
     Role, Roles, SlotRenew, Validate, frame, opcode, verdict,
 };
+use zeroize::Zeroizing;
 
 use super::admit::{Login, allows};
 use super::deferred::{Deferred, Desk, Parked};
@@ -302,7 +303,7 @@ impl Dispatcher<'_> {
             };
             let request = Parked {
                 correlation: *correlation,
-                payload: (*payload).into(),
+                payload: Zeroizing::new((*payload).into()),
                 tenant: self.tenant.clone(),
                 verdicts: None,
                 is_large: question.flags.asks_for_more(),
