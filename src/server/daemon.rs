@@ -23,13 +23,14 @@ use super::recorder::Recorder;
 use super::reload::{self, Reload};
 use super::scrape::Parts;
 use super::store_size::StoreSize;
+use super::supervisor::{self, Vitals};
 use super::watchers::{Bounds, Watchers};
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Source};
-use crate::deliver::{Courier, CourierError};
+use crate::deliver::CourierError;
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::token::{BrandError, Prefixes};
 use crate::ledger::Ledger;
@@ -171,7 +172,7 @@ impl Daemon {
             committer: Arc::clone(&committer),
             clock: Arc::clone(&clock),
         };
-        let courier = Arc::new(Courier::new(&config.alerts, &config.sinks)?);
+        let courier = notify::deliverer(&config.alerts, &config.sinks)?;
         let settings = notify::Settings::new(&config.alerts);
         let notifier = Arc::new(Notifier::open(source_of_alerts, settings, courier)?);
         let own = pepper::path(&config.data_dir)?;
@@ -334,8 +335,13 @@ impl Daemon {
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
+        let vitals = Vitals { workers: Arc::clone(&workers), committer: Arc::clone(&committer) };
+        let watch = supervisor::watch(vitals);
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(watch));
+        supervisor::ready();
         ready();
         stop.cancelled().await;
+        supervisor::stopping();
         tracing::info!("stopping: what was read is answered, then everything is flushed");
         // No socket file stays behind that nobody answers on.
         drop(listeners);

@@ -9,10 +9,10 @@ use tokio::sync::Mutex;
 
 use super::daemon::micros;
 use super::retention::life_rules;
+use super::supervisor::Reloading;
 use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
 use crate::config::{self, Config, ConfigError, Source, Unavailable};
-use crate::deliver::Courier;
 use crate::engine::Engine;
 use crate::event::{self, Subject};
 use crate::limit::LedgerState;
@@ -88,18 +88,20 @@ impl Reload {
 
     async fn apply(&self, caller: &Caller) -> Result<Reloaded, AdminError> {
         let mut current = self.current.lock().await;
+        // To the end of this one, also of one that is refused: the next has words of its own.
+        let _reloading = Reloading::begin();
         let next = self.read().await?;
         let changes = changes(&current, &next);
         check_live(&changes)?;
         // It reads files, which may lie on a slow disk.
         let (alerts, sinks) = (next.alerts.clone(), next.sinks.clone());
-        let courier = tokio::task::spawn_blocking(move || Courier::new(&alerts, &sinks)).await;
+        let courier = tokio::task::spawn_blocking(move || notify::deliverer(&alerts, &sinks)).await;
         let courier = courier
             .map_err(|_| refused("the daemon is stopping"))?
             .map_err(|error| refused(&format!("nothing was applied: {error}")))?;
         let applied = self.admin.apply(live(&next)).await?;
         if let Ok(notifier) = self.admin.notifier() {
-            notifier.set(notify::Settings::new(&next.alerts), Arc::new(courier));
+            notifier.set(notify::Settings::new(&next.alerts), courier);
         }
         self.note(caller, &changes);
         *current = next;
