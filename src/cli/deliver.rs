@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
-use super::serve::{log, no_signals, stop_on_signals};
+use super::serve::{deliver_socket_of_env, log, no_signals, stop_on_signals};
 use super::{Exit, Global, connect};
 use crate::config::{DELIVER_SOCKET_DEFAULT, Source};
 use crate::deliver::{Courier, Helper};
@@ -25,8 +25,8 @@ pub(super) struct Args {
     #[arg(long, env = "KEYGATE_CONFIG", value_name = "FILE", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Where it listens; alerts.deliver_socket if not given, or else /run/keygate/deliver.sock.
-    /// A socket that systemd passes comes before
-    #[arg(long, env = "KEYGATE_DELIVER_SOCKET", value_name = "PATH", hide_env_values = true)]
+    /// A socket that systemd passes comes before [env: KEYGATE_DELIVER_SOCKET]
+    #[arg(long, value_name = "PATH")]
     deliver_socket: Option<PathBuf>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     log(global.json)?;
     let source = Source { file: args.config.clone(), ..Source::default() };
     let config = source.read()?;
-    let given = args.deliver_socket.clone().filter(|path| !path.as_os_str().is_empty());
+    let given = args.deliver_socket.clone().or_else(deliver_socket_of_env);
     let set = Some(&config.alerts.deliver_socket).filter(|path| !path.as_os_str().is_empty());
     let path = given.or_else(|| set.cloned()).unwrap_or_else(|| DELIVER_SOCKET_DEFAULT.into());
     // What it makes is its owner's alone, until its mode is widened.
@@ -66,8 +66,11 @@ async fn serve(
     tokio::spawn(reload_on(hangups, Arc::clone(&helper), source));
     supervisor::ready();
     tracing::info!("ready to deliver");
-    helper.serve(listener, stop).await;
-    supervisor::stopping();
+    let told = async {
+        stop.cancelled().await;
+        supervisor::stopping();
+    };
+    tokio::join!(helper.serve(listener, stop.clone()), told);
     Ok(())
 }
 

@@ -35,8 +35,10 @@ pub(super) struct Args {
     #[arg(long, env = "KEYGATE_TCP", value_name = "ADDR", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     tcp: Vec<SocketAddr>,
+    // An empty variable names none, where clap would miss a value.
     /// Hand alerts to the `keygate deliver` behind this socket; without one they are sent from here
-    #[arg(long, env = "KEYGATE_DELIVER_SOCKET", value_name = "PATH", hide_env_values = true)]
+    /// [env: KEYGATE_DELIVER_SOCKET]
+    #[arg(long, value_name = "PATH")]
     deliver_socket: Option<PathBuf>,
     /// Try it out: a throw-away directory (whatever KEYGATE_DATA_DIR says), a tenant, a key, and
     /// three commands to paste
@@ -51,12 +53,17 @@ impl Args {
             data_dir: self.data_dir.clone().or_else(|| from_env().map(PathBuf::from)),
             socket: global.socket.clone(),
             admin_socket: global.admin_socket.clone(),
-            // An empty variable names none.
-            deliver_socket: self.deliver_socket.clone().filter(|path| !path.as_os_str().is_empty()),
+            deliver_socket: self.deliver_socket.clone().or_else(deliver_socket_of_env),
             tcp: self.tcp.clone(),
         };
         Source { file: self.config.clone(), overrides }
     }
+}
+
+/// The socket of `keygate deliver` that the environment names, if it names one.
+pub(super) fn deliver_socket_of_env() -> Option<PathBuf> {
+    let path = std::env::var_os("KEYGATE_DELIVER_SOCKET").filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {

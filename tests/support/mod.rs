@@ -145,7 +145,7 @@ impl Home {
 
     /// Gives a command the environment of this place.
     pub(crate) fn dress(&self, mut command: Command) -> Command {
-        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "LOG"] {
+        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "LOG", "DELIVER_SOCKET"] {
             command.env_remove(format!("KEYGATE_{name}"));
         }
         for name in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"] {
@@ -356,6 +356,10 @@ impl Reaped {
     pub(crate) fn kill(mut self) -> ExitStatus {
         self.0.kill().expect("a child of ours");
         self.0.wait().expect("its status")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Waits for its end.
