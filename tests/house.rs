@@ -33,7 +33,7 @@ struct Row {
 #[rustfmt::skip]
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
-    Row { module: "cli",    may: &["server", "audit", "event", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
+    Row { module: "cli",    may: &["server", "deliver", "audit", "event", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "server", may: &["admin", "notify", "deliver", "audit", "secret", "ledger", "engine", "store", "config", "limit", "usage", "key", "vault", "event", "http", "metrics", "clock"], protocol: true, pure: false },
     Row { module: "admin",  may: &["notify", "alert", "ledger", "engine", "store", "limit", "usage", "key", "vault", "event", "clock"], protocol: true, pure: false },
     Row { module: "audit",  may: &["engine::AuditDesk", "event", "key::Pepper", "key::digest", "secret", "clock"], protocol: false, pure: false },

@@ -20,6 +20,7 @@ mod bench_command;
 mod compact;
 mod config;
 mod connect;
+mod deliver;
 mod demo;
 mod doctor;
 mod error;
@@ -117,7 +118,7 @@ struct Global {
     #[arg(long, global = true, value_name = "PATH")]
     admin_socket: Option<PathBuf>,
     /// See no other tenant's keys: whatever the command asks, it asks as one that is bound to this
-    /// tenant. Not for serve, bench and simulate
+    /// tenant. Not for serve, deliver, bench and simulate
     #[arg(long, global = true, value_name = "TENANT")]
     as_tenant: Option<String>,
     #[command(flatten)]
@@ -141,6 +142,8 @@ impl Global {
 enum Command {
     /// Run the daemon
     Serve(serve::Args),
+    /// Send alerts for the daemon, which then needs no network
+    Deliver(deliver::Args),
     /// Ask whether the daemon answers, and how fast
     Ping,
     /// Show the daemon's health and figures
@@ -234,9 +237,12 @@ fn redacted(mut error: clap::Error) -> clap::Error {
 fn run(cli: &Cli) -> Result<Exit, CliError> {
     let global = &cli.global;
     if global.as_tenant.is_some()
-        && matches!(cli.command, Command::Serve(_) | Command::Bench(_) | Command::Simulate(_))
+        && matches!(
+            cli.command,
+            Command::Serve(_) | Command::Deliver(_) | Command::Bench(_) | Command::Simulate(_)
+        )
     {
-        let what = "--as-tenant binds what a command asks; serve asks nothing, bench makes a \
+        let what = "--as-tenant binds what a command asks; serve and deliver ask nothing, bench makes a \
                     tenant of its own, and in a simulation each line says its \"tenant\"";
         return Err(CliError::Usage(what.to_owned()));
     }
@@ -250,6 +256,7 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
     }
     match &cli.command {
         Command::Serve(args) => serve::run(args, global),
+        Command::Deliver(args) => deliver::run(args, global),
         Command::Ping => ping::run(global),
         Command::Status => status::run(global),
         Command::Reload => reload::run(global),

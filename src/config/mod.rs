@@ -50,6 +50,8 @@ use crate::store::StoreEngine;
 pub const SOCKET_DEFAULT: &str = "/run/keygate/keygate.sock";
 /// Where its admin socket stands.
 pub const ADMIN_SOCKET_DEFAULT: &str = "/run/keygate/admin.sock";
+/// Where the socket of `keygate deliver` stands.
+pub const DELIVER_SOCKET_DEFAULT: &str = "/run/keygate/deliver.sock";
 /// Where its store stands.
 pub const DATA_DIR_DEFAULT: &str = "/var/lib/keygate";
 

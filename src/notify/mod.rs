@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 
 pub use endpoints::{EndpointError, ShownSecret};
 use sender::Aborting;
-pub use sender::{Deliver, Delivery};
+pub use sender::{Deliver, Delivery, deliverer};
 pub use settings::Settings;
 pub use source::Source;
 

@@ -24,6 +24,7 @@ use super::refusals::Refusals;
 use super::reload::{self, Reload};
 use super::scrape::Parts;
 use super::store_size::StoreSize;
+use super::supervisor::{self, Vitals};
 use super::tls::{Material, Tls, TlsError};
 use super::watchers::{Bounds, Watchers};
 use super::worker::Workers;
@@ -31,7 +32,7 @@ use super::{admin, connection, http, retention, tenants};
 use crate::admin::{Admin, AdminError, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Source};
-use crate::deliver::{Courier, CourierError};
+use crate::deliver::CourierError;
 use crate::engine::{CatalogError, Engine, EngineLimits};
 use crate::key::Pepper;
 use crate::key::token::{BrandError, Prefixes};
@@ -183,7 +184,7 @@ impl Daemon {
             committer: Arc::clone(&committer),
             clock: Arc::clone(&clock),
         };
-        let courier = Arc::new(Courier::new(&config.alerts, &config.sinks)?);
+        let courier = notify::deliverer(&config.alerts, &config.sinks)?;
         let settings = notify::Settings::new(&config.alerts);
         let notifier = Arc::new(Notifier::open(source_of_alerts, settings, courier)?);
         let origin = Origin {
@@ -363,8 +364,13 @@ impl Daemon {
         tokio::task::spawn_blocking(move || resumed.resume_rotations())
             .await
             .map_err(io::Error::other)??;
+        let vitals = Vitals { workers: Arc::clone(&workers), committer: Arc::clone(&committer) };
+        let watch = supervisor::watch(vitals);
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(watch));
+        supervisor::ready();
         ready();
         stop.cancelled().await;
+        supervisor::stopping();
         tracing::info!("stopping: what was read is answered, then everything is flushed");
         // No socket file stays behind that nobody answers on.
         drop(listeners);

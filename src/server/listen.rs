@@ -1,5 +1,6 @@
 //! Sockets: made with their modes, inherited from systemd, or refused with who holds them.
 
+mod deliver;
 mod http;
 
 use std::fs::{File, TryLockError};
@@ -9,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+pub use deliver::deliver;
 pub use http::HttpSocket;
 use rustix::net::sockopt::socket_peercred;
 
@@ -64,6 +66,26 @@ pub enum ListenError {
         path: PathBuf,
         /// Its mode.
         mode: u32,
+    },
+    /// Everybody could have mails and web hooks sent.
+    #[error(
+        "the socket of keygate deliver, {}, has the mode {mode:#o}, so everybody can connect and have \
+         mails and web hooks sent: set SocketMode=0660 in its unit", path.display()
+    )]
+    DeliverOpenToAll {
+        /// The socket that systemd passed.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// systemd passed `keygate deliver` other sockets than its own.
+    #[error(
+        "systemd passed sockets named {names:?}; keygate deliver takes one Unix socket, with \
+         FileDescriptorName=deliver"
+    )]
+    NotDeliver {
+        /// Their names.
+        names: String,
     },
     /// systemd passed a socket that is not known by its name.
     #[error(

@@ -8,7 +8,7 @@
 //! that wait for the ledger are [`deferred`], and [`slots`] end with their connection. [`admin`]
 //! serves the admin socket on the control thread; [`reload`] reads the configuration again,
 //! [`retention`] purges what was deleted long enough ago, [`http`] tells
-//! the figures that [`scrape`] gathers. [`daemon`] starts all of it in order and
+//! the figures that [`scrape`] gathers, and [`supervisor`] tells systemd how the daemon fares. [`daemon`] starts all of it in order and
 //! stops it in the opposite order.
 
 mod accept;
@@ -37,6 +37,7 @@ mod retention;
 mod scrape;
 mod slots;
 mod store_size;
+pub mod supervisor;
 mod tenants;
 mod tls;
 mod watch;

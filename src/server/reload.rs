@@ -9,11 +9,11 @@ use tokio::sync::Mutex;
 
 use super::daemon::micros;
 use super::retention::life_rules;
+use super::supervisor::Reloading;
 use super::tls::{Material, Tls};
 use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
 use crate::config::{self, Config, ConfigError, Source, Unavailable};
-use crate::deliver::Courier;
 use crate::engine::Engine;
 use crate::event::{self, Subject};
 use crate::limit::LedgerState;
@@ -96,12 +96,14 @@ impl Reload {
 
     async fn apply(&self, caller: &Caller) -> Result<Reloaded, AdminError> {
         let mut current = self.current.lock().await;
+        // To the end of this one, also of one that is refused: the next has words of its own.
+        let _reloading = Reloading::begin();
         let next = self.read().await?;
         let changes = changes(&current, &next);
         check_live(&changes)?;
         // It reads files, which may lie on a slow disk.
         let (alerts, sinks, tls) = (next.alerts.clone(), next.sinks.clone(), next.tls.clone());
-        let read = move || (Courier::new(&alerts, &sinks), Material::load(&tls));
+        let read = move || (notify::deliverer(&alerts, &sinks), Material::load(&tls));
         let (courier, material) = tokio::task::spawn_blocking(read)
             .await
             .map_err(|_| refused("the daemon is stopping"))?;
@@ -110,7 +112,7 @@ impl Reload {
         let courier = courier.map_err(|error| refused(&format!("nothing was applied: {error}")))?;
         let applied = self.admin.apply(live(&next)).await?;
         if let Ok(notifier) = self.admin.notifier() {
-            notifier.set(notify::Settings::new(&next.alerts), Arc::new(courier));
+            notifier.set(notify::Settings::new(&next.alerts), courier);
         }
         if let (Some(tls), Some(material)) = (&self.tls, material) {
             tls.set(material);

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use keygate_protocol::ErrorCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::LocalOptions;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,6 +55,8 @@ enum Message {
     Serve(Accepted),
     /// Time to look at the deadlines.
     Tick,
+    /// Say that you come round to your queue.
+    Beat(oneshot::Sender<()>),
 }
 
 struct Worker {
@@ -98,6 +100,21 @@ impl Workers {
         for worker in &self.workers {
             if worker.open.load(Ordering::Relaxed) > 0 {
                 let _ = worker.queue.send(Message::Tick);
+            }
+        }
+    }
+
+    /// Comes back when every worker has come round to its queue: one that is stuck never does, and
+    /// neither does this. One that is gone was stopped, or has panicked, which is the same.
+    pub(super) async fn beat(&self) {
+        let asked = self.workers.iter().map(|worker| {
+            let (answer, answered) = oneshot::channel();
+            (worker.queue.send(Message::Beat(answer)), answered)
+        });
+        // All are asked before the first is waited for.
+        for (sent, answered) in asked.collect::<Vec<_>>() {
+            if sent.is_err() || answered.await.is_err() {
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -164,6 +181,10 @@ async fn work(
     while let Some(message) = messages.recv().await {
         match message {
             Message::Tick => roster.tick(&shared.limits, shared.clock.now()),
+            // Whoever asked may have ceased to wait.
+            Message::Beat(answer) => {
+                let _ = answer.send(());
+            }
             Message::Serve(socket) => {
                 let watch = roster.enter(shared.clock.now());
                 let shared = Rc::clone(&shared);

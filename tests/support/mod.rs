@@ -149,7 +149,8 @@ impl Home {
 
     /// Gives a command the environment of this place.
     pub(crate) fn dress(&self, mut command: Command) -> Command {
-        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "CLIENT_SECRET", "LOG"] {
+        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "CLIENT_SECRET", "LOG", "DELIVER_SOCKET"]
+        {
             command.env_remove(format!("KEYGATE_{name}"));
         }
         for name in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"] {
@@ -390,6 +391,10 @@ impl Reaped {
     pub(crate) fn kill(mut self) -> ExitStatus {
         self.0.kill().expect("a child of ours");
         self.0.wait().expect("its status")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Waits for its end.
