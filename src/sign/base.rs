@@ -16,7 +16,8 @@ pub(super) fn signature_base(
         base.push('"');
         base.push_str(name);
         base.push_str("\": ");
-        base.push_str(&value(request, name)?);
+        let value = request.component(name)?;
+        base.push_str(&value);
         base.push('\n');
     }
     base.push_str("\"@signature-params\": ");
@@ -30,23 +31,34 @@ pub(super) fn is_derived(name: &str) -> bool {
     matches!(name, "@method" | "@target-uri" | "@authority" | "@scheme" | "@path" | "@query")
 }
 
-fn value(request: &Request<'_>, name: &str) -> Option<String> {
-    match name {
-        // Section 2.2.1: as it was sent, since methods tell cases apart.
-        "@method" => request.method.map(str::to_owned),
-        "@scheme" => request.scheme.map(str::to_ascii_lowercase),
-        "@authority" => authority(request),
-        "@path" => path(request).map(str::to_owned),
-        // Section 2.2.7: with its question mark, which alone stands for no query.
-        "@query" => Some(format!("?{}", request.query.unwrap_or_default())),
-        "@target-uri" => target_uri(request),
-        _ => request.field(name),
+impl Request<'_> {
+    /// The value of a component; `None` where the request does not have it, or has one that no sound
+    /// request has.
+    pub(super) fn component(&self, name: &str) -> Option<String> {
+        let value = match name {
+            // Section 2.2.1: as it was sent, since methods tell cases apart.
+            "@method" => self.method.map(str::to_owned),
+            "@scheme" => self.scheme.map(str::to_ascii_lowercase),
+            "@authority" => authority(self),
+            "@path" => path(self).map(str::to_owned),
+            // Section 2.2.7: with its question mark, which alone stands for no query.
+            "@query" => Some(format!("?{}", self.query.unwrap_or_default())),
+            "@target-uri" => target_uri(self),
+            _ => self.field(name),
+        }?;
+        // A line end would let one component speak for the next.
+        let sound = value.bytes().all(|byte| !byte.is_ascii_control() || byte == b'\t');
+        sound.then_some(value)
     }
 }
 
 /// Section 2.2.3: the host in lower case, and without the port that the scheme has anyway.
 fn authority(request: &Request<'_>) -> Option<String> {
     let mut authority = request.authority?.to_ascii_lowercase();
+    // Not a host: in a target, what follows would pass for its path, or what precedes for its user.
+    if authority.contains(['/', '?', '#', '@', '\\']) {
+        return None;
+    }
     let port = match request.scheme {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => ":443",
         Some(scheme) if scheme.eq_ignore_ascii_case("http") => ":80",
@@ -60,7 +72,10 @@ fn authority(request: &Request<'_>) -> Option<String> {
 
 /// Section 2.2.6: an empty path is a slash.
 fn path<'a>(request: &Request<'a>) -> Option<&'a str> {
-    request.path.map(|path| if path.is_empty() { "/" } else { path })
+    let path = request.path?;
+    // What begins a query is none of a path.
+    let sound = path.is_empty() || path.starts_with('/');
+    (sound && !path.contains(['?', '#'])).then_some(if path.is_empty() { "/" } else { path })
 }
 
 /// Section 2.2.2.

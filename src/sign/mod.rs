@@ -8,15 +8,19 @@
 
 mod algorithm;
 mod base;
+mod check;
 mod content;
 pub mod input;
+mod jwk;
 mod public_key;
 mod request;
+mod signer;
 mod verify;
 
 pub use algorithm::{Algorithm, Algorithms};
 pub use public_key::{KeyError, Kind, PublicKey};
 pub use request::{Body, Request};
+pub use signer::{SignError, Signed, Signer, Stamp};
 pub use verify::{Failure, Material, Policy, Signature, Verifier, Verifiers};
 
 /// Verification keys that one API key may have: two during a rotation, for a few signers.
@@ -27,3 +31,6 @@ pub const KEY_ID_BYTES_MAX: usize = 64;
 pub const SECRET_BYTES_MIN: usize = 32;
 /// The most.
 pub const SECRET_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests;
