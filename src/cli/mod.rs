@@ -40,6 +40,7 @@ mod renew;
 mod restore;
 mod secret;
 mod serve;
+mod signed;
 mod simulate;
 mod spent;
 mod status;

@@ -326,7 +326,7 @@ fn what_is_demanded_must_be_covered() {
         (&with_digest, Some(other), None, false),
     ] {
         let mut request = plain();
-        for (name, value) in header {
+        if let Some((name, value)) = header {
             request.headers.push((name.to_owned(), value.as_bytes().to_owned()));
         }
         let signed = request.with(None, |request| signer.sign(request, covered, &STAMP));
