@@ -33,7 +33,7 @@ struct Row {
 #[rustfmt::skip]
 const ARROWS: &[Row] = &[
     Row { module: "main",   may: &["cli"], protocol: false, pure: false },
-    Row { module: "cli",    may: &["server", "audit", "event", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
+    Row { module: "cli",    may: &["server", "deliver", "audit", "event", "client", "admin", "ledger", "engine", "store", "config", "limit", "key", "clock"], protocol: true, pure: false },
     Row { module: "server", may: &["admin", "notify", "deliver", "audit", "secret", "ledger", "engine", "store", "config", "limit", "usage", "key", "vault", "event", "http", "metrics", "clock"], protocol: true, pure: false },
     Row { module: "admin",  may: &["notify", "alert", "ledger", "engine", "store", "limit", "usage", "key", "vault", "event", "clock"], protocol: true, pure: false },
     Row { module: "audit",  may: &["engine::AuditDesk", "event", "key::Pepper", "key::digest", "secret", "clock"], protocol: false, pure: false },
@@ -48,11 +48,11 @@ const ARROWS: &[Row] = &[
     Row { module: "sign",   may: &[], protocol: false, pure: true },
     Row { module: "vault",  may: &["key"], protocol: false, pure: true },
     Row { module: "alert",  may: &["event", "limit::Period", "key"], protocol: false, pure: true },
-    Row { module: "event",  may: &[], protocol: false, pure: true },
+    Row { module: "event",  may: &[], protocol: true, pure: true },
     Row { module: "http",   may: &["metrics"], protocol: false, pure: false },
     Row { module: "metrics", may: &[], protocol: false, pure: true },
     Row { module: "deliver", may: &["event", "config", "key"], protocol: false, pure: false },
-    Row { module: "notify", may: &["alert", "deliver", "engine", "store", "config", "limit", "key", "event", "clock"], protocol: true, pure: false },
+    Row { module: "notify", may: &["alert", "deliver", "engine", "store", "config", "limit", "key", "vault", "event", "clock"], protocol: true, pure: false },
     Row { module: "secret", may: &[], protocol: false, pure: false },
     Row { module: "clock",  may: &[], protocol: false, pure: false },
 ];

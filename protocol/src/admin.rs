@@ -11,7 +11,8 @@ pub use crate::alert::{
     AlertSecrets, AlertShown, AlertTestResult, AlertTested, OVERLAP_MS_MAX,
 };
 pub use crate::backup::{
-    Backup, BackupFrame, BackupRow, PepperFrom, Progress, VerifyFrame, VerifyProblem, VerifyReport,
+    Backup, BackupFrame, BackupRow, Progress, RotationState, SecretFrom, SecretRotation,
+    SecretStatus, VerifyFrame, VerifyProblem, VerifyReport,
 };
 pub use crate::tenant::{
     TenantChanged, TenantCreate, TenantDelete, TenantList, TenantPage, TenantRef, TenantSetStatus,

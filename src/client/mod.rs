@@ -61,6 +61,7 @@ mod table;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod validation;
 mod wire;
 
@@ -81,6 +82,7 @@ pub use handshake::ServerInfo;
 pub use report::Report;
 pub use request::ValidateRequest;
 pub use stream::{Backup, Export, ExportPage, Import, Verification, Watching};
+pub use tls::{Tls, TlsBuilder, TlsError};
 pub use validation::Validation;
 
 use buffer::Payload;

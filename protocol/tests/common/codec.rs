@@ -284,7 +284,8 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "UsageTopReply" => through::<admin::UsageTop>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
-        "Export" | "Stats" | "Health" | "Reload" | "Verify" => {
+        "Export" | "Stats" | "Health" | "Reload" | "Verify" | "PepperRotate" | "PepperStatus"
+        | "MasterRotate" | "MasterStatus" => {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
         "TenantCreate" => through::<admin::TenantCreate>(payload),
@@ -306,6 +307,9 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "BackupReply" => through::<admin::BackupFrame>(payload),
         "Watch" => through::<admin::Watch>(payload),
         "WatchReply" => through::<admin::WatchFrame>(payload),
+        "PepperRotateReply" | "PepperStatusReply" | "MasterRotateReply" | "MasterStatusReply" => {
+            through::<admin::SecretStatus>(payload)
+        }
         "VerifyReply" => through::<admin::VerifyFrame>(payload),
         "HealthReply" => through::<admin::Health>(payload),
         "ReloadReply" => through::<admin::Reloaded>(payload),
