@@ -38,6 +38,10 @@ doc *ARGS:
 deny:
     cargo deny check licenses bans sources
 
+# What a release is, of what is committed, into dist/.
+release:
+    .ci/release
+
 # Everything that CI does; it installs packages, so it is meant for a machine of CI's kind.
 ci:
     .ci/run

@@ -55,8 +55,12 @@ fn keys_move_from_engine_to_engine_and_back_by_backup_and_restore() {
         let engine = if engine.contains("redb") { "redb" } else { "sled" };
         let backup = from.path("backup");
         let made = from.json(["backup", utf8(&backup)]);
-        assert_eq!(made["pepper"], "included");
+        assert_eq!(
+            (&made["pepper"], &made["master_key"]),
+            (&json!("included"), &json!("included"))
+        );
         assert_eq!((mode(&backup), mode(&backup.join("pepper"))), (0o700, 0o600));
+        assert_eq!(mode(&backup.join("master.key")), 0o600);
         let data = to.data();
         let restored =
             to.json(["restore", utf8(&backup), "--data-dir", utf8(&data), "--engine", engine]);
@@ -124,7 +128,7 @@ fn what_is_in_the_way_is_said_and_nothing_is_written_over() {
     let bare = home.path("bare");
     let ran = home.run(["backup", utf8(&bare), "--without-pepper"]);
     ran.expect(0).says(&["the pepper is not in it"]);
-    assert!(!bare.join("pepper").exists());
+    assert!(!bare.join("pepper").exists() && bare.join("master.key").exists());
     let new = home.path("new");
     fs::create_dir(&new).expect("an empty directory");
     let ran = home.run(["restore", utf8(&bare), "--data-dir", utf8(&new)]);

@@ -18,7 +18,7 @@ use keygate_protocol::validate::ValidateWriter;
 use keygate_protocol::{ErrorCode, Flags, Opcode, ValidateFlags, VerdictCode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use support::wire::{Wire, request, validate};
+use support::wire::{request, validate};
 use support::{DEADLINE, Daemon, Home};
 
 /// What an answer to the neighbour may take: a client's usual deadline, and far beyond what a machine

@@ -22,12 +22,15 @@ pub struct Backup {
     /// Leave the pepper out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_pepper: bool,
+    /// Leave the master key out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_master_key: bool,
 }
 
-/// Where a daemon has its pepper from.
+/// Where a daemon has its pepper or its master key from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PepperFrom {
+pub enum SecretFrom {
     /// From a file in its data directory: it belongs in a backup.
     DataDir,
     /// From a systemd credential: it is kept elsewhere.
@@ -42,11 +45,17 @@ pub struct BackupFrame {
     pub engine: Option<String>,
     /// In the first frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pepper_from: Option<PepperFrom>,
+    pub pepper_from: Option<SecretFrom>,
     /// In the first frame: the pepper's file, in base64, where the daemon keeps it in its data
     /// directory and it was not to be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pepper: Option<String>,
+    /// In the first frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key_from: Option<SecretFrom>,
+    /// In the first frame: the master key's file, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<String>,
     /// What to write, in order.
     pub rows: Vec<BackupRow>,
     /// How far the daemon has come.
@@ -87,6 +96,9 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Records.
     pub records: u64,
+    /// Of them, those whose rows are encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records_encrypted: Option<u64>,
     /// Records by the schema that they are written in.
     pub records_by_schema: BTreeMap<String, u64>,
     /// Rows of the indexes.
@@ -125,4 +137,44 @@ pub struct VerifyProblem {
     pub row: String,
     /// What is wrong with it.
     pub what: String,
+}
+
+/// The reply to `PepperRotate`, `PepperStatus`, `MasterRotate` and `MasterStatus`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretStatus {
+    /// The beginning of the id of the secret that the store is written under; it tells nothing of it.
+    pub id: String,
+    /// Where the daemon has it from.
+    pub from: SecretFrom,
+    /// Its rotation, if there was one since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<SecretRotation>,
+}
+
+/// How a rotation stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRotation {
+    /// The beginning of the id of the new secret.
+    pub to: String,
+    /// Whether it goes on.
+    pub state: RotationState,
+    /// Records that were looked at since it began, or since the start.
+    pub records: u64,
+    /// About how many there are; never below `records`.
+    pub records_estimate: u64,
+    /// Why it stands still, or what is to be done yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Whether a rotation goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotationState {
+    /// Records are renewed.
+    Running,
+    /// It stands still; rotating again, or a restart, goes on with it.
+    Failed,
+    /// Everything is under the new secret.
+    Done,
 }

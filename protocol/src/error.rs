@@ -71,14 +71,14 @@ errors! {
     8  TimedOut "TIMED_OUT" Never true "the connection was silent or did not finish a frame in time";
     9  Stopping "STOPPING" Never true "the daemon is stopping";
     10 Busy "BUSY" Never false "too much is waiting already; try again";
-    11 NotAdmitted "NOT_ADMITTED" Never true "this user may not use the admin socket";
+    11 NotAdmitted "NOT_ADMITTED" Never true "the configuration gives this peer no right here";
     20 NotFound "NOT_FOUND" Never false "no such key or tenant";
     21 Invalid "INVALID" Never false "a field has a value that it cannot have";
     22 Conflict "CONFLICT" Never false "the record is not in the state that the request expects";
     23 ReadOnly "READ_ONLY" Never false "the store refuses writes after a failure";
     24 Storage "STORAGE" Maybe false "the store failed while the request was carried out";
     25 Internal "INTERNAL" Maybe false "the daemon failed while the request was carried out";
-    26 Forbidden "FORBIDDEN" Never false "the caller is bound to a tenant and may not do this";
+    26 Forbidden "FORBIDDEN" Never false "the caller has no right to this";
 }
 
 impl From<FrameError> for ErrorCode {

@@ -6,7 +6,7 @@
 //! Read in this order: [`frame`] (the only file that knows the length prefix), [`opcode`],
 //! [`validate`] and [`increment`] (the two calls of the data plane), [`batch`], [`hello`],
 //! [`slot`], [`verdict`] and [`error`] (the two tables), [`admin`] and [`tenant`] (the JSON of the
-//! admin socket).
+//! admin socket), [`role`] (who may ask what).
 
 pub mod admin;
 mod alert;
@@ -21,7 +21,9 @@ pub mod increment;
 pub mod limits;
 pub mod opcode;
 mod report;
+pub mod role;
 mod signed;
+mod signing;
 pub mod slot;
 pub mod tenant;
 mod usage;
@@ -35,6 +37,7 @@ pub use error::{ErrorCode, ErrorReply, Execution};
 pub use frame::{Flags, Frame, FrameError, Header};
 pub use increment::{Increment, IncrementOutcome};
 pub use opcode::Opcode;
+pub use role::{Role, Roles};
 pub use slot::{RenewOutcome, SlotRenew};
 pub use validate::{Validate, ValidateFlags};
 pub use verdict::{LimitName, LimitReport, Verdict, VerdictCode, Warnings};

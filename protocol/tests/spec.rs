@@ -9,8 +9,8 @@ use std::path::Path;
 
 use common::{VALID, from_hex, parse};
 use keygate_protocol::{
-    ErrorCode, Execution, Flags, IncrementOutcome, LimitName, Opcode, RenewOutcome, VerdictCode,
-    Warnings, limits,
+    ErrorCode, Execution, Flags, IncrementOutcome, LimitName, Opcode, RenewOutcome, Role,
+    VerdictCode, Warnings, limits,
 };
 
 const SPEC: &str = include_str!("../SPEC.md");
@@ -106,10 +106,11 @@ fn the_table_of_opcodes_is_that_of_the_crate() {
                 opcode.name().to_owned(),
                 socket.to_owned(),
                 flags.to_owned(),
+                opcode.role().map_or("any", Role::name).to_owned(),
             ]
         })
         .collect();
-    assert_eq!(columns("opcodes", 5), expected);
+    assert_eq!(columns("opcodes", 6), expected);
 }
 
 #[test]

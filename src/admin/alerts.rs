@@ -257,6 +257,7 @@ impl From<EndpointError> for AdminError {
         match error {
             EndpointError::Commit(error) => error.into(),
             EndpointError::Full | EndpointError::FullOfTenant => Self::conflict(error.to_string()),
+            EndpointError::Vault(_) => Self::new(ErrorCode::Internal, error.to_string()),
             EndpointError::Random(_) => Self::new(ErrorCode::Busy, error.to_string()),
             EndpointError::Stopping => Self::new(ErrorCode::Stopping, error.to_string()),
         }

@@ -77,7 +77,7 @@ impl Caller {
             ErrorCode::Forbidden,
             format!(
                 "{what} takes a caller that is not bound to a tenant, and this one is bound to \
-                 {own:?}: an [[admin_rights]] entry of the daemon's configuration or the tenant of \
+                 {own:?}: a [[rights]] entry of the daemon's configuration or the tenant of \
                  its Hello binds it"
             ),
         ))

@@ -197,7 +197,7 @@ impl Import {
         let mut input: RecordInput =
             serde_json::from_str(raw.get()).map_err(|error| whole(error.to_string()))?;
         let put_right = input.put_right(true, None);
-        let mut record = input.import(self.admin.engine.pepper())?;
+        let mut record = input.import(&self.admin.engine.pepper())?;
         self.caller
             .check_owns(&record)
             .map_err(|error| FieldError { field: None, reason: error.message })?;

@@ -68,7 +68,7 @@ impl Admin {
             _ => None,
         };
         let reason = reason.filter(|reason| !reason.is_empty()).cloned();
-        let (before, after) = key_fields(before, after, self.engine.pepper());
+        let (before, after) = key_fields(before, after, &self.engine.pepper());
         let (action, actor) = (action.to_owned(), caller.actor());
         self.note(Change { action, actor, subject, before, after, reason });
     }

@@ -8,6 +8,7 @@ use tokio::sync::MutexGuard;
 use super::limits::change_of;
 use super::repeat::request_id;
 use super::room::Places;
+use super::signing::signing_notice;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, publish_change, random};
 use crate::engine::{Account, Engine};
 use crate::key::{KeyRecord, RecordInput, Rules, Time, id};
@@ -33,7 +34,7 @@ impl Admin {
             input.set_if_absent("tenant_id", tenant);
         }
         let mut notices = input.put_right(false, None);
-        let (mut record, passed_over) = input.create(pepper)?;
+        let (mut record, passed_over) = input.create(&pepper)?;
         caller.check_owns(&record)?;
         record.request_id = request_id(request.request_id)?;
         if let Some(repeated) = self.repeated(caller, &record).await? {
@@ -141,7 +142,7 @@ impl Admin {
                     return Err(AdminError::conflict(lost_update(before, expected)));
                 }
                 put_right = input.put_right(false, Some(before));
-                let mut after = input.update(before, self.engine.pepper())?;
+                let mut after = input.update(before, &self.engine.pepper())?;
                 gate.rules.check(&after)?;
                 if after.tenant_id != before.tenant_id {
                     self.check_tenant_takes_keys(&after)?;
@@ -313,6 +314,7 @@ pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notices.extend(signing_notice(record));
     notices
 }
 
@@ -322,7 +324,7 @@ pub(super) fn key_id(text: &str) -> Result<u64, AdminError> {
 
 /// A record must fit a reply frame, however its characters are escaped.
 fn check_size(record: &KeyRecord, admin: &Admin) -> Result<(), AdminError> {
-    let bytes = record.to_json(admin.engine.pepper()).to_string().len();
+    let bytes = record.to_json(&admin.engine.pepper()).to_string().len();
     if bytes > RECORD_JSON_BYTES_MAX {
         return Err(AdminError::invalid(format!(
             "the record has {bytes} bytes as JSON, at most {RECORD_JSON_BYTES_MAX} are taken"

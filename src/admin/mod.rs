@@ -18,8 +18,10 @@ mod random;
 mod repeat;
 mod retention;
 mod room;
+mod rotation;
 mod rules;
 mod secret;
+mod signing;
 mod tenant_import;
 mod tenant_purge;
 mod tenants;
@@ -44,6 +46,7 @@ pub use import::Import;
 pub use life::LifeRules;
 pub use list::Listing;
 pub use retention::{Retention, Swept};
+pub use rotation::SecretFiles;
 pub use rules::{Applied, Live};
 pub use whole::{EachFrame, Origin, verify_report};
 
@@ -92,8 +95,10 @@ pub struct Admin {
     origin: Option<Origin>,
     /// What debits durable limits; absent where nothing is spent of them.
     ledger: Option<Arc<Ledger>>,
-    /// Held by a backup or a verification: one at a time.
-    whole: Mutex<()>,
+    /// Held by a backup, a verification or the exchange of a secret: one at a time.
+    whole: Arc<Mutex<()>>,
+    /// The exchange of pepper or master key.
+    rotations: rotation::Rotations,
     /// Told of every change once it is durable.
     journal: Option<Arc<dyn Journal>>,
     /// What finds alerts and sends them.
@@ -129,7 +134,8 @@ impl Admin {
             started,
             origin: None,
             ledger: None,
-            whole: Mutex::default(),
+            whole: Arc::default(),
+            rotations: rotation::Rotations::default(),
             journal: None,
             notifier: None,
         }
@@ -139,6 +145,13 @@ impl Admin {
     #[must_use]
     pub fn with_origin(self, origin: Origin) -> Self {
         Self { origin: Some(origin), ..self }
+    }
+
+    /// The same, with the files of the secrets that the store is written under.
+    #[must_use]
+    pub fn with_secret_files(mut self, files: Arc<dyn SecretFiles>) -> Self {
+        self.rotations.files = Some(files);
+        self
     }
 
     /// The same, beside the ledger of the daemon.
@@ -169,6 +182,7 @@ impl Admin {
             ("commit_ops".to_owned(), commit.ops),
             ("commits_waiting".to_owned(), commit.waiting as u64),
             ("store_latched".to_owned(), u64::from(commit.latched.is_some())),
+            ("rotation_under_way".to_owned(), u64::from(self.rotation().0)),
         ]);
         stats.extend(disk.map(|bytes| ("store_bytes".to_owned(), bytes)));
         if let Some(ledger) = &self.ledger {
@@ -220,6 +234,7 @@ impl Admin {
             ));
         }
         reasons.extend(self.withheld());
+        reasons.extend(self.rotation().1);
         if self.notifier.as_ref().is_some_and(|notifier| notifier.has_failed()) {
             reasons.push(
                 "no alerts are found or sent, since a thread of theirs failed inside (the log has \

@@ -25,7 +25,7 @@ impl Admin {
         let Some(made) = made.filter(|made| made.request_id == wanted.request_id) else {
             return Ok(None);
         };
-        let differing = differing(&made, wanted, self.engine.pepper()).join(", ");
+        let differing = differing(&made, wanted, &self.engine.pepper()).join(", ");
         if made.revision == 1 && !differing.is_empty() {
             return Err(AdminError::conflict(format!(
                 "request_id {:?} has made key {id} by another request, these fields differ: \

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,6 +48,8 @@ pub struct Origin {
     pub engine: StoreEngine,
     /// The pepper's file, where it is kept in the data directory.
     pub pepper: Option<PathBuf>,
+    /// The master key's file, likewise.
+    pub master_key: Option<PathBuf>,
 }
 
 /// Takes a frame's JSON, and whether more follow; says whether anybody wants them.
@@ -71,25 +74,18 @@ impl Admin {
         })?;
         let mut out = Outgoing { admin: self, frame: wire::BackupFrame::default(), bytes: 0, each };
         out.frame.engine = Some(origin.engine.name().to_owned());
-        out.frame.pepper_from = Some(match origin.pepper {
-            Some(_) => wire::PepperFrom::DataDir,
-            None => wire::PepperFrom::Credential,
-        });
-        if let Some(path) = origin.pepper.as_ref().filter(|_| !request.without_pepper) {
-            let pepper = std::fs::read(path).map(Zeroizing::new);
-            let pepper = pepper.map_err(|error| StoreError::Io {
-                doing: "read the pepper",
-                path: path.clone(),
-                source: std::sync::Arc::new(error),
-            })?;
-            out.frame.pepper = Some(STANDARD.encode(&*pepper));
-        }
+        (out.frame.pepper_from, out.frame.pepper) =
+            of_file("read the pepper", origin.pepper.as_ref(), request.without_pepper)?;
+        (out.frame.master_key_from, out.frame.master_key) =
+            of_file("read the master key", origin.master_key.as_ref(), request.without_master_key)?;
+        let (pepper, master_key) = (out.frame.pepper.is_some(), out.frame.master_key.is_some());
         // At its beginning: who breaks it off has what came until then.
-        self.note_whole(caller, "backup", json!({"pepper": out.frame.pepper.is_some()}));
-        let streamed = match out.frame.pepper {
-            // In a frame of its own: a buffer that rows outgrow is left behind with what is in it.
-            Some(_) => out.send(Walked::default(), true).and_then(|()| self.stream_rows(&mut out)),
-            None => self.stream_rows(&mut out),
+        self.note_whole(caller, "backup", json!({"pepper": pepper, "master_key": master_key}));
+        let streamed = if pepper || master_key {
+            // In a frame of their own: a buffer that rows outgrow is left behind with what is in it.
+            out.send(Walked::default(), true).and_then(|()| self.stream_rows(&mut out))
+        } else {
+            self.stream_rows(&mut out)
         };
         match streamed {
             // Nobody wants the rest.
@@ -150,7 +146,7 @@ impl Admin {
     fn whole_store(&self, caller: &Caller, what: &str) -> Result<MutexGuard<'_, ()>, AdminError> {
         caller.check_unbound(what)?;
         self.whole.try_lock().map_err(|_| {
-            let message = "a backup or a verification is under way; wait for its end";
+            let message = "a backup, a verification or a rotation is under way; wait for its end";
             AdminError::new(ErrorCode::Busy, message)
         })
     }
@@ -160,6 +156,24 @@ impl Admin {
         let Walked { rows, bytes } = walked;
         wire::Progress { rows, bytes, rows_estimate: estimate.max(rows) }
     }
+}
+
+/// Where a secret is from, and its file where that is kept in the data directory and wanted.
+fn of_file(
+    doing: &'static str,
+    path: Option<&PathBuf>,
+    left_out: bool,
+) -> Result<(Option<wire::SecretFrom>, Option<String>), StoreError> {
+    // A rotation may have moved it to a credential meanwhile.
+    let Some(path) = path.filter(|path| path.exists()) else {
+        return Ok((Some(wire::SecretFrom::Credential), None));
+    };
+    if left_out {
+        return Ok((Some(wire::SecretFrom::DataDir), None));
+    }
+    let failed = |error| StoreError::Io { doing, path: path.clone(), source: Arc::new(error) };
+    let secret = std::fs::read(path).map(Zeroizing::new).map_err(failed)?;
+    Ok((Some(wire::SecretFrom::DataDir), Some(STANDARD.encode(&*secret))))
 }
 
 /// Why a stream came to no end.
@@ -221,6 +235,7 @@ impl Outgoing<'_, '_> {
         self.bytes = 0;
         let taken = (self.each)(json(&frame), more);
         frame.pepper.zeroize();
+        frame.master_key.zeroize();
         match taken {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Ended::Untaken),
@@ -264,6 +279,7 @@ pub fn verify_report(report: Report) -> wire::VerifyReport {
         rows: report.walked.rows,
         bytes: report.walked.bytes,
         records: report.records,
+        records_encrypted: Some(report.records_encrypted),
         records_by_schema: report
             .records_by_schema
             .into_iter()
@@ -282,7 +298,7 @@ pub fn verify_report(report: Report) -> wire::VerifyReport {
     }
 }
 
-/// A frame as JSON. It may hold the pepper: it is wiped.
+/// A frame as JSON. It may hold secrets: it is wiped.
 fn json(body: &impl serde::Serialize) -> Zeroizing<Vec<u8>> {
     let mut json = Zeroizing::new(Vec::with_capacity(2 * FRAME_BYTES));
     // Frames are plain data: texts, numbers and maps with text keys.

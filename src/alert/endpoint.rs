@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::SealedHash;
+use crate::key::{SealedHash, StoredSecret};
 
 /// Secrets of an endpoint at a time: the present one, and those of rotations whose overlap has not
 /// ended.
 pub const SECRETS_MAX: usize = 4;
 
 /// One secret of an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRow {
-    /// The 32 bytes, sealed.
-    pub sealed: SealedHash,
+    /// The 32 bytes, encrypted for [`EndpointRow::owner`].
+    pub sealed: StoredSecret,
     /// Until when it signs too; `None` for the present one. Microseconds since 1970.
     pub until_us: Option<i64>,
 }
@@ -30,7 +30,35 @@ pub struct EndpointRow {
     pub disabled_us: Option<i64>,
 }
 
+/// An endpoint as schema 1 had it: its secrets sealed under a secret derived from the pepper.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EndpointRow1 {
+    /// Its tenant; empty for the operator's own.
+    pub tenant: String,
+    /// Its URL.
+    pub url: String,
+    /// Its secrets, the present one first, each with when it ends to sign.
+    pub secrets: Vec<(SealedHash, Option<i64>)>,
+    /// Since when nothing is sent to it.
+    pub disabled_us: Option<i64>,
+}
+
+/// An endpoint of either schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredEndpoint {
+    /// Of this release.
+    Present(EndpointRow),
+    /// Of one before; to be rewritten.
+    Old(EndpointRow1),
+}
+
 impl EndpointRow {
+    /// Whose its secrets are, to the vault.
+    #[must_use]
+    pub fn owner(&self) -> Vec<u8> {
+        [self.tenant.as_bytes(), &[0], self.url.as_bytes()].concat()
+    }
+
     /// The secrets that sign now, the present one first.
     pub fn signing(&self, now_us: i64) -> impl Iterator<Item = &SecretRow> {
         self.secrets.iter().filter(move |one| one.until_us.is_none_or(|until| now_us < until))
@@ -38,7 +66,7 @@ impl EndpointRow {
 
     /// Has another secret sign from here on; the present one signs too until then. Of those before it
     /// the newest stay.
-    pub fn rotate(&mut self, sealed: SealedHash, now_us: i64, until_us: i64) {
+    pub fn rotate(&mut self, sealed: StoredSecret, now_us: i64, until_us: i64) {
         for secret in &mut self.secrets {
             let until = secret.until_us.get_or_insert(until_us);
             *until = (*until).min(until_us);
@@ -52,14 +80,13 @@ impl EndpointRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Pepper;
 
     #[test]
     fn a_rotation_has_two_secrets_sign_until_its_overlap_ends() {
-        let sealed = |byte: u8| Pepper::new(&[1; 32]).seal(&[byte; 32]);
+        let sealed = |byte: u8| StoredSecret { master: 1, nonce: [byte; 24], sealed: vec![byte] };
         let mut endpoint = EndpointRow::default();
-        let signing = |endpoint: &EndpointRow, now| -> Vec<SealedHash> {
-            endpoint.signing(now).map(|secret| secret.sealed).collect()
+        let signing = |endpoint: &EndpointRow, now| -> Vec<StoredSecret> {
+            endpoint.signing(now).map(|secret| secret.sealed.clone()).collect()
         };
         endpoint.rotate(sealed(1), 0, 0);
         assert_eq!(signing(&endpoint, 5), [sealed(1)]);

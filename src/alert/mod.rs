@@ -23,7 +23,7 @@ mod turns;
 pub mod window;
 pub mod words;
 
-pub use endpoint::EndpointRow;
+pub use endpoint::{EndpointRow, EndpointRow1, SecretRow, StoredEndpoint};
 pub use entry::{Entry, EntryState, OutboxRow, Outcome, Route};
 pub use judge::{Finding, Sight, judge};
 pub use outbox::Outbox;

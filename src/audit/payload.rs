@@ -124,7 +124,7 @@ pub fn to_json(event: &Event) -> Vec<u8> {
         match &mut event.what {
             What::Change(change) => shorten(change, value_bytes_max),
             What::Alert(alert) => alert.detail = cut(&alert.detail),
-            What::Decision(_) => {}
+            What::Decision(_) | What::Refusal(_) => {}
         }
         let short = json(&event);
         if short.len() <= PAYLOAD_BYTES_MAX {

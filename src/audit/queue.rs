@@ -58,12 +58,13 @@ pub(super) enum Body {
     Decision(Box<(i64, Decision)>),
     Change(Vec<u8>),
     Alert(Vec<u8>),
+    Refusal(Vec<u8>),
 }
 
 impl Body {
     pub(super) fn to_payload(&self) -> Vec<u8> {
         match self {
-            Self::Change(json) | Self::Alert(json) => json.clone(),
+            Self::Change(json) | Self::Alert(json) | Self::Refusal(json) => json.clone(),
             Self::Decision(decision) => {
                 let (at_us, decision) = decision.as_ref().clone();
                 to_json(&Event { at_us, what: What::Decision(decision) })
@@ -146,6 +147,7 @@ impl Queue {
             What::Decision(decision) => return self.offer(event.at_us, decision.clone()),
             What::Change(_) => &self.lost.changes,
             What::Alert(_) => &self.lost.alerts,
+            What::Refusal(refusal) => return self.offer_refusal(event, refusal.count),
         };
         let json = to_json(event);
         let places = json.len().div_ceil(PLACE_BYTES).max(1);
@@ -158,6 +160,15 @@ impl Queue {
             _ => Body::Change(json),
         };
         self.push(Item { body, places, waiter: None });
+    }
+
+    /// Refusals are like decisions that nobody demands: whoever is refused must not put out what is.
+    fn offer_refusal(&self, event: &Event, count: u64) {
+        let json = to_json(event);
+        if json.is_empty() || !self.desk.take_spare() {
+            return self.lost.add(&self.lost.decisions, count.max(1));
+        }
+        self.push(Item { body: Body::Refusal(json), places: 1, waiter: None });
     }
 
     fn push(&self, item: Item) {
@@ -179,7 +190,9 @@ impl Queue {
         let (lost, what) = match &item.body {
             Body::Change(json) => (&self.lost.changes, String::from_utf8_lossy(json)),
             Body::Alert(json) => (&self.lost.alerts, String::from_utf8_lossy(json)),
-            Body::Decision(_) => return self.lost.add(&self.lost.decisions, 1),
+            Body::Decision(_) | Body::Refusal(_) => {
+                return self.lost.add(&self.lost.decisions, 1);
+            }
         };
         self.lost.add(lost, 1);
         tracing::error!(%what, "the audit log was closed already: this is not in it");

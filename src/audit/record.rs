@@ -35,7 +35,7 @@ impl Record {
         let Item { body, places, waiter } = item;
         let payload = body.to_payload();
         let class = match body {
-            Body::Decision(_) => Class::Decision,
+            Body::Decision(_) | Body::Refusal(_) => Class::Decision,
             Body::Change(_) => Class::Change,
             Body::Alert(_) => Class::Alert,
         };

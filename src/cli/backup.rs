@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keygate_protocol::admin::{BackupFrame, BackupRow, PepperFrom};
+use keygate_protocol::admin::{Backup, BackupFrame, BackupRow, SecretFrom};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -19,6 +19,8 @@ use crate::store::{Draft, Op, Store, StoreEngine, StoreOptions, VALUE_BYTES_MAX}
 
 /// The pepper's name in a data directory.
 pub(super) const PEPPER: &str = "pepper";
+/// The master key's name there.
+pub(super) const MASTER_KEY: &str = "master.key";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,66 +29,85 @@ pub(super) struct Args {
     /// Leave the pepper out. Without it no token of the backup can be found
     #[arg(long)]
     without_pepper: bool,
+    /// Leave the master key out. Without it nothing opens that is encrypted: records that are
+    /// `encrypted`, secrets of web hooks and of signers
+    #[arg(long)]
+    without_master_key: bool,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     // Before the daemon is asked: it is refused where something is there already.
     let draft = Draft::begin(&args.dir, false)?;
-    let made = global.with_admin(|client| receive(client, &draft, args.without_pepper))?;
+    let request =
+        Backup { without_pepper: args.without_pepper, without_master_key: args.without_master_key };
+    let made = global.with_admin(|client| receive(client, &draft, &request))?;
     draft.finish()?;
-    let (pepper, words) = match (made.pepper_from, args.without_pepper) {
-        (PepperFrom::Credential, _) => (
-            "credential",
-            "the pepper is not in it: the daemon has it from a credential. Keep that too: without it \
-             no token of the backup can be found",
-        ),
-        (PepperFrom::DataDir, true) => (
-            "left_out",
-            "the pepper is not in it, as you asked. Without it no token of the backup can be found",
-        ),
-        (PepperFrom::DataDir, false) => {
-            ("included", "the pepper is in it: keep it as private as the data")
-        }
-    };
+    let pepper = fate(made.pepper_from, args.without_pepper);
+    let master_key = fate(made.master_key_from, args.without_master_key);
     let (engine, rows, bytes) = (made.engine, made.rows, made.bytes);
     if global.json {
         print_json(&json!({
-            "directory": args.dir, "engine": engine, "rows": rows, "bytes": bytes, "pepper": pepper,
+            "directory": args.dir, "engine": engine, "rows": rows, "bytes": bytes,
+            "pepper": pepper, "master_key": master_key,
         }))?;
     } else {
         let dir = args.dir.display();
         let bytes = progress::bytes(bytes);
         print(&format!("backed up to {dir}: {rows} rows, {bytes}, by the engine {engine}\n"))?;
     }
-    eprintln!("{words}");
+    tell("pepper", pepper, "no token of the backup can be found");
+    tell("master key", master_key, "nothing of the backup opens that is encrypted");
     eprintln!("`keygate verify {}` reads all of it", args.dir.display());
     Ok(Exit::Fine)
 }
 
+/// What became of a secret.
+fn fate(from: SecretFrom, left_out: bool) -> &'static str {
+    match (from, left_out) {
+        (SecretFrom::Credential, _) => "credential",
+        (SecretFrom::DataDir, true) => "left_out",
+        (SecretFrom::DataDir, false) => "included",
+    }
+}
+
+fn tell(what: &str, fate: &str, without: &str) {
+    match fate {
+        "included" => eprintln!("the {what} is in it: keep it as private as the data"),
+        "left_out" => eprintln!("the {what} is not in it, as you asked. Without it {without}"),
+        _ => eprintln!(
+            "the {what} is not in it: the daemon has it from a credential. Keep that too: without \
+             it {without}"
+        ),
+    }
+}
+
 struct Made {
     engine: StoreEngine,
-    pepper_from: PepperFrom,
+    pepper_from: SecretFrom,
+    master_key_from: SecretFrom,
     rows: u64,
     bytes: u64,
 }
 
 /// Writes what the daemon sends, in the order in which it comes.
-async fn receive(client: Client, draft: &Draft, without_pepper: bool) -> Result<Made, CliError> {
+async fn receive(client: Client, draft: &Draft, request: &Backup) -> Result<Made, CliError> {
     let bar = Rows::new("backing up");
-    let mut backup = client.backup(without_pepper).await?;
+    let mut backup = client.backup_with(request).await?;
     let unexpected = |what: &str| input(&format!("{what}; is the daemon of another release?"));
     let mut first =
         backup.next_frame().await?.ok_or_else(|| unexpected("there is nothing in it"))?;
     let engine = first.engine.as_deref().and_then(StoreEngine::from_name);
     let engine = engine.ok_or_else(|| unexpected("its engine is not known here"))?;
-    let from =
-        first.pepper_from.ok_or_else(|| unexpected("it does not say where its pepper is"))?;
-    if let Some(pepper) = first.pepper.take().map(Zeroizing::new) {
-        let pepper = Zeroizing::new(bytes_of(&pepper)?);
-        draft.add_file(PEPPER, &pepper)?;
+    let (Some(pepper_from), Some(master_key_from)) = (first.pepper_from, first.master_key_from)
+    else {
+        return Err(unexpected("it does not say where its pepper and its master key are"));
+    };
+    for (name, secret) in [(PEPPER, first.pepper.take()), (MASTER_KEY, first.master_key.take())] {
+        let Some(secret) = secret.map(Zeroizing::new) else { continue };
+        draft.add_file(name, &Zeroizing::new(bytes_of(&secret)?))?;
     }
     let store: Arc<dyn Store> = draft.open(engine, &StoreOptions::default())?;
-    let mut made = Made { engine, pepper_from: from, rows: 0, bytes: 0 };
+    let mut made = Made { engine, pepper_from, master_key_from, rows: 0, bytes: 0 };
     let mut writer = Writer::new(store.as_ref());
     let mut value = Vec::new();
     let mut next = Some(first);
@@ -126,12 +147,12 @@ fn input(reason: &str) -> CliError {
     CliError::Input { from: "the daemon's backup".to_owned(), reason: reason.to_owned() }
 }
 
-/// Says what became of the pepper of a directory that was made from another.
-pub(super) fn copy_pepper(from: &Path, draft: &Draft) -> Result<bool, CliError> {
-    let path = from.join(PEPPER);
+/// Takes a secret's file over into a directory that is made from another; whether there was one.
+pub(super) fn copy_secret(from: &Path, name: &str, draft: &Draft) -> Result<bool, CliError> {
+    let path = from.join(name);
     match std::fs::read(&path).map(Zeroizing::new) {
-        Ok(pepper) => {
-            draft.add_file(PEPPER, &pepper)?;
+        Ok(secret) => {
+            draft.add_file(name, &secret)?;
             Ok(true)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Global;
 use super::error::CliError;
-use crate::client::{Client, Endpoint};
+use super::{Global, remote};
+use crate::client::Client;
 use crate::config::{ADMIN_SOCKET_DEFAULT, SOCKET_DEFAULT};
 
 /// How long a command waits for an answer. A change waits for the disk.
@@ -57,7 +57,7 @@ impl Global {
 
     async fn connect(&self, socket: &Path) -> Result<Client, CliError> {
         // A person waits: one attempt is enough to know.
-        let mut client = Client::builder(Endpoint::unix(socket))
+        let mut client = Client::builder(remote::endpoint(socket, &self.tls)?)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CONNECT_TIMEOUT)
             .name("keygate command line");

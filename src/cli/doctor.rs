@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use keygate_protocol::admin::{Health, Stats, VerifyReport};
 use serde_json::json;
 
-use super::backup::PEPPER;
+use super::backup::{MASTER_KEY, PEPPER};
 use super::error::CliError;
 use super::output::{print, print_json};
 use super::{Exit, Global, verify};
@@ -156,7 +156,10 @@ fn look_at_directory(dir: &Path, on_disk: Option<u64>, found: &mut Vec<Finding>)
     }
     let pepper = dir.join(PEPPER);
     let length = pepper.metadata().ok().map(|metadata| metadata.len());
-    found.push(findings::pepper(&pepper, length));
+    found.push(findings::secret("pepper", &pepper, length, "no token is found"));
+    let master = dir.join(MASTER_KEY);
+    let length = master.metadata().ok().map(|metadata| metadata.len());
+    found.push(findings::secret("master_key", &master, length, "nothing opens that is encrypted"));
 }
 
 /// What must be private: the directory with its files, and the sockets.

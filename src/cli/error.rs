@@ -94,7 +94,12 @@ impl CliError {
 
 fn unwanted(error: &client::Error) -> bool {
     use ErrorCode::{BadPayload, NotAdmitted, UnknownDemand};
-    matches!(error.code(), Some(NotAdmitted | BadPayload | UnknownDemand))
+    // Whoever is there, and however it is mended, it is no matter of starting a daemon.
+    let is_tls = matches!(
+        error,
+        client::Error::Connect { source, .. } if matches!(**source, client::ConnectError::Tls(_))
+    );
+    is_tls || matches!(error.code(), Some(NotAdmitted | BadPayload | UnknownDemand))
 }
 
 const fn unreachable(error: &client::Error) -> bool {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::output::plain;
 use crate::audit::{Note, Said};
-use crate::event::{Actor, Alert, Change, Decision, Event, Subject, What};
+use crate::event::{Actor, Alert, Change, Decision, Event, Refusal, Subject, What};
 use crate::key::Time;
 
 /// Longest value of a field that is shown whole, in characters.
@@ -78,6 +78,7 @@ pub(super) fn event_line(event: &Event, colours: Colours) -> String {
         What::Change(change) => change_line(change, colours),
         What::Decision(decision) => decision_line(decision, colours),
         What::Alert(alert) => alert_line(alert, colours),
+        What::Refusal(refusal) => refusal_line(refusal, colours),
     };
     format!("{} {what}", time(event.at_us))
 }
@@ -102,12 +103,32 @@ fn actor_text(actor: &Actor) -> String {
     let program = actor.program.as_deref().and_then(|program| Path::new(program).file_name());
     let program = program.map(|name| format!(" {}", plain(&name.to_string_lossy())));
     let pid = actor.pid.map(|pid| format!("[{pid}]"));
-    match actor.uid {
-        Some(uid) => {
+    match (actor.uid, &actor.certificate, actor.address) {
+        (Some(uid), ..) => {
             format!("uid {uid}{}{}", program.unwrap_or_default(), pid.unwrap_or_default())
         }
-        None => "somebody".to_owned(),
+        (None, Some(certificate), Some(address)) => {
+            format!("certificate {} from {address}", plain(certificate))
+        }
+        (None, Some(certificate), None) => format!("certificate {}", plain(certificate)),
+        (None, None, Some(address)) => address.to_string(),
+        (None, None, None) => "somebody".to_owned(),
     }
+}
+
+fn refusal_line(refusal: &Refusal, colours: Colours) -> String {
+    let request = refusal.request.as_deref().unwrap_or("a connection");
+    let lacks = refusal.lacks.map(|role| format!(", lacks {}", role.name()));
+    let more = (refusal.count > 1).then(|| format!(", and {} before it", refusal.count - 1));
+    format!(
+        "{} {} on {} by {}{}{}",
+        colours.paint(31, "refusal "),
+        plain(request),
+        plain(&refusal.socket),
+        actor_text(&refusal.actor),
+        lacks.unwrap_or_default(),
+        more.unwrap_or_default()
+    )
 }
 
 fn change_line(change: &Change, colours: Colours) -> String {

@@ -20,6 +20,7 @@ mod bench_command;
 mod compact;
 mod config;
 mod connect;
+mod deliver;
 mod demo;
 mod doctor;
 mod error;
@@ -36,8 +37,10 @@ mod ping;
 mod progress;
 mod records;
 mod reload;
+mod remote;
 mod renew;
 mod restore;
+mod rotate;
 mod secret;
 mod serve;
 mod simulate;
@@ -59,6 +62,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use error::CliError;
+
+use crate::store::Rotating;
 
 /// How a command ends. Scripts rely on these figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,16 +109,20 @@ Exit codes: 0 done (for validate: valid), 1 error, 2 wrong arguments, 3 denied, 
 struct Global {
     // clap would show what the environment has as if every command demanded it, so that is read
     // when the arguments are.
-    /// The daemon's data socket; /run/keygate/keygate.sock if not given [env: KEYGATE_SOCKET]
+    /// The daemon's data socket; /run/keygate/keygate.sock if not given [env: KEYGATE_SOCKET]. For
+    /// commands also tls://HOST:PORT, or tcp://HOST:PORT
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The daemon's admin socket; /run/keygate/admin.sock if not given [env: KEYGATE_ADMIN_SOCKET]
+    /// The daemon's admin socket; /run/keygate/admin.sock if not given [env: KEYGATE_ADMIN_SOCKET].
+    /// For commands also tls://HOST:PORT
     #[arg(long, global = true, value_name = "PATH")]
     admin_socket: Option<PathBuf>,
     /// See no other tenant's keys: whatever the command asks, it asks as one that is bound to this
-    /// tenant. Not for serve, bench and simulate
+    /// tenant. Not for serve, deliver, bench and simulate
     #[arg(long, global = true, value_name = "TENANT")]
     as_tenant: Option<String>,
+    #[command(flatten)]
+    tls: remote::TlsArgs,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -122,6 +131,7 @@ struct Global {
 impl Global {
     /// Takes the sockets that no argument names from the environment; an empty variable names none.
     fn complete_from(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
+        self.tls.complete_from(&variable);
         let path = |name| variable(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         self.socket = self.socket.take().or_else(|| path("KEYGATE_SOCKET"));
         self.admin_socket = self.admin_socket.take().or_else(|| path("KEYGATE_ADMIN_SOCKET"));
@@ -132,6 +142,8 @@ impl Global {
 enum Command {
     /// Run the daemon
     Serve(serve::Args),
+    /// Send alerts for the daemon, which then needs no network
+    Deliver(deliver::Args),
     /// Ask whether the daemon answers, and how fast
     Ping,
     /// Show the daemon's health and figures
@@ -168,6 +180,12 @@ enum Command {
     Restore(restore::Args),
     /// Read every row and say what is wrong
     Verify(verify::Args),
+    /// Exchange the secret of the digests of tokens, or show how it stands
+    #[command(subcommand)]
+    Pepper(rotate::Command),
+    /// Exchange the key that records and secrets are encrypted under, or show how it stands
+    #[command(subcommand)]
+    Master(rotate::Command),
     /// Rewrite a stopped daemon's store, which gives unused room back
     Compact(compact::Args),
     /// Read the audit log, and say whether it is as it was written: without the daemon
@@ -219,14 +237,26 @@ fn redacted(mut error: clap::Error) -> clap::Error {
 fn run(cli: &Cli) -> Result<Exit, CliError> {
     let global = &cli.global;
     if global.as_tenant.is_some()
-        && matches!(cli.command, Command::Serve(_) | Command::Bench(_) | Command::Simulate(_))
+        && matches!(
+            cli.command,
+            Command::Serve(_) | Command::Deliver(_) | Command::Bench(_) | Command::Simulate(_)
+        )
     {
-        let what = "--as-tenant binds what a command asks; serve asks nothing, bench makes a \
+        let what = "--as-tenant binds what a command asks; serve and deliver ask nothing, bench makes a \
                     tenant of its own, and in a simulation each line says its \"tenant\"";
+        return Err(CliError::Usage(what.to_owned()));
+    }
+    let remote = [&global.socket, &global.admin_socket].into_iter().flatten();
+    if remote.into_iter().any(|socket| remote::is_remote(socket))
+        && matches!(cli.command, Command::Serve(_) | Command::Bench(_))
+    {
+        let what = "serve and bench take paths of Unix sockets; where the daemon speaks TLS, its \
+                    configuration says ([tls])";
         return Err(CliError::Usage(what.to_owned()));
     }
     match &cli.command {
         Command::Serve(args) => serve::run(args, global),
+        Command::Deliver(args) => deliver::run(args, global),
         Command::Ping => ping::run(global),
         Command::Status => status::run(global),
         Command::Reload => reload::run(global),
@@ -243,6 +273,8 @@ fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Backup(args) => backup::run(args, global),
         Command::Restore(args) => restore::run(args, global),
         Command::Verify(args) => verify::run(args, global),
+        Command::Pepper(command) => rotate::run(command, Rotating::Pepper, global),
+        Command::Master(command) => rotate::run(command, Rotating::Master, global),
         Command::Compact(args) => compact::run(args, global),
         Command::Audit(command) => audit::run(command, global),
         Command::Watch(args) => watch::run(args, global),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::backup::copy_pepper;
+use super::backup::{MASTER_KEY, PEPPER, copy_secret};
 use super::error::CliError;
 use super::output::{print, print_json};
 use super::progress::{self, Rows};
@@ -51,7 +51,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let store = draft.open(engine, &options)?;
     compare(backup.as_ref(), store.as_ref(), &args.data_dir, |walked| bar.walked(walked))?;
     drop((store, bar));
-    let pepper = copy_pepper(&args.dir, &draft)?;
+    let pepper = copy_secret(&args.dir, PEPPER, &draft)?;
+    let master_key = copy_secret(&args.dir, MASTER_KEY, &draft)?;
+    // Of a rotation that is under way: both are needed until it is over.
+    for name in [PEPPER, MASTER_KEY] {
+        copy_secret(&args.dir, &format!("{name}.next"), &draft)?;
+    }
     draft.finish()?;
 
     let dir = args.data_dir.display();
@@ -59,6 +64,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         print_json(&json!({
             "directory": args.data_dir, "engine": engine, "rows": report.rows,
             "bytes": report.bytes, "records": report.records, "pepper": pepper,
+            "master_key": master_key,
         }))?;
     } else {
         let bytes = progress::bytes(report.bytes);
@@ -69,6 +75,13 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         eprintln!(
             "there was no pepper beside it: put the daemon's pepper to {dir}/pepper (mode 0600), or \
              pass it as the credential; without it no token is found"
+        );
+    }
+    if !master_key {
+        eprintln!(
+            "there was no master key beside it: put the daemon's to {dir}/master.key (mode 0600), or \
+             pass it as the credential; where nothing in the store is encrypted, keygate makes a new \
+             one when it starts"
         );
     }
     eprintln!(

@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::{Exit, Global, connect, demo};
 use crate::admin::Caller;
 use crate::config::{Overrides, Source};
-use crate::server::{Daemon, Reload};
+use crate::server::{Daemon, Reload, forbid_core_dumps};
 
 const DATA_DIR_ENV: &str = "KEYGATE_DATA_DIR";
 
@@ -35,6 +35,11 @@ pub(super) struct Args {
     #[arg(long, env = "KEYGATE_TCP", value_name = "ADDR", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     tcp: Vec<SocketAddr>,
+    // An empty variable names none, where clap would miss a value.
+    /// Hand alerts to the `keygate deliver` behind this socket; without one they are sent from here
+    /// [env: KEYGATE_DELIVER_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    deliver_socket: Option<PathBuf>,
     /// Try it out: a throw-away directory (whatever KEYGATE_DATA_DIR says), a tenant, a key, and
     /// three commands to paste
     #[arg(long)]
@@ -48,14 +53,22 @@ impl Args {
             data_dir: self.data_dir.clone().or_else(|| from_env().map(PathBuf::from)),
             socket: global.socket.clone(),
             admin_socket: global.admin_socket.clone(),
+            deliver_socket: self.deliver_socket.clone().or_else(deliver_socket_of_env),
             tcp: self.tcp.clone(),
         };
         Source { file: self.config.clone(), overrides }
     }
 }
 
+/// The socket of `keygate deliver` that the environment names, if it names one.
+pub(super) fn deliver_socket_of_env() -> Option<PathBuf> {
+    let path = std::env::var_os("KEYGATE_DELIVER_SOCKET").filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
+}
+
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     log(global.json)?;
+    forbid_core_dumps();
     let mut source = args.source(global);
     // Removed when the daemon has ended.
     let scratch = args.demo.then(|| demo::directory(&mut source.overrides)).transpose()?;
@@ -90,16 +103,13 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
             Some(_) => Some(demo::make_key(&admin).await?),
             None => None,
         };
-        let ready = move || {
-            notify_ready();
-            match demo_key {
-                Some(key) => demo::greet(&key, &socket, &admin_socket),
-                None => tracing::info!(
-                    socket = %socket.display(),
-                    admin_socket = %admin_socket.display(),
-                    "ready"
-                ),
-            }
+        let ready = move || match demo_key {
+            Some(key) => demo::greet(&key, &socket, &admin_socket),
+            None => tracing::info!(
+                socket = %socket.display(),
+                admin_socket = %admin_socket.display(),
+                "ready"
+            ),
         };
         Ok::<(), CliError>(daemon.run(admin, reload, stop, ready).await?)
     })?;
@@ -111,7 +121,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 
 /// The first signal asks for an orderly stop, the second ends the process where it stands: it is as
 /// safe as a crash.
-fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
+pub(super) fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let stop = stop.clone();
@@ -131,7 +141,7 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
     Ok(())
 }
 
-const fn no_signals(error: std::io::Error) -> CliError {
+pub(super) const fn no_signals(error: std::io::Error) -> CliError {
     CliError::System { doing: "cannot handle signals", error }
 }
 
@@ -148,15 +158,8 @@ async fn stop_on(mut hangups: Signal, stop: CancellationToken) {
     }
 }
 
-/// Tells systemd; elsewhere nobody listens.
-fn notify_ready() {
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!(%error, "systemd could not be told that keygate is ready");
-    }
-}
-
 /// Logs go to standard error; `KEYGATE_LOG` chooses how much, as in `keygate=debug`.
-fn log(json: bool) -> Result<(), CliError> {
+pub(super) fn log(json: bool) -> Result<(), CliError> {
     use std::io::IsTerminal;
     let filter = filter(std::env::var_os("KEYGATE_LOG").as_deref())?;
     let colour = std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();

@@ -94,6 +94,9 @@ fn summary(report: &VerifyReport) -> String {
     if let (Some(schema), Some(by)) = (report.schema, &report.written_by) {
         text += &format!("  schema           {schema}, stated by keygate {by}\n");
     }
+    if let Some(encrypted) = report.records_encrypted.filter(|encrypted| *encrypted > 0) {
+        text += &format!("  encrypted        {encrypted} keys\n");
+    }
     if let Some(import) = report.pending_import {
         text += &format!(
             "  import {import} has begun and is not finished: it goes on, or the next start takes it \

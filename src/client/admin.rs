@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::Opcode;
+use keygate_protocol::admin as wire;
 use keygate_protocol::admin::{
     Health, KeyChanged, KeyCreate, KeyCreated, KeyDelete, KeyList, KeyPage, KeyRef, KeyRestore,
     KeyReview, KeyRotate, KeyRotated, KeySecret, KeySecretMade, KeySetStatus, KeyUpdate, KeyUsage,
@@ -215,8 +216,35 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`].
     pub async fn backup(&self, without_pepper: bool) -> Result<Backup, Error> {
-        let request = keygate_protocol::admin::Backup { without_pepper };
-        Backup::begin(self.handle.settings.clone(), &request).await
+        let request = wire::Backup { without_pepper, ..wire::Backup::default() };
+        self.backup_with(&request).await
+    }
+
+    /// The same, with or without the pepper and the master key.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub async fn backup_with(&self, request: &wire::Backup) -> Result<Backup, Error> {
+        Backup::begin(self.handle.settings.clone(), request).await
+    }
+
+    /// Begins to exchange a secret for another, the pepper or the master key; answers when that has
+    /// begun, and [`Client::secret_status`] tells how far it is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn rotate_secret(&self, pepper: bool) -> Result<wire::SecretStatus, Error> {
+        let opcode = if pepper { Opcode::PepperRotate } else { Opcode::MasterRotate };
+        self.admin(opcode, &NoFields {}).await
+    }
+
+    /// How the pepper or the master key stands.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn secret_status(&self, pepper: bool) -> Result<wire::SecretStatus, Error> {
+        let opcode = if pepper { Opcode::PepperStatus } else { Opcode::MasterStatus };
+        self.admin(opcode, &NoFields {}).await
     }
 
     /// Begins to verify the whole store, on a connection of its own.

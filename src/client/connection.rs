@@ -192,6 +192,11 @@ impl<'a> Driver<'a> {
             }
         }
         if self.broken.is_none() && !self.out.is_empty() {
+            match self.wire.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return self.broken = Some(error),
+                Poll::Pending => return,
+            }
             self.wakes.freed += self.out.detached(self.written);
             self.out.clear();
             self.written = 0;

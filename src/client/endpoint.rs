@@ -8,6 +8,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::tls::Tls;
 
 /// The address of a daemon's socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -17,6 +21,7 @@ pub struct Endpoint(pub(super) Address);
 pub(super) enum Address {
     Unix(PathBuf),
     Tcp(String),
+    Tls(String, Tls),
 }
 
 impl Endpoint {
@@ -30,6 +35,11 @@ impl Endpoint {
         Self(Address::Tcp(address.into()))
     }
 
+    /// A TLS address, `host:port`. A name is looked up again at every connect.
+    pub fn tls(address: impl Into<String>, tls: Tls) -> Self {
+        Self(Address::Tls(address.into(), tls))
+    }
+
     pub(super) async fn connect(&self) -> io::Result<Socket> {
         match &self.0 {
             Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
@@ -38,6 +48,13 @@ impl Endpoint {
                 // Frames leave in one write each; waiting for more would only delay them.
                 stream.set_nodelay(true)?;
                 Ok(Socket::Tcp(stream))
+            }
+            Address::Tls(address, tls) => {
+                let name = tls.name_of(address).map_err(io::Error::other)?;
+                let stream = TcpStream::connect(address.as_str()).await?;
+                stream.set_nodelay(true)?;
+                let stream = TlsConnector::from(tls.config()).connect(name, stream).await?;
+                Ok(Socket::Tls(Box::new(stream)))
             }
         }
     }
@@ -48,15 +65,17 @@ impl fmt::Display for Endpoint {
         match &self.0 {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(address) => write!(f, "tcp:{address}"),
+            Address::Tls(address, _) => write!(f, "tls:{address}"),
         }
     }
 }
 
-/// A connected socket of either kind.
+/// A connected socket of any kind.
 #[derive(Debug)]
 pub(super) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl AsyncRead for Socket {
@@ -68,6 +87,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -81,17 +101,23 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
+            // What was written may wait in it still.
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

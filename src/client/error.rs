@@ -7,6 +7,7 @@ use std::time::Duration;
 use keygate_protocol::{ErrorCode, ErrorReply, Execution, FrameError, PayloadError};
 
 use super::Endpoint;
+use super::tls::explained;
 
 /// Why a call has no answer. A denied key is not among these: it is a [`super::Validation`].
 ///
@@ -169,7 +170,10 @@ impl Refusal {
 pub enum ConnectError {
     /// The system refused.
     #[error("{0}; is the daemon running, and may this user open its socket?")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// TLS could not be agreed on: what is wrong, and what mends it.
+    #[error("{0}")]
+    Tls(String),
     /// It took too long.
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
@@ -184,13 +188,19 @@ pub enum ConnectError {
     Ended,
 }
 
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        explained(&error).map_or(Self::Io(error), Self::Tls)
+    }
+}
+
 impl ConnectError {
     /// Whether trying again can only lead to the same end, so that nobody should wait for it.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.code == Some(ErrorCode::UnsupportedVersion),
             Self::Handshake(_) => true,
-            Self::Io(_) | Self::TimedOut(_) | Self::Ended => false,
+            Self::Io(_) | Self::Tls(_) | Self::TimedOut(_) | Self::Ended => false,
         }
     }
 }

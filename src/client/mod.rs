@@ -50,6 +50,7 @@ mod link;
 mod release;
 mod report;
 mod request;
+mod signing;
 mod slot;
 mod stopwatch;
 mod stream;
@@ -57,6 +58,7 @@ mod table;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod validation;
 mod wire;
 
@@ -75,6 +77,7 @@ pub use handshake::ServerInfo;
 pub use report::Report;
 pub use request::ValidateRequest;
 pub use stream::{Backup, Export, ExportPage, Import, Verification, Watching};
+pub use tls::{Tls, TlsBuilder, TlsError};
 pub use validation::Validation;
 
 use buffer::Payload;

@@ -52,7 +52,11 @@ impl Wire {
         let mut wire = Self { socket, inbox: Inbox::new() };
         // A daemon that refuses at once closes before it reads; what it said is still to be read.
         let greeting = handshake::greeting(&settings.name, settings.tenant.as_deref());
-        let written = wire.socket.write_all(&greeting).await;
+        let written = async {
+            wire.socket.write_all(&greeting).await?;
+            wire.socket.flush().await
+        };
+        let written = written.await;
         match wire.frame().await {
             Ok(frame) => {
                 let server = handshake::answer(&frame)?;
@@ -62,8 +66,8 @@ impl Wire {
                 Ok((wire, server))
             }
             Err(Loss::Protocol(error)) => Err(ConnectError::Handshake(error)),
-            Err(Loss::Io(error)) => Err(ConnectError::Io(error)),
-            Err(_) => Err(written.map_or_else(ConnectError::Io, |()| ConnectError::Ended)),
+            Err(Loss::Io(error)) => Err(error.into()),
+            Err(_) => Err(written.map_or_else(ConnectError::from, |()| ConnectError::Ended)),
         }
     }
 
@@ -96,7 +100,11 @@ impl Wire {
                     Err(error) => return Poll::Ready(Err(Loss::Io(error))),
                 }
             }
-            Poll::Ready(Ok(true))
+            match ready!(self.poll_flush(cx)) {
+                Ok(()) => Poll::Ready(Ok(true)),
+                Err(_) if self.inbox.is_ready() => Poll::Ready(Ok(false)),
+                Err(error) => Poll::Ready(Err(Loss::Io(error))),
+            }
         })
         .await
     }
@@ -108,6 +116,11 @@ impl Wire {
         let count = buffer.filled().len();
         self.inbox.filled(count);
         Poll::Ready(Ok(count))
+    }
+
+    /// Sees what was written off.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     /// Writes once.

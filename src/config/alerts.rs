@@ -21,6 +21,8 @@ const USERNAME_BYTES_MAX: usize = 256;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Alerts {
+    /// The socket of `keygate deliver`, which then sends them; empty: the daemon does so itself.
+    pub deliver_socket: PathBuf,
     /// Addresses and blocks that web hooks may be at though they are not public.
     pub allow_addresses: Vec<String>,
     /// Certificates (PEM) of authorities that are trusted beside the system's; empty for none.
@@ -93,6 +95,7 @@ pub enum SmtpTls {
 impl Default for Alerts {
     fn default() -> Self {
         Self {
+            deliver_socket: PathBuf::new(),
             allow_addresses: Vec::new(),
             ca_file: PathBuf::new(),
             webhook_connect_timeout_ms: 5000,
@@ -131,6 +134,11 @@ impl Default for Smtp {
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     let alerts = &config.alerts;
     check_operator(alerts, &config.sinks, problems);
+    let socket = &alerts.deliver_socket;
+    if !socket.as_os_str().is_empty() && !socket.is_absolute() {
+        let why = format!("is {socket:?}; it must be a path from / on");
+        problems.add(&["alerts", "deliver_socket"], &why);
+    }
     let allowed = &alerts.allow_addresses;
     if allowed.len() > ALLOWED_MAX {
         let why = format!("has {} entries; it must be at most {ALLOWED_MAX}", allowed.len());
@@ -230,6 +238,8 @@ mod tests {
             (local.replace("127.0.0.1", "::1") + "tls = 'none'\n", None),
             ("alerts.allow_addresses = ['10.0.0.0/8', 'fd00::1']\n".to_owned(), None),
             ("alerts.operator_emails = ['a@b.example']\n".to_owned(), None),
+            ("alerts.deliver_socket = '/run/d.sock'\n".to_owned(), None),
+            ("alerts.deliver_socket = 'd.sock'\n".to_owned(), Some("alerts.deliver_socket is \"d")),
             (
                 "alerts.operator_emails = ['a']\n".to_owned(),
                 Some("alerts.operator_emails is refused"),

@@ -3,7 +3,7 @@
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 
 use super::document::Problem;
-use super::{Config, alerts, http, names, rights};
+use super::{Config, alerts, http, names, rights, tls};
 use crate::key::rules::TomlKey;
 use crate::key::token::Prefixes;
 
@@ -51,6 +51,8 @@ bounds! {
     limits.reply_bytes_max: "bytes", 4096, 1 << 30;
     limits.idle_timeout_ms: "ms", 100, 30 * DAY_MS;
     limits.frame_timeout_ms: "ms", 100, 30 * DAY_MS;
+    limits.handshake_timeout_ms: "ms", 100, 600_000;
+    limits.handshakes_max: "connections", 1, 65_536;
     limits.write_timeout_ms: "ms", 100, 30 * DAY_MS;
     limits.stop_deadline_ms: "ms", 100, 30 * DAY_MS;
     limits.keys_max: "keys", 1, 4_000_000_000;
@@ -168,14 +170,11 @@ pub(super) fn found(config: &Config) -> Problems {
         let why = format!("is {grace}; it must be at most keys.rotation_grace_max_ms, {max}");
         problems.add(&["keys", "rotation_grace_ms"], &why);
     }
-    if let Some(open) = config.tcp.iter().find(|address| !address.ip().is_loopback()) {
-        let why = "a loopback address: tokens would cross the network in plain text";
-        problems.add(&["tcp"], &format!("is {open}; it must be {why}"));
-    }
     if let Err(error) = Prefixes::new(&config.token_brand) {
         problems.add(&["token_brand"], &format!("is refused: {error}"));
     }
     rights::check(config, &mut problems);
+    tls::check(config, &mut problems);
     names::check(config, &mut problems);
     http::check(&config.http, &mut problems);
     alerts::check(config, &mut problems);

@@ -20,6 +20,11 @@ pub const LIVE: &[&str] = &[
     "keys.deny_rotation_overdue",
     "keys.deleted_retention_days",
     "ledger.unavailable",
+    "tls.certificate_file",
+    "tls.key_file",
+    "tls.client_ca_file",
+    "tls.client_crl_file",
+    "tls.client_certificates",
 ];
 
 /// Longest rendering of a value in a line.
@@ -165,6 +170,9 @@ mod tests {
             ("", "ledger.unavailable='allow'", &[("ledger.unavailable: \"deny\" → \"allow\"", false)]),
             ("", "alerts.sink_timeout_ms=50\nalerts.smtp.host='mx.example.org'\nalerts.smtp.from='a@example.org'",
              &[("alerts.sink_timeout_ms: 1000 → 50", false), ("alerts.smtp.from: ", false), ("alerts.smtp.host: ", false)]),
+            ("", "tls.certificate_file='/c'", &[("tls.certificate_file: \"\" → \"/c\"", false)]),
+            ("", "tls.listen=['127.0.0.1:1']\ntls.key_file='/k'\ntls.certificate_file='/c'", &[("tls.certificate_file", false), ("tls.key_file", false), ("tls.listen", true)]),
+            ("", "[[rights]]\nuid=1\nroles=['read']\nall_tenants=true", &[("rights: [] → ", true)]),
             ("", "[sinks.s]\nkind='journald'", &[("sinks.s: not set → {\"kind\":\"journald\"}", false)]),
             ("", "data_dir = '/x'\nsocket='/y'\nadmin_socket='/z'\ntcp=['127.0.0.1:1']\ntoken_brand='ab'\nstore.cache_bytes=1048576",
              &[("admin_socket", true), ("data_dir", true), ("socket", true), ("store.cache_bytes", true), ("tcp", true), ("token_brand", true)]),

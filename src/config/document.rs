@@ -48,6 +48,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
         let name = if path.is_empty() { String::new() } else { dotted(&path) + ": " };
         // The parser's own words may go over several lines.
         let said = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = renamed(&path).map_or(said, str::to_owned);
         // What a table lacks now may be what was taken out of it.
         if !removed.iter().any(|before| before.starts_with(&path)) {
             problems.push(at(span, name + &said));
@@ -64,6 +65,15 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     problems.sort_by_key(|problem| problem.line);
     problems.truncate(PROBLEMS_MAX);
     config.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+/// How a setting that had another name is written now.
+fn renamed(path: &[String]) -> Option<&'static str> {
+    let is_rights = path.first().is_some_and(|name| name == "admin_rights");
+    is_rights.then_some(
+        "is [[rights]] now, and each entry says its roles: roles = [\"own\"] is what an entry of \
+         [[admin_rights]] could do",
+    )
 }
 
 /// The line that a byte stands on, from 1.

@@ -14,12 +14,14 @@ mod http;
 pub mod names;
 mod source;
 mod throttle;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use keygate_protocol::Role;
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,7 @@ pub use http::{Http, Listen};
 pub use names::{Profile, Sink, SinkKind};
 pub use source::{Overrides, Source};
 pub use throttle::Throttle;
+pub use tls::{ClientCertificates, SocketKind, TcpPlaintext, Tls};
 
 use crate::key::{Allowance, Rules};
 
@@ -39,7 +42,7 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 pub mod rights;
 
-pub use rights::AdminRight;
+pub use rights::{Fingerprint, Granted, Right, Who};
 
 use crate::store::StoreEngine;
 
@@ -47,6 +50,8 @@ use crate::store::StoreEngine;
 pub const SOCKET_DEFAULT: &str = "/run/keygate/keygate.sock";
 /// Where its admin socket stands.
 pub const ADMIN_SOCKET_DEFAULT: &str = "/run/keygate/admin.sock";
+/// Where the socket of `keygate deliver` stands.
+pub const DELIVER_SOCKET_DEFAULT: &str = "/run/keygate/deliver.sock";
 /// Where its store stands.
 pub const DATA_DIR_DEFAULT: &str = "/var/lib/keygate";
 
@@ -62,10 +67,18 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// Its mode, where the daemon makes it: 0o600, 0o660 or 0o666.
     pub admin_socket_mode: u32,
-    /// Who may do what on it. Without any, whoever can connect may do everything.
-    pub admin_rights: Vec<AdminRight>,
-    /// TCP addresses of the data plane. Plain text: loopback addresses only.
+    /// Who may do what. Without any, whoever can connect to the admin socket may do everything.
+    pub rights: Vec<Right>,
+    /// What those may do on the data plane whom no entry of [`Config::rights`] names.
+    pub data_roles_default: Vec<Role>,
+    /// Sockets whose callers are trusted to state the certificate of their client.
+    pub stated_certificates: Vec<SocketKind>,
+    /// TCP addresses of the data plane, in plain text.
     pub tcp: Vec<SocketAddr>,
+    /// Which addresses those may be.
+    pub tcp_plaintext: TcpPlaintext,
+    /// TLS.
+    pub tls: Tls,
     /// What tokens begin with, before `_live_` and `_test_`.
     pub token_brand: String,
     /// Data-plane threads; 0 is one for each processor.
@@ -116,6 +129,10 @@ pub struct Limits {
     pub idle_timeout_ms: u64,
     /// How long a begun frame may take to become whole.
     pub frame_timeout_ms: u64,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout_ms: u64,
+    /// TLS handshakes that may be under way; one more connection is closed at once.
+    pub handshakes_max: usize,
     /// How long a peer may take to read its replies.
     pub write_timeout_ms: u64,
     /// How long a stop may take before what is left is dropped.
@@ -204,8 +221,12 @@ impl Default for Config {
             socket: SOCKET_DEFAULT.into(),
             admin_socket: ADMIN_SOCKET_DEFAULT.into(),
             admin_socket_mode: 0o600,
-            admin_rights: Vec::new(),
+            rights: Vec::new(),
+            data_roles_default: vec![Role::Check, Role::Report],
+            stated_certificates: vec![SocketKind::Data, SocketKind::Admin],
             tcp: Vec::new(),
+            tcp_plaintext: TcpPlaintext::default(),
+            tls: Tls::default(),
             token_brand: "kg".to_owned(),
             threads: 0,
             limits: Limits::default(),
@@ -235,6 +256,8 @@ impl Default for Limits {
             reply_bytes_max: 256 * 1024,
             idle_timeout_ms: 600_000,
             frame_timeout_ms: 10_000,
+            handshake_timeout_ms: 10_000,
+            handshakes_max: 256,
             write_timeout_ms: 10_000,
             stop_deadline_ms: 10_000,
             keys_max: 20_000_000,

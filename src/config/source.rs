@@ -23,6 +23,8 @@ pub struct Overrides {
     pub socket: Option<PathBuf>,
     /// See [`Config::admin_socket`].
     pub admin_socket: Option<PathBuf>,
+    /// See [`Alerts::deliver_socket`](super::Alerts::deliver_socket).
+    pub deliver_socket: Option<PathBuf>,
     /// See [`Config::tcp`]; empty for none set.
     pub tcp: Vec<SocketAddr>,
 }
@@ -37,7 +39,7 @@ impl Source {
             Some(path) => Config::from_file(path)?,
             None => Config::default(),
         };
-        let Overrides { data_dir, socket, admin_socket, tcp } = &self.overrides;
+        let Overrides { data_dir, socket, admin_socket, deliver_socket, tcp } = &self.overrides;
         let over = |setting: &mut PathBuf, by: &Option<PathBuf>| {
             if let Some(path) = by {
                 setting.clone_from(path);
@@ -46,6 +48,7 @@ impl Source {
         over(&mut config.data_dir, data_dir);
         over(&mut config.socket, socket);
         over(&mut config.admin_socket, admin_socket);
+        over(&mut config.alerts.deliver_socket, deliver_socket);
         if !tcp.is_empty() {
             config.tcp.clone_from(tcp);
         }

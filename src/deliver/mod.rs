@@ -5,13 +5,19 @@
 //! Every step has a timeout, so that a destination that is dead holds up the one attempt at it and
 //! nothing else. What went wrong is told by host and status; a URL's path and query may hold a token
 //! and are not repeated.
+//!
+//! A [`Courier`] makes the attempts: in the daemon, or in a process of its own ([`Helper`]) to which the
+//! daemon hands them over a Unix socket ([`Remote`]).
 
 mod body;
 mod digest;
+mod frame;
+mod helper;
 mod journal;
 mod lines;
 mod mail;
 pub mod public;
+mod remote;
 pub mod resolve;
 mod secret;
 mod sign;
@@ -28,6 +34,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use helper::Helper;
+pub use remote::Remote;
 pub use resolve::{Resolve, Resolving};
 pub use secret::{SecretError, WebhookSecret};
 
@@ -38,7 +46,7 @@ use sink::Sinks;
 use trust::Trust;
 use webhook::Webhooks;
 
-/// Sends alerts. There is one for the daemon; a reload puts another in its place.
+/// Sends alerts. There is one for the process; a reload puts another in its place.
 pub struct Courier {
     webhooks: Webhooks,
     /// None where no mail server is configured.

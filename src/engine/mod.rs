@@ -79,7 +79,8 @@ pub struct Engine {
     /// Readers take it once for up to [`BATCH`] decisions and share no cache line in doing so;
     /// writers, which are admin operations, hold it for one insertion.
     catalog: ShardedLock<Catalog>,
-    pepper: Pepper,
+    /// Exchanged while the pepper is rotated. No decision takes it.
+    pepper: RwLock<Arc<Pepper>>,
     vault: OnceLock<Arc<Vault>>,
     throttle: OnceLock<Throttle>,
     prefixes: Prefixes,
@@ -105,7 +106,7 @@ impl Engine {
     pub fn new(pepper: Pepper, prefixes: Prefixes, limits: EngineLimits) -> Self {
         Self {
             catalog: ShardedLock::new(Catalog::default()),
-            pepper,
+            pepper: RwLock::new(Arc::new(pepper)),
             vault: OnceLock::new(),
             throttle: OnceLock::new(),
             prefixes,
@@ -133,8 +134,13 @@ impl Engine {
 
     /// The secret of the digests that are stored.
     #[must_use]
-    pub const fn pepper(&self) -> &Pepper {
-        &self.pepper
+    pub fn pepper(&self) -> Arc<Pepper> {
+        Arc::clone(&self.pepper.read())
+    }
+
+    /// From here on digests are made under another one.
+    pub fn set_pepper(&self, pepper: Arc<Pepper>) {
+        *self.pepper.write() = pepper;
     }
 
     /// Gives it what opens stored secrets, once and before any key; without one none opens.
@@ -182,7 +188,7 @@ impl Engine {
         now: Now,
     ) -> Result<(), CatalogError> {
         let rules = self.rules.read();
-        let loaded = Loaded::compile(&record.view(), &self.pepper, &self.prefixes, &rules)?;
+        let loaded = Loaded::compile(&record.view(), &self.pepper(), &self.prefixes, &rules)?;
         let moment = self.moment(now);
         let mut catalog = self.write();
         self.settle_before_change(&catalog, record.id);
@@ -196,7 +202,7 @@ impl Engine {
     /// # Errors
     /// [`CatalogError::Sealed`] when the record was written under another pepper.
     pub fn compile(&self, record: &KeyView<'_>) -> Result<Loaded, CatalogError> {
-        Loaded::compile(record, &self.pepper, &self.prefixes, &self.rules())
+        Loaded::compile(record, &self.pepper(), &self.prefixes, &self.rules())
     }
 
     /// Puts many keys into the catalog, as [`Engine::put`] does each, under one lock: for a start,

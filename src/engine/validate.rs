@@ -190,13 +190,11 @@ impl Engine {
         // long (benches/timing.rs).
         let found = catalog.find(token);
         let is_known = found.is_some();
-        let found = found.and_then(|(entry, previous)| {
-            Some((entry, previous, catalog.tenants.state_for(entry.tenant, asker.bound)?))
-        });
-        let own = |tenant: u32| {
-            question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(tenant))
-        };
-        let Some((entry, previous, tenant)) = found.filter(|(entry, ..)| own(entry.tenant)) else {
+        let Some((entry, previous)) = found.or_else(|| catalog.find_decoy(token)) else { return };
+        let tenant = catalog.tenants.state_for(entry.tenant, asker.bound);
+        let is_own =
+            question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(entry.tenant));
+        let Some(tenant) = tenant.filter(|_| is_own && is_known) else {
             if is_known {
                 catalog.find_as_unknown(token);
             }

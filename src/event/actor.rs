@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Who asked for a change: what the kernel says of the peer, never what the peer says of itself.
+/// Who asked for a change: what the kernel or TLS says of the peer, never what the peer says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Actor {
-    /// The user, of a peer of the admin socket; the daemon's own where it acts by itself.
+    /// The user, of a peer of a Unix socket; the daemon's own where it acts by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// Its group.
@@ -17,6 +17,12 @@ pub struct Actor {
     /// The name of its program, as `/proc/PID/exe` told at the time, where it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+    /// The SHA-256 of the certificate that it has shown, in hexadecimal, where it came by TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// Its address, where it came by TCP or TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<core::net::SocketAddr>,
     /// The tenant that it is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,

@@ -1,14 +1,16 @@
-//! What happens that somebody may want to know: changes, decisions, alerts. Pure values, made where
+//! What happens that somebody may want to know: changes, decisions, alerts, refusals. Pure values, made where
 //! they happen, and read by whoever keeps them (the audit log), sends them (alerts) or shows them
 //! (`keygate watch`).
 
 mod actor;
 mod alert;
 mod change;
+mod refusal;
 
 pub use actor::Actor;
 pub use alert::{Alert, AlertKind, Destination};
 pub use change::{Change, Decision, IMPORT, KEY_IDS, Subject};
+pub use refusal::Refusal;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,8 @@ pub enum What {
     Decision(Decision),
     /// Somebody is to be told.
     Alert(Alert),
+    /// Somebody had no right to what was asked.
+    Refusal(Refusal),
 }
 
 /// Takes note of events. It is called where they happen, on whatever thread that is, so it never
@@ -85,7 +89,20 @@ mod tests {
             summary: "soon".to_owned(),
             detail: json!({"days": 7}),
         };
-        for what in [What::Change(change), What::Decision(decision), What::Alert(alert)] {
+        let refusal = Refusal {
+            actor: Actor {
+                certificate: Some("ab".repeat(32)),
+                address: Some("[2001:db8::1]:5".parse().expect("an address")),
+                ..Actor::default()
+            },
+            socket: "tls".to_owned(),
+            request: None,
+            lacks: Some(keygate_protocol::Role::Manage),
+            has: vec![keygate_protocol::Role::Check],
+            count: 2,
+        };
+        let refusal = What::Refusal(refusal.of_request(keygate_protocol::Opcode::KeyCreate));
+        for what in [What::Change(change), What::Decision(decision), What::Alert(alert), refusal] {
             let event = Event { at_us: 9, what };
             let text = serde_json::to_string(&event).expect("JSON");
             // No member twice: readers differ in what they make of that.

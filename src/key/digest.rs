@@ -20,6 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub const DIGEST_BYTES: usize = 32;
 const BLOCK_BYTES: usize = 64;
 const SEAL_LABEL: &[u8] = b"keygate seal 1";
+const FINGERPRINT_LABEL: &[u8] = b"keygate pepper fingerprint";
 
 /// The SHA-256 of a token: what the catalog finds it by. Never on disk, never in a log. Compared in
 /// constant time.
@@ -118,9 +119,17 @@ impl std::fmt::Debug for SealedHash {
     }
 }
 
-/// The secret of the keyed hash: 32 bytes, with both of its keys expanded ahead of time.
+/// The secret of the keyed hash: 32 bytes, with both of its keys expanded ahead of time. While it is
+/// exchanged for another, the one that was goes on opening what was sealed under it.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Pepper {
+    present: PepperKeys,
+    retired: Option<PepperKeys>,
+}
+
+/// What is derived from one pepper.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+struct PepperKeys {
     digest_key: MacKey,
     seal_key: MacKey,
 }
@@ -132,21 +141,44 @@ impl Pepper {
     /// Expands a pepper.
     #[must_use]
     pub fn new(secret: &[u8; Self::BYTES]) -> Self {
-        let digest_key = MacKey::new(secret);
-        let mut seal_secret = digest_key.mac(SEAL_LABEL);
-        let seal_key = MacKey::new(&seal_secret);
-        seal_secret.zeroize();
-        Self { digest_key, seal_key }
+        Self { present: PepperKeys::new(secret), retired: None }
+    }
+
+    /// The same, and opens besides what was sealed under another.
+    #[must_use]
+    pub fn with_retired(&self, retired: &Self) -> Self {
+        Self { present: self.present.clone(), retired: Some(retired.present.clone()) }
+    }
+
+    /// The same, and nothing else opens any more.
+    #[must_use]
+    pub fn without_retired(&self) -> Self {
+        Self { present: self.present.clone(), retired: None }
+    }
+
+    /// Whether another one still opens what was sealed under it.
+    #[must_use]
+    pub const fn is_rotating(&self) -> bool {
+        self.retired.is_some()
+    }
+
+    /// What the store knows it by: a digest of no token, which tells nothing of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex(&self.digest(FINGERPRINT_LABEL).0)
     }
 
     /// A pepper of another purpose, which says nothing about this one: what is sealed under it opens
     /// under no other. At most 55 bytes of label.
     #[must_use]
     pub fn derived(&self, label: &[u8]) -> Self {
-        let mut secret = self.digest_key.mac(label);
-        let derived = Self::new(&secret);
-        secret.zeroize();
-        derived
+        let derived = |keys: &PepperKeys| {
+            let mut secret = keys.digest_key.mac(label);
+            let derived = PepperKeys::new(&secret);
+            secret.zeroize();
+            derived
+        };
+        Self { present: derived(&self.present), retired: self.retired.as_ref().map(derived) }
     }
 
     /// The keyed digest of what a holder sends.
@@ -158,14 +190,14 @@ impl Pepper {
     /// The keyed digest of a value whose SHA-256 is known.
     #[must_use]
     pub fn digest_of_sha256(&self, sha256: &[u8; DIGEST_BYTES]) -> Digest {
-        Digest(self.digest_key.mac(sha256))
+        self.present.digest(sha256)
     }
 
     /// Digest and seal of a value whose SHA-256 is known.
     #[must_use]
     pub fn seal(&self, sha256: &[u8; DIGEST_BYTES]) -> SealedHash {
-        let digest = self.digest_of_sha256(sha256);
-        SealedHash { digest, sealed: self.mask(&digest, sha256) }
+        let digest = self.present.digest(sha256);
+        SealedHash { digest, sealed: self.present.mask(&digest, sha256) }
     }
 
     /// Digest and seal of a token.
@@ -177,14 +209,52 @@ impl Pepper {
     /// The SHA-256 under the seal, or `None` if this pepper did not make it.
     #[must_use]
     pub fn open(&self, hash: &SealedHash) -> Option<[u8; DIGEST_BYTES]> {
-        let sha256 = self.mask(&hash.digest, &hash.sealed);
-        (self.digest_of_sha256(&sha256) == hash.digest).then_some(sha256)
+        let retired = || self.retired.as_ref().and_then(|keys| keys.open(hash));
+        self.present.open(hash).or_else(retired)
     }
 
     /// The hash under the seal, for the catalog.
     #[must_use]
     pub fn token_hash(&self, hash: &SealedHash) -> Option<TokenHash> {
         self.open(hash).map(|sha256| TokenHash::from_sha256(&sha256))
+    }
+
+    /// What was sealed under the retired pepper, sealed under the present one; `None` where nothing
+    /// is to be done, or where neither opens it.
+    #[must_use]
+    pub fn renewed(&self, hash: &SealedHash) -> Option<SealedHash> {
+        let mut sha256 = self.retired.as_ref()?.open(hash)?;
+        let renewed = self.seal(&sha256);
+        sha256.zeroize();
+        Some(renewed)
+    }
+
+    /// The digest that the retired pepper made, or would have made, of what is sealed here.
+    #[must_use]
+    pub fn retired_digest(&self, hash: &SealedHash) -> Option<Digest> {
+        let mut sha256 = self.open(hash)?;
+        let digest = self.retired.as_ref()?.digest(&sha256);
+        sha256.zeroize();
+        Some(digest)
+    }
+}
+
+impl PepperKeys {
+    fn new(secret: &[u8; Pepper::BYTES]) -> Self {
+        let digest_key = MacKey::new(secret);
+        let mut seal_secret = digest_key.mac(SEAL_LABEL);
+        let seal_key = MacKey::new(&seal_secret);
+        seal_secret.zeroize();
+        Self { digest_key, seal_key }
+    }
+
+    fn digest(&self, sha256: &[u8; DIGEST_BYTES]) -> Digest {
+        Digest(self.digest_key.mac(sha256))
+    }
+
+    fn open(&self, hash: &SealedHash) -> Option<[u8; DIGEST_BYTES]> {
+        let sha256 = self.mask(&hash.digest, &hash.sealed);
+        (self.digest(&sha256) == hash.digest).then_some(sha256)
     }
 
     fn mask(&self, digest: &Digest, value: &[u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
@@ -343,6 +413,20 @@ mod tests {
         assert_eq!(Pepper::new(&[8; 32]).open(&hash), None);
         assert_eq!(pepper.token_hash(&hash), Some(TokenHash::of(b"lk_live_example")));
         assert_ne!(hash.sealed, sha256);
+    }
+
+    #[test]
+    fn a_rotation_opens_both_and_seals_under_the_present_one() {
+        let (old, new) = (Pepper::new(&[7; 32]), Pepper::new(&[8; 32]));
+        let both = new.with_retired(&old);
+        let sealed = old.seal(&[5; 32]);
+        assert_eq!((both.open(&sealed), new.open(&sealed)), (Some([5; 32]), None));
+        let renewed = both.renewed(&sealed).expect("under the retired one");
+        assert!(renewed == new.seal(&[5; 32]) && both.renewed(&renewed).is_none());
+        assert!(both.retired_digest(&renewed) == Some(sealed.digest));
+        assert!(new.retired_digest(&renewed).is_none() && new.renewed(&sealed).is_none());
+        assert_eq!(both.fingerprint(), new.fingerprint());
+        assert_ne!(old.fingerprint(), new.fingerprint());
     }
 
     #[test]

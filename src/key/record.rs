@@ -27,7 +27,7 @@ use super::limits::{CreditsOf, Named, SLOT_TTL_SECONDS_MAX};
 use super::reason::REASON_BYTES_MAX;
 use super::signing::SigningKeys;
 use super::view::Stored;
-use super::{Credits, NamedLimit, SigningKey, Status, Time};
+use super::{Credits, NamedLimit, SigningKey, SigningMaterial, Status, Time};
 
 /// Who may set a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,11 +263,11 @@ record! {
         Set requires_client_secret: bool => Flag;
         Set client_secret_hash: Option<SealedHash> => Hash;
         Set enforce_https: bool => Flag;
-        Later enforce_signing: bool => Flag;
-        Later allowed_signature_algorithms: Vec<String> => ListOf<Algorithm, 16>;
+        Set enforce_signing: bool => Flag;
+        Set allowed_signature_algorithms: Vec<String> => ListOf<Algorithm, 16>;
         Set enforce_mutual_tls: bool => Flag;
         Set client_certificate_hash: String => TextOf<Fingerprint, 64>;
-        Later require_request_signing: bool => Flag;
+        Set require_request_signing: bool => Flag;
         Set description: String => Text<4096>;
         Set metadata_json: Vec<u8> => JsonBytes<METADATA_BYTES_MAX>;
         Set tags: Vec<String> => TextList<64, 64>;
@@ -290,8 +290,8 @@ record! {
         Set alert_on_error_spike: bool => Flag;
         Set error_alert_threshold: Option<f64> => Share;
         Set monitoring_integrations: Vec<String> => TextList<32, 64>;
-        Later encrypted: bool => Flag;
-        Later data_classification: String => TextOf<Classification, 32>;
+        Set encrypted: bool => Flag;
+        Set data_classification: String => TextOf<Classification, 32>;
 
         // The hierarchy that the source system places every key under.
         Set organization_id: String => Name;
@@ -331,6 +331,13 @@ record! {
 pub const TENANT_DEFAULT: &str = "default";
 
 impl KeyRecord {
+    /// Whether it has secrets that are kept encrypted.
+    #[must_use]
+    pub fn has_stored_secrets(&self) -> bool {
+        let shared = |key: &SigningKey| matches!(key.material, SigningMaterial::Shared(_));
+        self.signing_keys.iter().any(shared)
+    }
+
     /// The digests under which a token finds this key: the current and, during an overlap and
     /// until the next rotation, the one before. A deleted key has none.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {

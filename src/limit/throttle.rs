@@ -62,7 +62,6 @@ impl Source {
     pub const fn of_address(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self::Address(v4.to_bits() as u64, false),
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
             IpAddr::V6(v6) => Self::Address((v6.to_bits() >> 64) as u64, true),
         }
     }

@@ -6,10 +6,11 @@ use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::shared::Shared;
-use crate::alert::EndpointRow;
+use crate::alert::{EndpointRow, EndpointRow1, SecretRow, StoredEndpoint};
 use crate::deliver::WebhookSecret;
-use crate::key::{Pepper, SealedHash};
-use crate::store::{CommitError, Keys, StoreError, Write};
+use crate::key::{Pepper, StoredSecret};
+use crate::store::{CommitError, Committer, Keys, StoreError, Write};
+use crate::vault::{Purpose, Vault, VaultError};
 
 /// Endpoints that are kept; one more is refused.
 pub(super) const ENDPOINTS_MAX: usize = 100_000;
@@ -17,8 +18,11 @@ pub(super) const ENDPOINTS_MAX: usize = 100_000;
 /// Of one tenant.
 pub(super) const ENDPOINTS_OF_TENANT_MAX: usize = 1_000;
 
-/// Bytes of a secret that is made here: as many as a seal takes.
+/// Bytes of a secret that is made here.
 const SECRET_BYTES: usize = 32;
+
+/// Endpoints that are rewritten in one commit.
+const ROWS_AT_A_TIME: usize = 256;
 
 /// Why an endpoint could not be asked or changed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum EndpointError {
     /// The system's random source failed.
     #[error("the system's random source failed: {0}")]
     Random(#[from] getrandom::Error),
+    /// It cannot be encrypted.
+    #[error("the web hook's secret cannot be kept: {0}")]
+    Vault(#[from] VaultError),
     /// The daemon is stopping, or has not started.
     #[error("the daemon is stopping, or has not started to send alerts; try again")]
     Stopping,
@@ -72,16 +79,72 @@ pub(super) struct Writing<'a> {
 }
 
 impl Endpoints {
-    pub(super) fn load(keys: &Keys) -> Result<Self, StoreError> {
-        let mut all = BTreeMap::new();
+    /// Reads all of them. What an earlier release had sealed under the pepper is encrypted by the
+    /// vault, durably, before anything else is done with it.
+    pub(super) fn load(
+        keys: &Keys,
+        committer: &Committer,
+        pepper: &Pepper,
+        vault: &Vault,
+    ) -> Result<Self, CommitError> {
+        let (mut all, mut moved) = (BTreeMap::new(), Vec::new());
         keys.for_each_endpoint(|row| {
-            match row {
-                Ok(row) => drop(all.insert((row.tenant.clone(), row.url.clone()), row)),
-                Err(error) => tracing::error!(%error, "an endpoint could not be read"),
-            }
+            let row = match row {
+                Ok(StoredEndpoint::Present(row)) => row,
+                Ok(StoredEndpoint::Old(old)) => {
+                    let row = encrypted(old, pepper, vault);
+                    moved.push((row.tenant.clone(), row.url.clone()));
+                    row
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an endpoint could not be read");
+                    return Ok(());
+                }
+            };
+            all.insert((row.tenant.clone(), row.url.clone()), row);
             Ok::<(), StoreError>(())
         })?;
+        for some in moved.chunks(ROWS_AT_A_TIME) {
+            let rows = some.iter().filter_map(|of| all.get(of)).map(Write::endpoint);
+            let rows: Result<Vec<_>, _> = rows.collect();
+            committer
+                .commit(rows.map_err(|error| StoreError::corrupt(error.to_string()))?, true)?;
+        }
+        if !moved.is_empty() {
+            tracing::info!(
+                endpoints = moved.len(),
+                "secrets of web hooks are under the master key"
+            );
+        }
         Ok(Self { all: Mutex::new(all), writing: Mutex::default() })
+    }
+
+    /// Has every secret be under the present master key. Each endpoint is held for its own commit.
+    pub(super) fn renew(&self, committer: &Committer, vault: &Vault) -> Result<(), CommitError> {
+        for of in self.names() {
+            let writing = self.write();
+            let Some(mut row) = self.get(&of.0, &of.1) else { continue };
+            let (owner, mut renewed) = (row.owner(), false);
+            for secret in &mut row.secrets {
+                match vault.renewed(Purpose::Webhook, &owner, &secret.sealed) {
+                    Ok(Some(new)) => {
+                        secret.sealed = new;
+                        renewed = true;
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!(tenant = of.0, %error, "a web hook's secret is not renewed");
+                    }
+                }
+            }
+            if renewed {
+                let write = Write::endpoint(&row)
+                    .map_err(|error| StoreError::corrupt(error.to_string()))?;
+                committer.commit(vec![write], false)?;
+                writing.put(row);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, tenant: &str, url: &str) -> Option<EndpointRow> {
@@ -103,13 +166,14 @@ impl Endpoints {
     /// The secrets that sign now, the present one first.
     pub(super) fn signing(
         &self,
-        pepper: &Pepper,
+        vault: &Vault,
         tenant: &str,
         url: &str,
         now_us: i64,
     ) -> Vec<WebhookSecret> {
         let endpoint = self.get(tenant, url).unwrap_or_default();
-        let opened = endpoint.signing(now_us).filter_map(|row| open(pepper, &row.sealed));
+        let owner = endpoint.owner();
+        let opened = endpoint.signing(now_us).filter_map(|row| open(vault, &owner, &row.sealed));
         opened.collect()
     }
 
@@ -123,7 +187,7 @@ impl Writing<'_> {
     /// An endpoint as it is, or a new one with a secret, which is to be written; the flag says that.
     pub(super) fn of(
         &self,
-        pepper: &Pepper,
+        vault: &Vault,
         (tenant, url): (&str, &str),
         now_us: i64,
     ) -> Result<(EndpointRow, bool), EndpointError> {
@@ -138,7 +202,7 @@ impl Writing<'_> {
         }
         let (tenant, url) = (tenant.to_owned(), url.to_owned());
         let mut made = EndpointRow { tenant, url, ..EndpointRow::default() };
-        made.rotate(new_secret(pepper)?, now_us, now_us);
+        made.rotate(new_secret(vault, &made.owner())?, now_us, now_us);
         Ok((made, true))
     }
 
@@ -153,15 +217,30 @@ impl Writing<'_> {
     }
 }
 
-fn new_secret(pepper: &Pepper) -> Result<SealedHash, getrandom::Error> {
+fn new_secret(vault: &Vault, owner: &[u8]) -> Result<StoredSecret, EndpointError> {
     let mut secret = Zeroizing::new([0; SECRET_BYTES]);
     getrandom::fill(&mut *secret)?;
-    Ok(pepper.seal(&secret))
+    Ok(vault.seal(Purpose::Webhook, owner, &*secret)?)
 }
 
-fn open(pepper: &Pepper, sealed: &SealedHash) -> Option<WebhookSecret> {
-    let bytes = Zeroizing::new(pepper.open(sealed)?);
-    WebhookSecret::from_bytes(&*bytes).ok()
+fn open(vault: &Vault, owner: &[u8], sealed: &StoredSecret) -> Option<WebhookSecret> {
+    let opened = vault.open(Purpose::Webhook, owner, sealed);
+    let bytes = opened.inspect_err(|error| tracing::error!(%error, "a web hook's secret")).ok()?;
+    WebhookSecret::from_bytes(&bytes).ok()
+}
+
+/// An endpoint of schema 1 with its secrets under the vault; those that do not open are left out.
+fn encrypted(old: EndpointRow1, pepper: &Pepper, vault: &Vault) -> EndpointRow {
+    let EndpointRow1 { tenant, url, secrets, disabled_us } = old;
+    let mut row = EndpointRow { tenant, url, secrets: Vec::new(), disabled_us };
+    let owner = row.owner();
+    let moved = secrets.into_iter().filter_map(|(sealed, until_us)| {
+        let bytes = Zeroizing::new(pepper.open(&sealed)?);
+        let sealed = vault.seal(Purpose::Webhook, &owner, &*bytes).ok()?;
+        Some(SecretRow { sealed, until_us })
+    });
+    row.secrets = moved.collect();
+    row
 }
 
 /// The secrets of an endpoint; with an overlap, another from here on.
@@ -173,17 +252,22 @@ pub(super) fn secrets(
 ) -> Result<Vec<ShownSecret>, EndpointError> {
     let writing = shared.endpoints.write();
     let now_us = shared.clock.now().wall_us;
-    let (mut row, mut changed) = writing.of(&shared.pepper, (tenant, url), now_us)?;
+    let (mut row, mut changed) = writing.of(&shared.vault, (tenant, url), now_us)?;
     if let Some(overlap_us) = overlap_us.filter(|_| !changed) {
-        row.rotate(new_secret(&shared.pepper)?, now_us, now_us.saturating_add(overlap_us));
+        row.rotate(
+            new_secret(&shared.vault, &row.owner())?,
+            now_us,
+            now_us.saturating_add(overlap_us),
+        );
         changed = true;
     }
     if changed {
         commit(shared, &row)?;
         writing.put(row.clone());
     }
+    let owner = row.owner();
     let shown = row.signing(now_us).filter_map(|secret| {
-        let text = open(&shared.pepper, &secret.sealed)?.reveal();
+        let text = open(&shared.vault, &owner, &secret.sealed)?.reveal();
         Some(ShownSecret { text, until_us: secret.until_us })
     });
     Ok(shown.collect())

@@ -127,14 +127,17 @@ fn refused(
     if endpoints.iter().any(|row| row.tenant == tenant && row.url == url) {
         return None;
     }
-    match writing.of(&shared.pepper, (&tenant, &url), now_us) {
+    match writing.of(&shared.vault, (&tenant, &url), now_us) {
         Ok((row, true)) => endpoints.push(row),
         Ok((row, false)) => {
             let since = Time::from_micros(row.disabled_us?);
             return Some(format!("it wants no more since {since} (410); `keygate alert enable`"));
         }
         Err(
-            error @ (EndpointError::Full | EndpointError::FullOfTenant | EndpointError::Random(_)),
+            error @ (EndpointError::Full
+            | EndpointError::FullOfTenant
+            | EndpointError::Random(_)
+            | EndpointError::Vault(_)),
         ) => return Some(error.to_string()),
         Err(error) => tracing::warn!(%error, "an endpoint could not be made"),
     }

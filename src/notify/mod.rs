@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 
 pub use endpoints::{EndpointError, ShownSecret};
 use sender::Aborting;
-pub use sender::{Deliver, Delivery};
+pub use sender::{Deliver, Delivery, deliverer};
 pub use settings::Settings;
 pub use source::Source;
 
@@ -43,7 +43,7 @@ use crate::alert::{Entry, Outcome, Route, rules};
 use crate::deliver::WebhookSecret;
 use crate::event::{Alert, AlertKind, Destination, Event, Journal, Subject, What};
 use crate::key::KeyRecord;
-use crate::store::{StoreError, Write};
+use crate::store::{CommitError, Write};
 use making::new_alert;
 use monitor::Monitor;
 use shared::{Shared, Signal, StoppedKey};
@@ -102,7 +102,7 @@ impl Notifier {
         source: Source,
         settings: Settings,
         courier: Arc<dyn Deliver>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, CommitError> {
         let (shared, signals) = Shared::open(source, settings, courier)?;
         let shared = Arc::new(shared);
         let monitor = Monitor::open(Arc::clone(&shared), signals)?;
@@ -141,6 +141,14 @@ impl Notifier {
         // Its last act is to write what has become of what was sent.
         let _ = threads.signals.send(Signal::Stop);
         let _ = threads.monitor.join();
+    }
+
+    /// Has the secret of every web hook be under the present master key. Waits for the disk.
+    ///
+    /// # Errors
+    /// Of the store. What was not renewed then goes on opening as long as the other key is there.
+    pub fn renew_secrets(&self) -> Result<(), CommitError> {
+        self.shared.endpoints.renew(&self.shared.committer, &self.shared.vault)
     }
 
     /// Whether one of the threads has ended though nobody has stopped it: no alert is found, or none is
@@ -362,5 +370,5 @@ impl Journal for Notifier {
 /// The secrets that sign what goes a way now.
 fn signing(shared: &Shared, route: &Route, now_us: i64) -> Vec<WebhookSecret> {
     let Destination::Webhook { url } = &route.to else { return Vec::new() };
-    shared.endpoints.signing(&shared.pepper, &route.tenant, url, now_us)
+    shared.endpoints.signing(&shared.vault, &route.tenant, url, now_us)
 }

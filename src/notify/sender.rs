@@ -1,5 +1,6 @@
 //! The thread that makes the attempts: several at a time, one at each destination.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use super::shared::{Shared, Signal};
 use super::{endpoints, signing};
 use crate::alert::outbox::Attempt;
 use crate::alert::{Outcome, Route};
-use crate::deliver::{self, Courier, WebhookSecret};
+use crate::config;
+use crate::deliver::{self, Courier, CourierError, Remote, WebhookSecret};
 use crate::event::{Alert, Destination};
 use crate::key::Time;
 
@@ -44,7 +46,36 @@ pub trait Deliver: Send + Sync {
     ) -> Delivery<'a>;
 }
 
+/// What makes the attempts by these settings: the helper behind `alerts.deliver_socket`, or a courier of
+/// this process. A courier reads the files that the settings name; the daemon reads none of them where
+/// there is a helper.
+///
+/// # Errors
+/// [`CourierError`].
+pub fn deliverer(
+    alerts: &config::Alerts,
+    sinks: &BTreeMap<String, config::Sink>,
+) -> Result<Arc<dyn Deliver>, CourierError> {
+    Ok(if alerts.deliver_socket.as_os_str().is_empty() {
+        Arc::new(Courier::new(alerts, sinks)?)
+    } else {
+        Arc::new(Remote::new(alerts))
+    })
+}
+
 impl Deliver for Courier {
+    fn deliver<'a>(
+        &'a self,
+        to: &'a Destination,
+        alerts: &'a [Alert],
+        secrets: &'a [WebhookSecret],
+        now_us: i64,
+    ) -> Delivery<'a> {
+        Box::pin(Self::deliver(self, to, alerts, secrets, now_us))
+    }
+}
+
+impl Deliver for Remote {
     fn deliver<'a>(
         &'a self,
         to: &'a Destination,

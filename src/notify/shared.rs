@@ -16,13 +16,13 @@ use crate::alert::{Entry, EntryState, Outbox, Route};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::event::{Alert, Destination, Event, Journal, What};
-use crate::key::Pepper;
-use crate::store::{Committer, Keys, StoreError};
+use crate::store::{CommitError, Committer, Keys, StoreError};
+use crate::vault::Vault;
 
 /// Signals that may wait for the monitor; what is beyond is found by a walk.
 const SIGNALS_MAX: usize = 16 * 1024;
 
-/// Names what secrets of web hooks are sealed for.
+/// Names what secrets of web hooks were sealed for under the pepper, before there was a vault.
 const SEAL_LABEL: &[u8] = b"keygate web hooks 1";
 
 /// What the monitor is told.
@@ -72,8 +72,8 @@ pub(super) struct Shared {
     pub(super) keys: Keys,
     pub(super) committer: Arc<Committer>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Seals the secrets of web hooks.
-    pub(super) pepper: Pepper,
+    /// Encrypts the secrets of web hooks.
+    pub(super) vault: Arc<Vault>,
     pub(super) settings: RwLock<Settings>,
     pub(super) courier: RwLock<Arc<dyn Deliver>>,
     /// Never held while anything is waited for.
@@ -104,13 +104,20 @@ impl Shared {
         source: Source,
         settings: Settings,
         courier: Arc<dyn Deliver>,
-    ) -> Result<(Self, Receiver<Signal>), StoreError> {
+    ) -> Result<(Self, Receiver<Signal>), CommitError> {
         let Source { engine, keys, committer, clock } = source;
         let (signals, received) = bounded(SIGNALS_MAX);
+        let vault = engine.vault().cloned();
+        let vault = vault.ok_or(StoreError::Unsealed { why: "there is no master key" })?;
         let shared = Self {
-            pepper: engine.pepper().derived(SEAL_LABEL),
             outbox: Mutex::new(load_outbox(&keys, &settings, clock.now().wall_us)?),
-            endpoints: Endpoints::load(&keys)?,
+            endpoints: Endpoints::load(
+                &keys,
+                &committer,
+                &engine.pepper().derived(SEAL_LABEL),
+                &vault,
+            )?,
+            vault,
             engine,
             keys,
             committer,

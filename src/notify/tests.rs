@@ -22,6 +22,7 @@ use crate::event::{Actor, Alert, AlertKind, Change, Destination, Event, Journal,
 use crate::key::token::Prefixes;
 use crate::key::{KeyRecord, Pepper, Time};
 use crate::store::{Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Write};
+use crate::vault::{Master, Vault};
 
 const START_US: i64 = 1_800_000_000_000_000;
 const S: u32 = 1_000_000;
@@ -122,6 +123,7 @@ impl Bench {
             usage_detail_bytes_max: 1 << 20,
         };
         let engine = Engine::new(Pepper::new(&[1; 32]), Prefixes::default(), limits);
+        engine.set_vault(Arc::new(Vault::new(Master::new(&[2; 32]))));
         keys.for_each(|_, record| {
             engine.put(&record?, clock.now()).expect("room");
             Ok::<(), crate::store::StoreError>(())

@@ -2,16 +2,22 @@
 //! it is the admin socket.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use keygate_protocol::ErrorCode;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::admin;
-use super::admit::sees_everything;
+use super::admin::{self, Transport};
+use super::admit::{Entrance, Login, Peer};
 use super::daemon::Tasks;
 use super::listen::Listeners;
+use super::tls::{Side, Tls, certificate_of};
 use super::worker::{Accepted, Workers};
 
 /// Starts the accept loops; each ends with `stop`.
@@ -37,51 +43,138 @@ pub(super) fn accept(
         let (to, door) = (Arc::clone(workers), Arc::clone(&admin.doors.data));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
             loop {
-                let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+                let Some((stream, from)) = accepted(listener.accept().await).await else {
+                    continue;
+                };
                 // Replies leave at once: a small one must not wait for an acknowledgement.
                 if let Some(stream) =
                     usable(stream.set_nodelay(true).and_then(|()| stream.into_std()))
                 {
-                    door.pass(to.hand_over(Accepted::Tcp(stream)));
+                    door.pass(to.hand_over(Accepted::Tcp(stream, from)));
                 }
             }
         }));
     }
+    let of_admin = AdminDoor {
+        room: Arc::new(Semaphore::new(admin.limits.admin_connections_max)),
+        shared: Arc::clone(admin),
+        tracker: tasks.admin.clone(),
+    };
     let listener = UnixListener::from_std(listeners.admin.listener.try_clone()?)?;
-    let room = Arc::new(tokio::sync::Semaphore::new(admin.limits.admin_connections_max));
-    let (admin, of_admin) = (Arc::clone(admin), tasks.admin.clone());
+    let door = of_admin.clone();
     tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
         loop {
             let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-            let place = Arc::clone(&room).try_acquire_owned().ok();
-            let left = room.available_permits();
-            match place.filter(|_| may_take_place(left, &stream, &admin)) {
-                Some(place) => {
-                    let inside = admin.doors.admin.enter();
-                    let admin = Arc::clone(&admin);
-                    of_admin.spawn(async move {
-                        let cut = admin.cut.clone();
-                        cut.run_until_cancelled(admin::serve(stream, admin)).await;
-                        drop((place, inside));
-                    });
-                }
-                None => {
-                    admin.doors.admin.pass(false);
-                    if let Some(stream) = usable(stream.into_std()) {
-                        Accepted::Unix(stream).refuse(admin.limits.admin_connections_max);
-                    }
-                }
-            }
+            door.take_unix(stream);
         }
     }));
+    let Some(tls) = &admin.tls else { return Ok(()) };
+    for listener in &listeners.tls {
+        let listener = TcpListener::from_std(listener.try_clone()?)?;
+        let (to, door, tls) = (Arc::clone(workers), Arc::clone(&admin.doors.data), Arc::clone(tls));
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                let Some((stream, from)) = accepted(listener.accept().await).await else {
+                    continue;
+                };
+                let Some(handshake) = tls.begin(Side::Data) else {
+                    door.pass(false);
+                    continue;
+                };
+                if let Some(stream) =
+                    usable(stream.set_nodelay(true).and_then(|()| stream.into_std()))
+                {
+                    door.pass(to.hand_over(Accepted::Tls(stream, from, handshake)));
+                }
+            }
+        }));
+    }
+    for listener in &listeners.admin_tls {
+        let listener = TcpListener::from_std(listener.try_clone()?)?;
+        let (door, tls) = (of_admin.clone(), Arc::clone(tls));
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                let Some((stream, from)) = accepted(listener.accept().await).await else {
+                    continue;
+                };
+                if usable(stream.set_nodelay(true)).is_some() {
+                    door.take_tls(stream, from, &tls);
+                }
+            }
+        }));
+    }
     Ok(())
 }
 
-/// Whether a peer may take a place on the admin socket that leaves so many. The last quarter is kept
-/// for those who see everything: whoever is bound to a tenant must not lock them out.
-fn may_take_place(left: usize, stream: &UnixStream, admin: &admin::Shared) -> bool {
-    let kept = admin.limits.admin_connections_max / 4;
-    left >= kept || sees_everything(stream, &admin.rights)
+/// Takes connections of the admin plane, on the control thread.
+#[derive(Clone)]
+struct AdminDoor {
+    /// Places for connections, of all sockets of the plane together.
+    room: Arc<Semaphore>,
+    shared: Arc<admin::Shared>,
+    tracker: TaskTracker,
+}
+
+impl AdminDoor {
+    fn take_unix(&self, stream: UnixStream) {
+        let admitted = match Peer::of_unix(&stream) {
+            Ok(peer) => self.shared.gate.admit(Entrance::Admin, peer, self.shared.clock.now()),
+            Err(error) => {
+                tracing::warn!(%error, "a peer of the admin socket could not be told");
+                Err(format!("the kernel does not say who you are: {error}"))
+            }
+        };
+        let door = self.clone();
+        self.tracker.spawn(async move { door.serve(Box::new(stream), admitted).await });
+    }
+
+    /// Shakes hands first: until then nobody knows who it is.
+    fn take_tls(&self, stream: TcpStream, from: SocketAddr, tls: &Arc<Tls>) {
+        let Some(handshake) = tls.begin(Side::Admin) else {
+            return self.shared.doors.admin.pass(false);
+        };
+        let door = self.clone();
+        self.tracker.spawn(async move {
+            let allowed = Duration::from_millis(door.shared.limits.handshake_timeout_ms);
+            let shaken = tokio::select! {
+                shaken = timeout(allowed, handshake.shake(stream)) => shaken,
+                () = door.shared.stop.cancelled() => return,
+            };
+            let stream = match shaken {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    return tracing::debug!(%from, %error, "a TLS handshake failed");
+                }
+                Err(_) => return handshake.timed_out(),
+            };
+            drop(handshake);
+            let shown = certificate_of(&stream);
+            let peer = shown.map_or(Peer::Address(from), |shown| Peer::Certificate(shown, from));
+            let now = door.shared.clock.now();
+            let admitted = door.shared.gate.admit(Entrance::AdminTls, peer, now);
+            door.serve(stream, admitted).await;
+        });
+    }
+
+    /// Serves a connection to its end, where there is a place for it. The last quarter is kept for
+    /// those who see everything: whoever is bound to a tenant must not lock them out.
+    async fn serve(&self, stream: Box<dyn Transport>, admitted: Result<Login, String>) {
+        let shared = &self.shared;
+        let place = Arc::clone(&self.room).try_acquire_owned().ok();
+        let max = shared.limits.admin_connections_max;
+        let kept = self.room.available_permits() < max / 4;
+        let may = |admitted: &Result<Login, String>| admitted.as_ref().is_ok_and(Login::is_unbound);
+        let Some(place) = place.filter(|_| !kept || may(&admitted)) else {
+            shared.doors.admin.pass(false);
+            let message = format!("{max} connections are open, the most that is allowed here");
+            let told = (ErrorCode::TooManyConnections, message.as_str());
+            return admin::turn_away(stream, told, shared).await;
+        };
+        let inside = shared.doors.admin.enter();
+        let serving = admin::serve(stream, admitted, Arc::clone(shared));
+        shared.cut.run_until_cancelled(serving).await;
+        drop((place, inside));
+    }
 }
 
 /// An accepted connection. When the system is out of descriptors, accepting pauses: the backlog

@@ -13,30 +13,31 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use keygate_protocol::admin::NoFields;
-use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, VerdictCode, frame};
+use keygate_protocol::{ErrorCode, Flags, Frame, Header, Opcode, Roles, VerdictCode, frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
 use self::health::audit_stats;
 use self::import::Stream;
-use super::admit::admit;
+use super::admit::{Gate, Login, TURNED_AWAY, allows};
 use super::deferred::Desk;
 use super::dispatch::{Dispatcher, Go, UnderWay, put_error};
 use super::doors::Doors;
 use super::hello::hello;
 use super::observe::{Observer, Observers};
 use super::reload::Reload;
+use super::tls::Tls;
 use super::watchers::Watchers;
 use crate::admin::{Admin, AdminError, Caller, Listing};
 use crate::audit::Audit;
 use crate::clock::{Clock, Now};
-use crate::config::{AdminRight, Limits};
-use crate::engine::{Answers, Engine, Standing};
+use crate::config::Limits;
+use crate::engine::{Answers, Engine};
+use crate::store::Rotating;
 
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -56,8 +57,10 @@ pub(super) struct Shared {
     pub(super) doors: Doors,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
-    /// Who may do what here.
-    pub(super) rights: Vec<AdminRight>,
+    /// Tells what peers may do.
+    pub(super) gate: Arc<Gate>,
+    /// TLS, where it is spoken.
+    pub(super) tls: Option<Arc<Tls>>,
     /// Records that could not be read at start.
     pub(super) unreadable: u64,
     /// The audit log, where one is kept.
@@ -72,55 +75,93 @@ pub(super) struct Shared {
     pub(super) cut: CancellationToken,
 }
 
-/// Serves one admin connection to its end.
-pub(super) async fn serve(stream: UnixStream, shared: Arc<Shared>) {
-    let admitted = admit(&stream, &shared.rights);
+/// What carries an admin connection: a Unix socket, or TLS.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for S {}
+
+/// Tells a peer why it is not served, and takes leave of it. Whether it arrives is the peer's affair.
+pub(super) async fn turn_away(
+    mut stream: Box<dyn Transport>,
+    (code, message): (ErrorCode, &str),
+    shared: &Shared,
+) {
+    shared.observer.refused(code);
+    let mut output = BytesMut::new();
+    put_error(&mut output, 0, code, message);
+    let told = async {
+        stream.write_all(&output).await?;
+        stream.shutdown().await
+    };
+    let _ = timeout(Duration::from_millis(shared.limits.write_timeout_ms), told).await;
+}
+
+/// Serves one admin connection to its end, if its peer was let in.
+pub(super) async fn serve(
+    stream: Box<dyn Transport>,
+    admitted: Result<Login, String>,
+    shared: Arc<Shared>,
+) {
+    let login = match admitted {
+        Ok(login) => login,
+        Err(message) => return turn_away(stream, (TURNED_AWAY, &message), &shared).await,
+    };
     let under_way = UnderWay::new(&shared.engine, &shared.clock, &shared.desk, &shared.limits);
+    let tenant = login.tenant();
+    let caller = tenant.as_deref().map_or_else(Caller::unbound, Caller::of_tenant);
     let mut connection = Connection {
         stream,
         shared,
         under_way,
         answers: None,
-        caller: Caller::unbound(),
+        caller: caller.acting_as(login.actor()),
+        roles: login.roles(tenant.as_deref()),
+        login,
         input: BytesMut::new(),
         output: BytesMut::new(),
         imports: HashMap::new(),
     };
-    match admitted {
-        Ok(caller) => connection.caller = caller,
-        Err(message) => {
-            connection.shared.observer.refused(ErrorCode::NotAdmitted);
-            put_error(&mut connection.output, 0, ErrorCode::NotAdmitted, &message);
-            // Whether it arrives is the peer's affair.
-            let _ = connection.flush().await;
-            return;
-        }
-    }
     // A request that is read is carried to its end: nothing cancels between store and catalog.
-    while let Some(request) = connection.next().await {
+    while let Some(mut request) = connection.next().await {
         let go = connection.carry_out(&request).await;
+        // It may have brought a secret.
+        request.payload.as_mut().zeroize();
         if connection.flush().await.is_err() || go == Go::Close {
             break;
         }
     }
     connection.abandon_imports().await;
-    let _ = connection.flush().await;
+    if connection.flush().await.is_ok() {
+        // TLS tells its end from a cut.
+        let allowed = Duration::from_millis(connection.shared.limits.write_timeout_ms);
+        let _ = timeout(allowed, connection.stream.shutdown()).await;
+    }
 }
 
-/// A whole request, taken out of the read buffer.
+/// A whole request, taken out of the read buffer. Wiped when it has been carried out: it may hold
+/// tokens and secrets.
 struct Request {
     header: Header,
     payload: BytesMut,
 }
 
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.payload.zeroize();
+    }
+}
+
 struct Connection {
-    stream: UnixStream,
+    stream: Box<dyn Transport>,
     shared: Arc<Shared>,
     under_way: UnderWay,
     /// Where answers are made, once this socket was asked for one.
     answers: Option<RefCell<Answers>>,
-    /// What the peer may see.
+    /// What the peer may see …
     caller: Caller,
+    /// … and do, as it is bound now.
+    roles: Roles,
+    login: Login,
     input: BytesMut,
     output: BytesMut,
     /// Imports that have begun and not ended, by their correlation.
@@ -188,6 +229,12 @@ impl Connection {
         else {
             return self.data_plane(request).await;
         };
+        if !allows(self.roles, opcode) {
+            let now = self.shared.clock.now();
+            let message = self.login.refuse(opcode, self.caller.tenant(), now);
+            self.error(header, ErrorCode::Forbidden, &message);
+            return Go::On;
+        }
         if !opcode.flags_allowed().has(header.flags) {
             self.error(header, ErrorCode::BadPayload, "this request takes no such flag");
             return Go::On;
@@ -218,7 +265,14 @@ impl Connection {
             && frame.header.flags == Flags::NONE
         {
             let (bound, caller) = (limits.admin_frame_bytes_max, &mut self.caller);
-            return hello(frame, true, bound, |tenant| caller.bind(tenant), &mut self.output);
+            let login = &self.login;
+            let bind = |to: &str| {
+                login.may_bind(caller.tenant(), to)?;
+                caller.bind(to).then_some(()).ok_or_else(String::new)
+            };
+            let go = hello(frame, true, bound, bind, &mut self.output);
+            self.roles = self.login.roles(self.caller.tenant());
+            return go;
         }
         let go = self.dispatch(|dispatcher, now, out| dispatcher.single(frame, now, out));
         // One request at a time: the next is read when this one is answered.
@@ -237,7 +291,9 @@ impl Connection {
         let mut dispatcher = Dispatcher {
             engine: &self.shared.engine,
             tenant: self.caller.tenant_shared(),
-            standing: Standing { states_certificates: true, ..Standing::default() },
+            standing: self.login.standing,
+            login: &self.login,
+            roles: self.roles,
             frame_bytes_max: limits.frame_bytes_max,
             reply_bytes_max: limits.reply_bytes_max,
             answers: self.answers.get_or_insert_default(),
@@ -269,6 +325,17 @@ impl Connection {
                 let mut made = admin.client_secret(caller, parse(payload)?).await?;
                 self.put(request, &made);
                 made.client_secret.zeroize();
+            }
+            Opcode::SigningAdd => {
+                let mut added = admin.add_signing_key(caller, parse(payload)?).await?;
+                self.put(request, &added);
+                added.shared_secret.zeroize();
+            }
+            Opcode::SigningList => {
+                self.put(request, &admin.signing_keys(caller, parse(payload)?).await?);
+            }
+            Opcode::SigningRemove => {
+                self.put(request, &admin.remove_signing_key(caller, parse(payload)?).await?);
             }
             Opcode::KeySetStatus => {
                 self.put(request, &admin.set_status(caller, parse(payload)?).await?);
@@ -313,8 +380,32 @@ impl Connection {
                 parse_none(payload)?;
                 self.put(request, &shared.reload.reload(caller).await?);
             }
+            Opcode::PepperRotate
+            | Opcode::PepperStatus
+            | Opcode::MasterRotate
+            | Opcode::MasterStatus => self.answer_of_secrets(opcode, request).await?,
             opcode => self.answer_of_tenants(opcode, request).await?,
         }
+        Ok(())
+    }
+
+    async fn answer_of_secrets(
+        &mut self,
+        opcode: Opcode,
+        request: &Request,
+    ) -> Result<(), AdminError> {
+        let admin = Arc::clone(&self.shared.admin);
+        let caller = &self.caller.clone();
+        parse_none(&request.payload)?;
+        let of = match opcode {
+            Opcode::PepperRotate | Opcode::PepperStatus => Rotating::Pepper,
+            _ => Rotating::Master,
+        };
+        let status = match opcode {
+            Opcode::PepperRotate | Opcode::MasterRotate => admin.rotate_secret(caller, of).await?,
+            _ => admin.secret_status(caller, of).await?,
+        };
+        self.put(request, &status);
         Ok(())
     }
 
@@ -458,7 +549,11 @@ impl Connection {
             return Ok(());
         }
         let allowed = Duration::from_millis(self.shared.limits.write_timeout_ms);
-        let written = timeout(allowed, self.stream.write_all(&self.output)).await;
+        let writing = async {
+            self.stream.write_all(&self.output).await?;
+            self.stream.flush().await
+        };
+        let written = timeout(allowed, writing).await;
         // A token is nowhere to be found once its holder has it.
         self.output.as_mut().zeroize();
         self.output = BytesMut::new();

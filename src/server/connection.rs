@@ -7,14 +7,16 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 use keygate_protocol::{ErrorCode, frame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroize;
 
+use super::admit::{Gate, Login};
 use super::deferred::Desk;
 use super::dispatch::{Dispatcher, UnderWay, put_error};
 use super::observe::Observer;
 use super::watch::{Left, Order, Parked, Watch};
 use crate::clock::{Clock, Now};
 use crate::config::Limits;
-use crate::engine::{Answers, Engine, Standing};
+use crate::engine::{Answers, Engine};
 
 /// What a quiet connection holds; a busy one grows to what it needs and shrinks again.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -30,12 +32,15 @@ pub(super) struct Shared {
     pub(super) desk: Arc<Desk>,
     /// Told of every verdict of this worker.
     pub(super) observer: Arc<Observer>,
+    /// Tells what peers may do.
+    pub(super) gate: Arc<Gate>,
 }
 
 /// Why a connection ended, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     PeerClosed,
+    NotAdmitted,
     BadFrame,
     TimedOut,
     NotReading,
@@ -47,12 +52,7 @@ pub(super) enum End {
 ///
 /// There is no timer here: with one armed, every wait for the next request costs the kernel a
 /// timer too. The worker looks at the `watch` of each connection once a tick instead.
-pub(super) async fn serve<S>(
-    mut stream: S,
-    standing: Standing,
-    shared: &Shared,
-    watch: &Watch,
-) -> End
+pub(super) async fn serve<S>(mut stream: S, login: &Login, shared: &Shared, watch: &Watch) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -60,8 +60,10 @@ where
     let mut connection = Connection {
         dispatcher: Dispatcher {
             engine: &shared.engine,
-            tenant: None,
-            standing,
+            roles: login.roles(login.tenant().as_deref()),
+            tenant: login.tenant(),
+            standing: login.standing,
+            login,
             frame_bytes_max: shared.limits.frame_bytes_max,
             reply_bytes_max: shared.limits.reply_bytes_max,
             answers: &shared.answers,
@@ -166,6 +168,8 @@ impl Connection<'_> {
                 self.dispatcher.retry(now, &mut self.output);
             }
             let drained = self.dispatcher.drain(&self.input, now, &mut self.output);
+            // Tokens and client secrets: the buffer is used again, and may be given back.
+            self.input[..drained.consumed].zeroize();
             self.input.advance(drained.consumed);
             if drained.close {
                 return Some(self.close(stream).await);
@@ -230,7 +234,11 @@ impl Connection<'_> {
             return None;
         }
         self.watch.note_writing(Some(now));
-        let mut write = pin!(stream.write_all(&self.output));
+        let mut write = pin!(async {
+            stream.write_all(&self.output).await?;
+            // What TLS has made of it may not have left yet.
+            stream.flush().await
+        });
         let written = tokio::select! {
             biased;
             written = &mut write => written,

@@ -10,32 +10,36 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::accept;
+use super::admit::Gate;
 use super::deferred::{Debits, Desk};
 use super::doors::Doors;
 use super::flush::{Flusher, IdBounds};
 use super::journals::{Journals, open_audit};
+use super::keyring::{Keyring, KeyringError};
 use super::listen::{ListenError, Listeners};
-use super::loading::{load_keys, load_pepper, load_vault, open_ledger};
-use super::master::MasterError;
+use super::loading::{load_keys, open_keys, open_ledger};
 use super::observe::{Observers, Plane};
-use super::pepper::{self, PepperError};
 use super::recorder::Recorder;
+use super::refusals::Refusals;
 use super::reload::{self, Reload};
 use super::scrape::Parts;
 use super::store_size::StoreSize;
+use super::supervisor::{self, Vitals};
+use super::tls::{Material, Tls, TlsError};
 use super::watchers::{Bounds, Watchers};
 use super::worker::Workers;
 use super::{admin, connection, http, retention, tenants};
-use crate::admin::{Admin, Origin};
+use crate::admin::{Admin, AdminError, Origin};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, Source};
-use crate::deliver::{Courier, CourierError};
+use crate::deliver::CourierError;
 use crate::engine::{CatalogError, Engine, EngineLimits};
+use crate::key::Pepper;
 use crate::key::token::{BrandError, Prefixes};
 use crate::ledger::Ledger;
 use crate::notify::{self, Moved, Notifier};
 use crate::store::{
-    self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions,
+    self, CommitError, Committer, CommitterOptions, Keys, Rotating, StoreError, StoreOptions,
 };
 
 /// Descriptors beside those of connections: the store, listeners, runtimes, the log.
@@ -53,12 +57,12 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The pepper cannot be had.
+    /// The pepper or the master key cannot be had.
     #[error(transparent)]
-    Pepper(#[from] PepperError),
-    /// The master key cannot be had.
+    Keyring(#[from] KeyringError),
+    /// What the last run had begun cannot be gone on with.
     #[error(transparent)]
-    Master(#[from] MasterError),
+    Resume(#[from] AdminError),
     /// The first write failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -82,6 +86,9 @@ pub enum StartError {
     /// Alerts cannot be sent as the configuration says.
     #[error(transparent)]
     Courier(#[from] CourierError),
+    /// TLS cannot be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -104,7 +111,9 @@ pub struct Daemon {
     notifier: Arc<Notifier>,
     unreadable: u64,
     origin: Origin,
+    keyring: Keyring,
     journals: Journals,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Daemon {
@@ -122,19 +131,20 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let options = StoreOptions { cache_bytes: config.store.cache_bytes };
         let store = store::open(config.store.engine, &config.data_dir, &options)?;
+        let tls = Material::load(&config.tls)?;
+        let tls = tls.map(|material| Arc::new(Tls::new(material, config.limits.handshakes_max)));
         let listeners = Listeners::open(&config)?;
-        let keys = Keys::open(store)?;
+        let keyring = Keyring::of(&config.data_dir);
+        let (keys, pepper, vault) = open_keys(&keyring, store)?;
         let options = CommitterOptions {
             queue_jobs_max: config.store.commit_queue_max,
             ..CommitterOptions::default()
         };
         let committer = Arc::new(Committer::start_timed(&keys, &options, Arc::clone(&clock))?);
-        let pepper = load_pepper(&config, &keys, &committer)?;
-        let vault = Arc::new(load_vault(&config, &keys, &committer)?);
         let limits = &config.limits;
         let window_us = micros(limits.increment_id_window_ms);
         let engine = Arc::new(Engine::new(
-            pepper,
+            Pepper::clone(&pepper),
             prefixes,
             EngineLimits {
                 keys_max: limits.keys_max,
@@ -174,12 +184,14 @@ impl Daemon {
             committer: Arc::clone(&committer),
             clock: Arc::clone(&clock),
         };
-        let courier = Arc::new(Courier::new(&config.alerts, &config.sinks)?);
+        let courier = notify::deliverer(&config.alerts, &config.sinks)?;
         let settings = notify::Settings::new(&config.alerts);
         let notifier = Arc::new(Notifier::open(source_of_alerts, settings, courier)?);
-        let own = pepper::path(&config.data_dir)?;
-        let own = own.starts_with(&config.data_dir).then_some(own);
-        let origin = Origin { engine: config.store.engine, pepper: own };
+        let origin = Origin {
+            engine: config.store.engine,
+            pepper: keyring.own(Rotating::Pepper)?,
+            master_key: keyring.own(Rotating::Master)?,
+        };
         let failing = Arc::downgrade(&notifier);
         let tell_failing = move |why: Option<String>| match (failing.upgrade(), why) {
             (Some(notifier), Some(why)) => notifier.audit_failing(why),
@@ -210,7 +222,9 @@ impl Daemon {
             notifier,
             unreadable,
             origin,
+            keyring,
             journals,
+            tls,
         })
     }
 
@@ -233,13 +247,15 @@ impl Daemon {
         let admin = admin.with_ledger(Arc::clone(&self.ledger));
         let admin = admin.with_journal(self.journals.of_changes());
         let admin = admin.with_notifier(Arc::clone(&self.notifier));
+        let admin = admin.with_secret_files(Arc::new(self.keyring.clone()));
         Arc::new(admin.with_origin(self.origin.clone()))
     }
 
     /// What reads the configuration again, for the operations of [`Daemon::admin`].
     #[must_use]
     pub fn reload(&self, admin: &Arc<Admin>) -> Arc<Reload> {
-        Arc::new(Reload::new(self.source.clone(), Arc::clone(admin), self.config.clone()))
+        let reload = Reload::new(self.source.clone(), Arc::clone(admin), self.config.clone());
+        Arc::new(reload.with_tls(self.tls.clone()))
     }
 
     /// Serves until `stop` is cancelled; then stops accepting, answers what was read, flushes.
@@ -267,6 +283,7 @@ impl Daemon {
             notifier,
             unreadable,
             journals,
+            tls,
             ..
         } = self;
         let starting = Arc::clone(&ledger);
@@ -290,7 +307,11 @@ impl Daemon {
         let seen = Arc::clone(&observers);
         notifier.count_unknown(move || seen.unknown());
         notifier.start()?;
+        let refused = config.audit.denials_per_second_max;
+        let refusals = Refusals::new(refused, journals.of_changes());
+        let gate = Arc::new(Gate::new(&config, refusals));
         let workers = Workers::start(threads, &cut, || connection::Shared {
+            gate: Arc::clone(&gate),
             engine: Arc::clone(&engine),
             clock: Arc::clone(&clock),
             limits: config.limits.clone(),
@@ -308,9 +329,10 @@ impl Daemon {
             observer: observers.add_on(Plane::Admin),
             observers,
             doors: Doors::default(),
-            clock,
+            clock: Arc::clone(&clock),
             limits: config.limits.clone(),
-            rights: config.admin_rights.clone(),
+            gate: Arc::clone(&gate),
+            tls,
             unreadable,
             audit: journals.audit.clone(),
             watchers: Arc::clone(&journals.watchers),
@@ -337,8 +359,18 @@ impl Daemon {
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
+        let rotating = Arc::clone(&shared.admin);
+        let resumed = Arc::clone(&rotating);
+        tokio::task::spawn_blocking(move || resumed.resume_rotations())
+            .await
+            .map_err(io::Error::other)??;
+        let vitals = Vitals { workers: Arc::clone(&workers), committer: Arc::clone(&committer) };
+        let watch = supervisor::watch(vitals);
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(watch));
+        supervisor::ready();
         ready();
         stop.cancelled().await;
+        supervisor::stopping();
         tracing::info!("stopping: what was read is answered, then everything is flushed");
         // No socket file stays behind that nobody answers on.
         drop(listeners);
@@ -352,10 +384,12 @@ impl Daemon {
             ended.await;
         }
         let flushed = tokio::task::spawn_blocking(move || {
+            rotating.stop_rotation();
             let flushed = flush.stop();
             let settled = ledger.stop();
             notifier.stop();
             let committed = committer.stop();
+            gate.refusals.end(clock.now());
             // Nothing is decided, changed or told any more, and nothing that waits becomes durable.
             if let Some(audit) = &journals.audit {
                 audit.stop();
@@ -407,20 +441,28 @@ async fn tick(workers: Arc<Workers>, period: Duration) {
 /// Often enough that a deadline is met within a quarter of itself, and once a second at the least.
 fn tick_period(config: &Config) -> Duration {
     let limits = &config.limits;
-    let nearest_ms =
-        limits.idle_timeout_ms.min(limits.frame_timeout_ms).min(limits.write_timeout_ms);
+    let nearest_ms = [
+        limits.idle_timeout_ms,
+        limits.frame_timeout_ms,
+        limits.write_timeout_ms,
+        limits.handshake_timeout_ms,
+    ];
+    let nearest_ms = nearest_ms.into_iter().min().unwrap_or(1000);
     Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
 }
 
 /// As many descriptors as the system allows: each connection takes one.
-fn raise_descriptor_limit(Config { limits, http, .. }: &Config) {
+fn raise_descriptor_limit(Config { limits, http, tls, .. }: &Config) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    let needed = limits.connections_max + limits.admin_connections_max + http.connections_max;
+    // Handshakes of the admin plane have no connection's place yet.
+    let shaking = if tls.admin_listen.is_empty() { 0 } else { limits.handshakes_max };
+    let needed =
+        limits.connections_max + limits.admin_connections_max + http.connections_max + shaking;
     let needed = needed as u64;
     let allowed = getrlimit(Resource::Nofile).current;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed + DESCRIPTORS_OF_ITS_OWN) {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrayvec::ArrayVec;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use super::held::{Held, HeldReply, Receipts};
 use super::recorder::Receipt;
@@ -58,8 +59,8 @@ pub(super) type Verdicts = Vec<Option<Box<[u8]>>>;
 /// A request that is judged anew when its accounts were debited.
 pub(super) struct Parked {
     pub(super) correlation: u32,
-    /// A copy of its payload, which was found well-formed.
-    pub(super) payload: Box<[u8]>,
+    /// A copy of its payload, which was found well-formed; wiped, for it holds tokens.
+    pub(super) payload: Zeroizing<Box<[u8]>>,
     /// The tenant that the connection was bound to when it came.
     pub(super) tenant: Option<Arc<str>>,
     /// Of a batch.
@@ -300,7 +301,8 @@ pub(super) mod tests {
     }
 
     fn request(payload: usize, tenant: Option<&str>, is_large: bool) -> Parked {
-        let (payload, tenant) = (vec![0; payload].into(), tenant.map(Arc::from));
+        let payload = Zeroizing::new(vec![0; payload].into());
+        let tenant = tenant.map(Arc::from);
         let (receipts, since_ns) = (Vec::new(), 0);
         Parked { correlation: 0, payload, tenant, verdicts: None, is_large, receipts, since_ns }
     }

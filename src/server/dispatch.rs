@@ -11,11 +11,13 @@ use arrayvec::ArrayVec;
 use bytes::BytesMut;
 use keygate_protocol::{
     ErrorCode, ErrorReply, Flags, Frame, Header, Increment, IncrementOutcome, Opcode, PayloadError,
-    SlotRenew, Validate, frame, opcode, verdict,
+    Role, Roles, SlotRenew, Validate, frame, opcode, verdict,
 };
+use zeroize::Zeroizing;
 
+use super::admit::{Login, allows};
 use super::deferred::{Deferred, Desk, Parked};
-use super::hello::{bind, hello, ping};
+use super::hello::{hello, ping};
 use super::observe::Observer;
 use super::slots::Slots;
 use crate::clock::{Clock, Now};
@@ -82,6 +84,10 @@ pub(super) struct Dispatcher<'e> {
     pub(super) tenant: Option<Arc<str>>,
     /// What the connection is.
     pub(super) standing: Standing,
+    /// Who is at its other end …
+    pub(super) login: &'e Login,
+    /// … and what that may do, as the connection is bound now.
+    pub(super) roles: Roles,
     pub(super) frame_bytes_max: u32,
     pub(super) reply_bytes_max: usize,
     /// Where answers are made, again and again.
@@ -185,7 +191,10 @@ impl Dispatcher<'_> {
     ) -> Go {
         let header = frame.header;
         let opcode = Opcode::from_byte(header.opcode);
-        if opcode == Some(Opcode::Validate) && header.flags == Flags::NONE {
+        if opcode == Some(Opcode::Validate)
+            && header.flags == Flags::NONE
+            && self.roles.has(Role::Check)
+        {
             self.enqueue(frame, now, waiting, out);
             return Go::On;
         }
@@ -206,6 +215,11 @@ impl Dispatcher<'_> {
             refuse(header, out);
             return Go::On;
         };
+        if !allows(self.roles, opcode) {
+            let message = self.login.refuse(opcode, self.tenant.as_deref(), now);
+            put_error(out, header.correlation, ErrorCode::Forbidden, &message);
+            return Go::On;
+        }
         if !opcode.flags_allowed().has(header.flags) {
             let message = "this request takes no such flag";
             put_error(out, header.correlation, ErrorCode::BadPayload, message);
@@ -217,8 +231,15 @@ impl Dispatcher<'_> {
             Opcode::IncrementBatch => self.increment_batch(frame, now, quiet, out),
             Opcode::ValidateBatch => self.validate_batch(frame, now, out),
             Opcode::Hello => {
-                let tenant = &mut self.tenant;
-                return hello(frame, false, self.frame_bytes_max, |to| bind(tenant, to), out);
+                let (tenant, login) = (&mut self.tenant, self.login);
+                let bind = |to: &str| {
+                    login.may_bind(tenant.as_deref(), to)?;
+                    tenant.get_or_insert_with(|| to.into());
+                    Ok(())
+                };
+                let go = hello(frame, false, self.frame_bytes_max, bind, out);
+                self.roles = login.roles(self.tenant.as_deref());
+                return go;
             }
             Opcode::Ping => ping(frame, out),
             Opcode::SlotRenew => self.renew(frame, now, out),
@@ -282,7 +303,7 @@ impl Dispatcher<'_> {
             };
             let request = Parked {
                 correlation: *correlation,
-                payload: (*payload).into(),
+                payload: Zeroizing::new((*payload).into()),
                 tenant: self.tenant.clone(),
                 verdicts: None,
                 is_large: question.flags.asks_for_more(),

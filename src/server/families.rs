@@ -1,12 +1,16 @@
 //! The figures of the daemon's parts as families of metrics. README's table of metrics has each of
 //! them (`tests/metrics.rs` compares).
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use keygate_protocol::hello::VERSION;
 use keygate_protocol::{IncrementOutcome, VerdictCode};
 
 use super::doors::{Door, Doors};
 use super::flush::Timing;
 use super::observe::{Observers, Plane, Served};
+use super::refusals::Refusals;
+use super::tls::Handshakes;
 use crate::audit::AuditStats;
 use crate::clock::Now;
 use crate::config::{Http, Limits};
@@ -136,6 +140,31 @@ pub(super) fn connections(
             &|door: &Door, _: usize, _: usize| door.refused(),
         ),
     ]
+}
+
+/// What was refused for want of a right.
+pub(super) fn refusals(refusals: &Refusals) -> Family {
+    let help = "Requests that were refused for want of a role, by the role; any: connections of \
+                peers that have no role at all";
+    let refused = counter("keygate_rights_refused", help);
+    refusals
+        .counts()
+        .fold(refused, |family, (role, count)| family.with(&[("lacks", role)], Value::Whole(count)))
+}
+
+/// What became of TLS handshakes.
+pub(super) fn handshakes(handshakes: &Handshakes) -> Family {
+    let Handshakes { done, failed, timed_out, refused } = handshakes;
+    let help = "TLS handshakes of both planes, by what became of them; refused: as many were under \
+                way as may be";
+    let outcomes =
+        [("done", done), ("failed", failed), ("timed_out", timed_out), ("refused", refused)];
+    outcomes.into_iter().fold(
+        counter("keygate_tls_handshakes", help),
+        |family, (outcome, count)| {
+            family.with(&[("outcome", outcome)], Value::Whole(count.load(Relaxed)))
+        },
+    )
 }
 
 /// What the catalog holds.

@@ -1,7 +1,5 @@
 //! `Hello` and `Ping`, which either socket answers.
 
-use std::sync::Arc;
-
 use bytes::{BufMut, BytesMut};
 use keygate_protocol::hello::{Hello, HelloReply, VERSION};
 use keygate_protocol::limits::BATCH_ITEMS_MAX;
@@ -12,18 +10,12 @@ use super::dispatch::{Go, put_error, put_payload_error, reply};
 /// The name and release that `Hello` answers.
 const NAME: &str = concat!("keygate/", env!("CARGO_PKG_VERSION"));
 
-/// Binds a connection to a tenant; whether it is bound to that one now. Once bound it stays so:
-/// whoever is handed the connection cannot undo what binds it.
-pub(super) fn bind(tenant: &mut Option<Arc<str>>, to: &str) -> bool {
-    &**tenant.get_or_insert_with(|| to.into()) == to
-}
-
-/// `Hello`, on either socket. `bind` binds the connection and says whether that could be done.
+/// `Hello`, on either socket. `bind` binds the connection, or says why that cannot be done.
 pub(super) fn hello(
     frame: Frame<'_>,
     admin: bool,
     frame_bytes_max: u32,
-    bind: impl FnOnce(&str) -> bool,
+    bind: impl FnOnce(&str) -> Result<(), String>,
     out: &mut BytesMut,
 ) -> Go {
     let hello = match Hello::decode(frame.payload) {
@@ -41,9 +33,8 @@ pub(super) fn hello(
         put_error(out, frame.header.correlation, ErrorCode::UnsupportedVersion, &message);
         return Go::Close;
     };
-    if hello.tenant.is_some_and(|tenant| !bind(tenant)) {
-        let message = "tenant: the connection is bound to another tenant already, and stays so";
-        put_error(out, frame.header.correlation, ErrorCode::BadPayload, message);
+    if let Some(Err(message)) = hello.tenant.map(bind) {
+        put_error(out, frame.header.correlation, ErrorCode::BadPayload, &message);
         return Go::On;
     }
     // A constant well below 2^16.

@@ -1,5 +1,6 @@
 //! Sockets: made with their modes, inherited from systemd, or refused with who holds them.
 
+mod deliver;
 mod http;
 
 use std::fs::{File, TryLockError};
@@ -9,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+pub use deliver::deliver;
 pub use http::HttpSocket;
 use rustix::net::sockopt::socket_peercred;
 
@@ -55,7 +57,7 @@ pub enum ListenError {
     /// Everybody could do everything.
     #[error(
         "the admin socket {} has the mode {mode:#o}, so everybody can connect, and no \
-         [[admin_rights]] say who may do what: set SocketMode=0600 or 0660 in its unit, or give \
+         [[rights]] say who may do what: set SocketMode=0600 or 0660 in its unit, or give \
          rights in the configuration",
         path.display()
     )]
@@ -64,6 +66,26 @@ pub enum ListenError {
         path: PathBuf,
         /// Its mode.
         mode: u32,
+    },
+    /// Everybody could have mails and web hooks sent.
+    #[error(
+        "the socket of keygate deliver, {}, has the mode {mode:#o}, so everybody can connect and have \
+         mails and web hooks sent: set SocketMode=0660 in its unit", path.display()
+    )]
+    DeliverOpenToAll {
+        /// The socket that systemd passed.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// systemd passed `keygate deliver` other sockets than its own.
+    #[error(
+        "systemd passed sockets named {names:?}; keygate deliver takes one Unix socket, with \
+         FileDescriptorName=deliver"
+    )]
+    NotDeliver {
+        /// Their names.
+        names: String,
     },
     /// systemd passed a socket that is not known by its name.
     #[error(
@@ -87,6 +109,10 @@ pub struct Listeners {
     pub admin: UnixSocket,
     /// TCP listeners of the data plane.
     pub tcp: Vec<std::net::TcpListener>,
+    /// TLS listeners of the data plane.
+    pub tls: Vec<std::net::TcpListener>,
+    /// TLS listeners of the admin plane.
+    pub admin_tls: Vec<std::net::TcpListener>,
     /// Where metrics are told, if anywhere.
     pub http: Option<HttpSocket>,
 }
@@ -126,9 +152,12 @@ impl Listeners {
             Some(socket) => guarded(socket, config)?,
             None => bind(&config.admin_socket, config.admin_socket_mode)?,
         };
-        let tcp = config.tcp.iter().map(bind_tcp).collect::<Result<_, _>>()?;
+        let all =
+            |addresses: &[SocketAddr]| addresses.iter().map(bind_tcp).collect::<Result<_, _>>();
+        let (tcp, tls) = (all(&config.tcp)?, all(&config.tls.listen)?);
+        let admin_tls = all(&config.tls.admin_listen)?;
         let http = http::open(&config.http)?;
-        Ok(Self { data, admin, tcp, http })
+        Ok(Self { data, admin, tcp, tls, admin_tls, http })
     }
 }
 
@@ -168,7 +197,7 @@ fn guarded(socket: UnixSocket, config: &Config) -> Result<UnixSocket, ListenErro
         Ok(false) => 0o777,
         _ => std::fs::metadata(&socket.path).map_or(0, |file| file.permissions().mode() & 0o777),
     };
-    if mode & 0o002 != 0 && config.admin_rights.is_empty() {
+    if mode & 0o002 != 0 && config.rights.is_empty() {
         return Err(ListenError::OpenToAll { path: socket.path.clone(), mode });
     }
     Ok(socket)
@@ -304,7 +333,7 @@ mod tests {
     fn an_admin_socket_that_is_open_to_all_needs_rights() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("admin.sock");
-        let right = "[[admin_rights]]\nuid = 1\ntenant = \"a\"\n";
+        let right = "[[rights]]\nuid = 1\nroles = ['own']\ntenant = \"a\"\n";
         for (mode, text, taken) in
             [(0o600, "", true), (0o660, "", true), (0o666, "", false), (0o666, right, true)]
         {
@@ -334,7 +363,7 @@ mod tests {
             lock: None,
         };
         assert!(matches!(guarded(open(), &Config::default()), Err(ListenError::OpenToAll { .. })));
-        let right = "[[admin_rights]]\nuid = 1\ntenant = \"a\"\n";
+        let right = "[[rights]]\nuid = 1\nroles = ['own']\ntenant = \"a\"\n";
         assert!(guarded(open(), &toml::from_str(right).expect("a configuration")).is_ok());
     }
 

@@ -4,53 +4,25 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::StartError;
-use super::master;
-use super::pepper::{self, FINGERPRINT, FINGERPRINT_SCHEMA, PepperError};
+use super::keyring::Keyring;
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::engine::Engine;
-use crate::key::{KeyView, Pepper, digest};
+use crate::key::{KeyView, Pepper};
 use crate::ledger::Ledger;
 use crate::limit::LedgerState;
-use crate::store::{Committer, Keys, StoreError, Write};
+use crate::store::{Committer, Keys, Seals, Store, StoreError};
 use crate::vault::Vault;
 
-/// The pepper, shown to be the one that the store was made with.
-pub(super) fn load_pepper(
-    config: &Config,
-    keys: &Keys,
-    committer: &Committer,
-) -> Result<Pepper, StartError> {
-    let path = pepper::path(&config.data_dir)?;
-    let known: Option<String> = keys.fact(FINGERPRINT, FINGERPRINT_SCHEMA)?;
-    let pepper = pepper::load(&path, known.is_none())?;
-    let fingerprint = digest::hex(&pepper.digest(b"keygate pepper fingerprint").0);
-    match known {
-        Some(known) if known == fingerprint => {}
-        Some(_) => return Err(PepperError::Other { path }.into()),
-        None => {
-            let fact = Write::fact(FINGERPRINT, FINGERPRINT_SCHEMA, &fingerprint)
-                .map_err(|error| StoreError::corrupt(error.to_string()))?;
-            committer.commit(vec![fact], true)?;
-        }
-    }
-    Ok(pepper)
-}
-
-/// What stored secrets are sealed by, under the master key that the store was made with.
-pub(super) fn load_vault(
-    config: &Config,
-    keys: &Keys,
-    committer: &Committer,
-) -> Result<Vault, StartError> {
-    let known: Option<u64> = keys.fact(master::ID, master::ID_SCHEMA)?;
-    let master = master::load(&config.data_dir, known)?;
-    if known.is_none() {
-        let fact = Write::fact(master::ID, master::ID_SCHEMA, &master.id())
-            .map_err(|error| StoreError::corrupt(error.to_string()))?;
-        committer.commit(vec![fact], true)?;
-    }
-    Ok(Vault::new(master))
+/// The store with its secrets: shown to be those that it was written under, or made for a new one.
+pub(super) fn open_keys(
+    keyring: &Keyring,
+    store: Arc<dyn Store>,
+) -> Result<(Keys, Arc<Pepper>, Arc<Vault>), StartError> {
+    let keys = Keys::begin(store)?;
+    let (pepper, vault) = (Arc::new(keyring.pepper(&keys)?), Arc::new(keyring.vault(&keys)?));
+    keys.set_seals(Seals::new(Arc::clone(&vault), Arc::clone(&pepper)));
+    keys.settle()?;
+    Ok((keys, pepper, vault))
 }
 
 /// Loads every key, and all usage; answers how many records could not be read.

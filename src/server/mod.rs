@@ -2,18 +2,21 @@
 //!
 //! [`listen`] makes or inherits the sockets; [`accept`] takes connections, on one control thread,
 //! and hands each of the data plane to the [`worker`] with the fewest; there it stays.
+//! Before anything is read, [`tls`] shakes hands where it is spoken, and [`admit`] tells what the peer
+//! may do; what it asks without a right is noted by [`refusals`].
 //! [`connection`] reads all there is, has [`dispatch`] answer all of it, and writes once; requests
 //! that wait for the ledger are [`deferred`], and [`slots`] end with their connection. [`admin`]
 //! serves the admin socket on the control thread; [`reload`] reads the configuration again,
 //! [`retention`] purges what was deleted long enough ago, [`http`] tells
-//! the figures that [`scrape`] gathers. [`daemon`] starts all of it in order and
+//! the figures that [`scrape`] gathers, and [`supervisor`] tells systemd how the daemon fares. [`daemon`] starts all of it in order and
 //! stops it in the opposite order.
 
 mod accept;
 mod admin;
 mod admit;
 mod connection;
-pub mod daemon;
+pub mod core_dumps;
+mod daemon;
 mod deferred;
 mod dispatch;
 mod doors;
@@ -23,21 +26,24 @@ mod held;
 mod hello;
 mod http;
 mod journals;
+mod keyring;
 pub mod listen;
 mod loading;
-mod master;
 mod observe;
-mod pepper;
 mod recorder;
+mod refusals;
 mod reload;
 mod retention;
 mod scrape;
 mod slots;
 mod store_size;
+pub mod supervisor;
 mod tenants;
+mod tls;
 mod watch;
 mod watchers;
 mod worker;
 
+pub use core_dumps::forbid as forbid_core_dumps;
 pub use daemon::{Daemon, StartError};
 pub use reload::Reload;

@@ -9,10 +9,11 @@ use tokio::sync::Mutex;
 
 use super::daemon::micros;
 use super::retention::life_rules;
+use super::supervisor::Reloading;
+use super::tls::{Material, Tls};
 use crate::admin::{Admin, AdminError, Caller, Live};
 use crate::config::change::{Change, changes};
 use crate::config::{self, Config, ConfigError, Source, Unavailable};
-use crate::deliver::Courier;
 use crate::engine::Engine;
 use crate::event::{self, Subject};
 use crate::limit::LedgerState;
@@ -22,6 +23,8 @@ use crate::notify;
 pub struct Reload {
     source: Source,
     admin: Arc<Admin>,
+    /// TLS, where it is spoken.
+    tls: Option<Arc<Tls>>,
     /// What is in force. Locked for the whole of a reload.
     current: Mutex<Config>,
 }
@@ -62,7 +65,12 @@ pub(super) fn log_unknown(engine: &Engine) {
 
 impl Reload {
     pub(super) fn new(source: Source, admin: Arc<Admin>, current: Config) -> Self {
-        Self { source, admin, current: Mutex::new(current) }
+        Self { source, admin, tls: None, current: Mutex::new(current) }
+    }
+
+    /// Reads the files of TLS again, too.
+    pub(super) fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Reads, checks and applies the configuration; what changed is logged and answered, and so is
@@ -88,18 +96,26 @@ impl Reload {
 
     async fn apply(&self, caller: &Caller) -> Result<Reloaded, AdminError> {
         let mut current = self.current.lock().await;
+        // To the end of this one, also of one that is refused: the next has words of its own.
+        let _reloading = Reloading::begin();
         let next = self.read().await?;
         let changes = changes(&current, &next);
         check_live(&changes)?;
         // It reads files, which may lie on a slow disk.
-        let (alerts, sinks) = (next.alerts.clone(), next.sinks.clone());
-        let courier = tokio::task::spawn_blocking(move || Courier::new(&alerts, &sinks)).await;
-        let courier = courier
-            .map_err(|_| refused("the daemon is stopping"))?
-            .map_err(|error| refused(&format!("nothing was applied: {error}")))?;
+        let (alerts, sinks, tls) = (next.alerts.clone(), next.sinks.clone(), next.tls.clone());
+        let read = move || (notify::deliverer(&alerts, &sinks), Material::load(&tls));
+        let (courier, material) = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| refused("the daemon is stopping"))?;
+        let material =
+            material.map_err(|error| refused(&format!("nothing was applied: {error}")))?;
+        let courier = courier.map_err(|error| refused(&format!("nothing was applied: {error}")))?;
         let applied = self.admin.apply(live(&next)).await?;
         if let Ok(notifier) = self.admin.notifier() {
-            notifier.set(notify::Settings::new(&next.alerts), Arc::new(courier));
+            notifier.set(notify::Settings::new(&next.alerts), courier);
+        }
+        if let (Some(tls), Some(material)) = (&self.tls, material) {
+            tls.set(material);
         }
         self.note(caller, &changes);
         *current = next;

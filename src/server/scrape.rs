@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::flush::Timing;
 use super::store_size::StoreSize;
+use super::tls::Handshakes;
 use super::{admin, families};
 use crate::admin::Caller;
 use crate::audit::Audit;
@@ -66,6 +67,13 @@ impl Scrape {
         let (of, http) = (Arc::clone(shared), config.http.clone());
         scrape.add(move |_| {
             families::connections(&of.doors, (of.data_connections)(), &of.limits, &http)
+        });
+        let of = Arc::clone(shared);
+        scrape.add(move |_| vec![families::refusals(&of.gate.refusals)]);
+        let of = shared.tls.clone();
+        scrape.add(move |_| {
+            let none = Handshakes::default();
+            vec![families::handshakes(of.as_ref().map_or(&none, |of| &of.handshakes))]
         });
         let of = Arc::clone(shared);
         scrape.add(move |_| families::catalog(&of.engine, &of.limits, of.unreadable));

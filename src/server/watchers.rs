@@ -136,6 +136,7 @@ impl Journal for Watchers {
             What::Change(change) => Some(&change.subject),
             What::Decision(decision) => decision.subject.as_ref(),
             What::Alert(alert) => Some(&alert.subject),
+            What::Refusal(_) => None,
         };
         let tenant = subject.and_then(Subject::tenant);
         let seats = self.seats.read();

@@ -1,27 +1,30 @@
 //! Data-plane threads: each runs its own runtime, and a connection stays where it was put.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use keygate_protocol::ErrorCode;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::LocalOptions;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Shared, serve};
+use super::admit::{Entrance, Peer};
+use super::connection::{End, Shared, serve};
 use super::dispatch::put_error;
-use super::watch::{Roster, Watch};
-use crate::engine::Standing;
+use super::tls::{Handshake, certificate_of};
+use super::watch::{Left, Order, Roster, Watch};
 
 /// A socket on its way to a worker.
-#[derive(Debug)]
 pub(super) enum Accepted {
     Unix(std::os::unix::net::UnixStream),
-    Tcp(std::net::TcpStream),
+    Tcp(std::net::TcpStream, SocketAddr),
+    Tls(std::net::TcpStream, SocketAddr, Handshake),
 }
 
 impl Accepted {
@@ -34,7 +37,9 @@ impl Accepted {
         put_error(&mut out, 0, ErrorCode::TooManyConnections, &message);
         let _ = match self {
             Self::Unix(mut stream) => stream.write(&out),
-            Self::Tcp(mut stream) => stream.write(&out),
+            Self::Tcp(mut stream, _) => stream.write(&out),
+            // It could only be told after a handshake, for which there is no room either.
+            Self::Tls(..) => Ok(0),
         };
     }
 }
@@ -50,6 +55,8 @@ enum Message {
     Serve(Accepted),
     /// Time to look at the deadlines.
     Tick,
+    /// Say that you come round to your queue.
+    Beat(oneshot::Sender<()>),
 }
 
 struct Worker {
@@ -93,6 +100,21 @@ impl Workers {
         for worker in &self.workers {
             if worker.open.load(Ordering::Relaxed) > 0 {
                 let _ = worker.queue.send(Message::Tick);
+            }
+        }
+    }
+
+    /// Comes back when every worker has come round to its queue: one that is stuck never does, and
+    /// neither does this. One that is gone was stopped, or has panicked, which is the same.
+    pub(super) async fn beat(&self) {
+        let asked = self.workers.iter().map(|worker| {
+            let (answer, answered) = oneshot::channel();
+            (worker.queue.send(Message::Beat(answer)), answered)
+        });
+        // All are asked before the first is waited for.
+        for (sent, answered) in asked.collect::<Vec<_>>() {
+            if sent.is_err() || answered.await.is_err() {
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -159,6 +181,10 @@ async fn work(
     while let Some(message) = messages.recv().await {
         match message {
             Message::Tick => roster.tick(&shared.limits, shared.clock.now()),
+            // Whoever asked may have ceased to wait.
+            Message::Beat(answer) => {
+                let _ = answer.send(());
+            }
             Message::Serve(socket) => {
                 let watch = roster.enter(shared.clock.now());
                 let shared = Rc::clone(&shared);
@@ -185,20 +211,103 @@ impl Drop for OpenGuard {
 }
 
 async fn run_connection(socket: Accepted, shared: &Shared, watch: &Watch) {
-    let end = match socket {
-        Accepted::Unix(stream) => match tokio::net::UnixStream::from_std(stream) {
+    let served = match socket {
+        Accepted::Unix(stream) => serve_unix(stream, shared, watch).await,
+        Accepted::Tcp(stream, address) => match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => {
-                let standing = Standing { states_certificates: true, ..Standing::default() };
-                serve(stream, standing, shared, watch).await
+                Ok(enter(stream, (Entrance::Tcp, Peer::Address(address)), shared, watch).await)
             }
-            Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+            Err(error) => Err(error),
         },
-        Accepted::Tcp(stream) => match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => serve(stream, Standing::default(), shared, watch).await,
-            Err(error) => return tracing::warn!(%error, "a connection could not be served"),
-        },
+        Accepted::Tls(stream, address, handshake) => {
+            serve_tls(stream, address, handshake, (shared, watch)).await
+        }
     };
-    tracing::debug!(?end, "a connection ended");
+    match served {
+        Ok(end) => tracing::debug!(?end, "a connection ended"),
+        Err(error) => tracing::warn!(%error, "a connection could not be served"),
+    }
+}
+
+async fn serve_unix(
+    stream: std::os::unix::net::UnixStream,
+    shared: &Shared,
+    watch: &Watch,
+) -> io::Result<End> {
+    let peer = Peer::of_unix(&stream)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    Ok(enter(stream, (Entrance::Data, peer), shared, watch).await)
+}
+
+/// Shakes hands under the connection's own watch, and serves who has shown what it must.
+async fn serve_tls(
+    stream: std::net::TcpStream,
+    address: SocketAddr,
+    handshake: Handshake,
+    (shared, watch): (&Shared, &Watch),
+) -> io::Result<End> {
+    let stream = tokio::net::TcpStream::from_std(stream)?;
+    watch.note_handshake(Some(shared.clock.now()));
+    let shaken = tokio::select! {
+        biased;
+        shaken = handshake.shake(stream) => shaken,
+        order = watch.order() => {
+            if order == Order::Stop {
+                return Ok(End::Stopped);
+            }
+            handshake.timed_out();
+            return Ok(End::TimedOut);
+        }
+    };
+    watch.note_handshake(None);
+    drop(handshake);
+    let stream = match shaken {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%address, %error, "a TLS handshake failed");
+            return Ok(End::Broken);
+        }
+    };
+    watch.note(shared.clock.now(), Left::Nothing);
+    let peer = match certificate_of(&stream) {
+        Some(shown) => Peer::Certificate(shown, address),
+        None => Peer::Address(address),
+    };
+    Ok(enter(stream, (Entrance::Tls, peer), shared, watch).await)
+}
+
+/// Lets a peer in, serves it, and takes leave of it.
+async fn enter<S>(
+    mut stream: S,
+    (entrance, peer): (Entrance, Peer),
+    shared: &Shared,
+    watch: &Watch,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let end = match shared.gate.admit(entrance, peer, shared.clock.now()) {
+        Ok(login) => serve(&mut stream, &login, shared, watch).await,
+        Err(message) => {
+            shared.observer.refused(ErrorCode::NotAdmitted);
+            let mut out = bytes::BytesMut::new();
+            put_error(&mut out, 0, ErrorCode::NotAdmitted, &message);
+            watch.note_writing(Some(shared.clock.now()));
+            tokio::select! {
+                biased;
+                _ = stream.write_all(&out) => {}
+                _ = watch.order() => {}
+            }
+            End::NotAdmitted
+        }
+    };
+    // TLS tells its end from a cut; whether that arrives is the peer's affair.
+    let leave = std::future::poll_fn(|cx| {
+        let _ = std::pin::Pin::new(&mut stream).poll_shutdown(cx);
+        std::task::Poll::Ready(())
+    });
+    leave.await;
+    end
 }
 
 #[cfg(test)]
@@ -227,6 +336,7 @@ mod tests {
             answers: std::cell::RefCell::default(),
             desk: Desk::new(Arc::new(ByHand::default())),
             observer: crate::server::observe::Observers::default().add(),
+            gate: crate::server::admit::tests::gate(""),
         });
         let workers = workers.expect("a thread");
         let (mut peer, served) = UnixStream::pair().expect("a pair");

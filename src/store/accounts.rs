@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use super::rows::LEDGER_SCHEMA;
-use super::{StoreError, envelope, layout, plan, sweep};
+use super::{Store, StoreError, envelope, layout, plan, sweep};
 use crate::limit::AccountRow;
 
 /// Rows of tenants that are read at a time.

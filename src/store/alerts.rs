@@ -6,8 +6,8 @@ use super::envelope::EnvelopeError;
 use super::keys::Keys;
 use super::rows::{ALERT_OUT_SCHEMA, ALERT_STATE_SCHEMA, ENDPOINT_SCHEMA};
 use super::write::RowWrite;
-use super::{Op, StoreError, Write, envelope, layout, plan, sweep};
-use crate::alert::{EndpointRow, KeyState, OutboxRow};
+use super::{Op, Store, StoreError, Write, envelope, layout, plan, sweep};
+use crate::alert::{EndpointRow, KeyState, OutboxRow, StoredEndpoint};
 
 /// Endpoints that are read at a time.
 const CHUNK_ROWS: usize = 512;
@@ -90,7 +90,7 @@ impl Keys {
     /// As [`Keys::for_each_alert_state`].
     pub fn for_each_endpoint<E: From<StoreError>>(
         &self,
-        mut each: impl FnMut(Result<EndpointRow, StoreError>) -> Result<(), E>,
+        mut each: impl FnMut(Result<StoredEndpoint, StoreError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -99,8 +99,20 @@ impl Keys {
             after = Some(last.clone());
             for (_, bytes) in rows {
                 let what = |error| plan::from_envelope("a web hook's endpoint", error);
-                each(envelope::open(&bytes, ENDPOINT_SCHEMA).map_err(what))?;
+                each(open_endpoint(&bytes).map_err(what))?;
             }
         }
     }
+}
+
+/// Reads an endpoint of either schema.
+///
+/// # Errors
+/// See [`EnvelopeError`].
+pub(super) fn open_endpoint(bytes: &[u8]) -> Result<StoredEndpoint, EnvelopeError> {
+    let sealed = envelope::check(bytes, ENDPOINT_SCHEMA)?;
+    Ok(match sealed.schema {
+        0 | 1 => StoredEndpoint::Old(sealed.decode()?),
+        _ => StoredEndpoint::Present(sealed.decode()?),
+    })
 }

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::keys::Keys;
 use super::plan::Plan;
+use super::sealed::SealedStore;
 use super::tap::{Tap, Taps};
 use super::write::{Write, WriteError};
 use super::{Op, Store, StoreError};
@@ -145,7 +146,7 @@ struct Threads {
 }
 
 struct Shared {
-    store: Arc<dyn Store>,
+    store: Arc<SealedStore>,
     /// Locked while a batch is applied, so that a tap has all of it or nothing.
     taps: Mutex<Taps>,
     /// The answers that the group in hand owes. The watch takes them when the group stalls.
@@ -314,7 +315,7 @@ impl Drop for Committer {
 }
 
 impl Shared {
-    fn new(store: Arc<dyn Store>, timing: Option<(Arc<dyn Clock>, Histogram)>) -> Self {
+    fn new(store: Arc<SealedStore>, timing: Option<(Arc<dyn Clock>, Histogram)>) -> Self {
         Self {
             store,
             taps: Mutex::default(),
@@ -411,6 +412,7 @@ impl Shared {
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
+        let ops = &*self.store.sealed(ops)?;
         let mut taps = self.taps.lock();
         let applied = self.store.apply(ops);
         // Refused, it has not touched a row.

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Keys, OPS_MAX, Op, StoreError, layout};
+use super::{Keys, OPS_MAX, Op, Store, StoreError, layout};
 
 impl Keys {
     /// At most `limit` keys that were deleted at or before an instant (microseconds since 1970), of

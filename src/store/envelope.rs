@@ -18,7 +18,14 @@ use serde::{Deserialize, Serialize};
 pub const PAYLOAD_BYTES_MAX: usize = super::VALUE_BYTES_MAX - HEADER_BYTES;
 
 const MAGIC: [u8; 4] = *b"KGR1";
-const HEADER_BYTES: usize = 14;
+/// What an encrypted record is wrapped in: the same envelope, and its payload is the master key's id,
+/// the nonce and the ciphertext, of another envelope. So whether it is whole is told without a key.
+pub(super) const SEALED: [u8; 4] = *b"KGE1";
+/// How an encrypted record begins in clear, which it is in memory alone.
+pub(super) const OPENED: [u8; 4] = *b"KGO1";
+/// How one begins that does not open; in memory alone.
+pub(super) const UNOPENED: [u8; 4] = *b"KGX2";
+pub(super) const HEADER_BYTES: usize = 14;
 const _: () = assert!(HEADER_BYTES == MAGIC.len() + 2 + 4 + 4);
 
 /// Why bytes are not a record, or a record not bytes.
@@ -35,6 +42,12 @@ pub enum EnvelopeError {
     /// Not a record of keygate's.
     #[error("the bytes do not begin as an envelope does")]
     Magic,
+    /// It is encrypted, and nothing was asked to open it.
+    #[error("it is encrypted, and there is no master key here")]
+    Encrypted,
+    /// It is encrypted and does not open.
+    #[error("it is encrypted and does not open: its master key is not here, or it was changed")]
+    Unopened,
     /// A later keygate wrote this.
     #[error("schema {found} is newer than {known}, the newest that this keygate reads")]
     NewerSchema {
@@ -87,6 +100,44 @@ pub fn seal<T: Serialize>(schema: u16, value: &T) -> Result<Vec<u8>, EnvelopeErr
     let mut bytes = vec![0; HEADER_BYTES];
     bincode::serde::encode_into_std_write(value, &mut bytes, config())
         .map_err(|error| EnvelopeError::Payload { reason: error.to_string() })?;
+    finish(MAGIC, schema, bytes)
+}
+
+/// Wraps a payload that is bytes already.
+///
+/// # Errors
+/// [`EnvelopeError::TooLarge`].
+pub(super) fn wrap(magic: [u8; 4], schema: u16, payload: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+    finish(magic, schema, [&[0; HEADER_BYTES][..], payload].concat())
+}
+
+/// The payload of an envelope of this kind, if it is whole.
+///
+/// # Errors
+/// [`EnvelopeError::Length`], [`EnvelopeError::Magic`], [`EnvelopeError::Checksum`].
+pub(super) fn unwrap(magic: [u8; 4], bytes: &[u8]) -> Result<&[u8], EnvelopeError> {
+    let (found, sealed) = parts(bytes)?;
+    if found == magic { Ok(sealed.payload) } else { Err(EnvelopeError::Magic) }
+}
+
+/// Gives an envelope another beginning, which its checksum does not cover.
+pub(super) fn mark(bytes: &mut [u8], magic: [u8; 4]) {
+    bytes.iter_mut().zip(magic).for_each(|(byte, of_magic)| *byte = of_magic);
+}
+
+/// The schema that an envelope states.
+pub(super) fn schema_of(bytes: &[u8]) -> Option<u16> {
+    let schema = bytes.get(MAGIC.len()..)?.first_chunk()?;
+    Some(u16::from_le_bytes(*schema))
+}
+
+/// Whether a record is encrypted in its row.
+pub(super) fn is_encrypted(bytes: &[u8]) -> bool {
+    [SEALED, OPENED, UNOPENED].iter().any(|magic| bytes.starts_with(magic))
+}
+
+/// Writes the header of an envelope whose payload is there.
+fn finish(magic: [u8; 4], schema: u16, mut bytes: Vec<u8>) -> Result<Vec<u8>, EnvelopeError> {
     let found = bytes.len() - HEADER_BYTES;
     let too_large = EnvelopeError::TooLarge { found };
     if found > PAYLOAD_BYTES_MAX {
@@ -96,7 +147,7 @@ pub fn seal<T: Serialize>(schema: u16, value: &T) -> Result<Vec<u8>, EnvelopeErr
     let schema = schema.to_le_bytes();
     let length = length.to_le_bytes();
     let crc = checksum(&schema, &length, &bytes[HEADER_BYTES..]).to_le_bytes();
-    let header = MAGIC.into_iter().chain(schema).chain(length).chain(crc);
+    let header = magic.into_iter().chain(schema).chain(length).chain(crc);
     bytes.iter_mut().zip(header).for_each(|(byte, of_header)| *byte = of_header);
     Ok(bytes)
 }
@@ -113,12 +164,25 @@ pub(super) fn payload_bytes<T: Serialize>(value: &T) -> usize {
 /// # Errors
 /// All but [`EnvelopeError::Payload`] and [`EnvelopeError::Trailing`].
 pub fn check(bytes: &[u8], known_schema: u16) -> Result<Sealed<'_>, EnvelopeError> {
+    let (magic, sealed) = parts(bytes)?;
+    if sealed.schema > known_schema {
+        return Err(EnvelopeError::NewerSchema { found: sealed.schema, known: known_schema });
+    }
+    match magic {
+        SEALED => Err(EnvelopeError::Encrypted),
+        UNOPENED => Err(EnvelopeError::Unopened),
+        _ => Ok(sealed),
+    }
+}
+
+/// How an envelope begins, and the rest of it, whose checksum is right.
+fn parts(bytes: &[u8]) -> Result<([u8; 4], Sealed<'_>), EnvelopeError> {
     let short = EnvelopeError::Length { found: bytes.len(), expected: HEADER_BYTES };
     let (magic, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| short.clone())?;
     let (schema, rest) = rest.split_first_chunk::<2>().ok_or_else(|| short.clone())?;
     let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| short.clone())?;
     let (crc, payload) = rest.split_first_chunk::<4>().ok_or(short)?;
-    if *magic != MAGIC {
+    if ![MAGIC, OPENED, SEALED, UNOPENED].contains(magic) {
         return Err(EnvelopeError::Magic);
     }
     let expected = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -131,11 +195,7 @@ pub fn check(bytes: &[u8], known_schema: u16) -> Result<Sealed<'_>, EnvelopeErro
     if found != computed {
         return Err(EnvelopeError::Checksum { found, computed });
     }
-    let schema = u16::from_le_bytes(*schema);
-    if schema > known_schema {
-        return Err(EnvelopeError::NewerSchema { found: schema, known: known_schema });
-    }
-    Ok(Sealed { schema, payload })
+    Ok((*magic, Sealed { schema: u16::from_le_bytes(*schema), payload }))
 }
 
 impl<'a> Sealed<'a> {

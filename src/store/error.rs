@@ -62,6 +62,12 @@ pub enum StoreError {
         /// Who holds it, such as `process 4711`.
         holder: String,
     },
+    /// A record that is to be encrypted cannot be.
+    #[error("a record cannot be encrypted: {why}; nothing of it was written")]
+    Unsealed {
+        /// Why.
+        why: &'static str,
+    },
     /// The data directory holds the other engine's data.
     #[error(
         "the data directory {dir} was made by {found}, and the store is to be {wanted}: set engine = \

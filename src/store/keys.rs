@@ -10,35 +10,104 @@ use serde::de::DeserializeOwned;
 
 use super::copy::{Rows, Walked};
 use super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, Plan, RECORD_SCHEMA, ops_of};
+use super::rotation::Seals;
+use super::sealed::SealedStore;
 use super::tenants::TENANT_OPS;
 use super::verify::{self, Report, Writers};
 use super::write::{Fact, KeyWrite, TenantWrite, Write, WriteError};
 use super::{OPS_MAX, Op, Row, Store, StoreError, envelope, layout, sweep};
+use crate::alert::StoredEndpoint;
 use crate::key::{KeyRecord, KeyView};
 
 /// The typed store. Cheap to clone.
 #[derive(Clone)]
 pub struct Keys {
-    store: Arc<dyn Store>,
+    store: Arc<SealedStore>,
 }
 
 impl Keys {
-    /// Checks that this program can read the store, and removes what an import left behind that
-    /// was cut short. Called before anything else uses the store.
+    /// [`Keys::begin`] and [`Keys::settle`], for a store without encrypted records.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let keys = Self::begin(store)?;
+        keys.settle()?;
+        Ok(keys)
+    }
+
+    /// Checks that this program can read the store. Called before anything else uses it; encrypted
+    /// records are read once [`Keys::set_seals`] was called.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`] and whatever reading and writing can fail with.
-    pub fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let keys = Self { store };
+    pub fn begin(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let keys = Self { store: Arc::new(SealedStore::new(store)) };
         keys.check_format()?;
-        if let Some(import) = keys.pending_import()? {
+        Ok(keys)
+    }
+
+    /// Gives it what encrypts records, once.
+    pub fn set_seals(&self, seals: Seals) {
+        self.store.set_seals(seals);
+    }
+
+    /// What encrypts records, and what their digests are made by, where it was given.
+    #[must_use]
+    pub fn seals(&self) -> Option<&Seals> {
+        self.store.seals()
+    }
+
+    /// Removes what an import left behind that was cut short.
+    ///
+    /// # Errors
+    /// Whatever reading and writing can fail with.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        if let Some(import) = self.pending_import()? {
             tracing::warn!(import, "an import was cut short; removing what it had brought");
             let removed =
-                keys.roll_back_import(import, |mut writes| keys.write_alone(&mut writes))?;
-            keys.store.sync()?;
+                self.roll_back_import(import, |mut writes| self.write_alone(&mut writes))?;
+            self.store.sync()?;
             tracing::warn!(import, removed, "removed; import the file again");
         }
-        Ok(keys)
+        Ok(())
+    }
+
+    /// The ids of at most `limit` keys behind one, ascending.
+    ///
+    /// # Errors
+    /// As [`Store::scan_each`].
+    pub fn ids_after(&self, after: Option<u64>, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let mut ids = Vec::new();
+        let from = after.map(layout::record);
+        self.store.raw().scan_each(&[layout::RECORD], from.as_deref(), &mut |key, _| {
+            ids.extend(layout::id_of(key));
+            if ids.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(ids)
+    }
+
+    /// Whether anything is encrypted under a master key: a record, a signer's or a web hook's
+    /// secret. Reads everything, or until it has found something.
+    ///
+    /// # Errors
+    /// As [`Store::scan_each`].
+    pub fn needs_master_key(&self) -> Result<bool, StoreError> {
+        let mut found = false;
+        self.store.raw().scan_each(&[layout::RECORD], None, &mut |_, row| {
+            found |= envelope::is_encrypted(row)
+                || plan::read_record(row).is_ok_and(|record| record.has_stored_secrets());
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        self.for_each_endpoint(|row| {
+            let encrypted = |row| match row {
+                StoredEndpoint::Present(row) => !row.secrets.is_empty(),
+                StoredEndpoint::Old(_) => false,
+            };
+            found |= row.is_ok_and(encrypted);
+            Ok::<(), StoreError>(())
+        })?;
+        Ok(found)
     }
 
     /// How much disk the store takes, in bytes.
@@ -188,7 +257,8 @@ impl Keys {
     /// # Errors
     /// As [`Store::scan_each`].
     pub fn next_chunk(&self, rows: &mut Rows) -> Result<Vec<Row>, StoreError> {
-        rows.next_chunk(self.store.as_ref())
+        // As they lie there: what is encrypted stays so.
+        rows.next_chunk(self.store.raw().as_ref())
     }
 
     /// Judges every row; see [`verify::verify`].
@@ -204,7 +274,7 @@ impl Keys {
     }
 
     /// The bytes below. Only the committer, and nothing else once it runs, writes to it.
-    pub(super) fn store(&self) -> &Arc<dyn Store> {
+    pub(super) fn store(&self) -> &Arc<SealedStore> {
         &self.store
     }
 
@@ -232,7 +302,7 @@ impl Keys {
     }
 
     /// Writes a job before there is a committer.
-    fn write_alone(&self, writes: &mut [Write]) -> Result<(), StoreError> {
+    pub(super) fn write_alone(&self, writes: &mut [Write]) -> Result<(), StoreError> {
         let mut plan = Plan::new(self.store.as_ref());
         match plan.add(writes) {
             Ok(_) => self.store.apply(plan.ops()),

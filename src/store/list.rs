@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::keys::{Keys, id_of};
-use super::{StoreError, layout, plan};
+use super::{Store, StoreError, layout, plan};
 use crate::key::{KeyRecord, KeyView, Status};
 
 /// Rows that are read at a time.

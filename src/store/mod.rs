@@ -6,6 +6,8 @@
 //! records, usage, imports; [`list`]: pages and counts; `deleted.rs`: deleted keys by their time;
 //! `accounts.rs`: the ledger's figures;
 //! `alerts.rs`: alerts);
+//! what encrypts records on their way (`sealed.rs`), and the exchange of its secrets (`rotation.rs`,
+//! `renew.rs`);
 //! what can be asked of it ([`mod@write`]) and what that becomes (`prepare.rs`: a record's rows;
 //! [`plan`]: what is written of them, checked for conflicts); and the one thread that writes
 //! ([`committer`]).
@@ -41,7 +43,10 @@ mod owner;
 pub mod plan;
 mod prepare;
 mod redb;
+mod renew;
+mod rotation;
 pub mod rows;
+mod sealed;
 mod sled;
 #[cfg(test)]
 mod suite;
@@ -66,6 +71,8 @@ pub use layout::Whose;
 pub use list::{Filter, Page, Tally};
 pub use memory::MemoryStore;
 pub use prepare::Prepared;
+pub use rotation::{Rotating, Seals};
+pub use sealed::SealedStore;
 pub use swap::{Compacted, compact};
 pub use tenants::TENANT_SCHEMA;
 pub use usage::History;

@@ -11,7 +11,8 @@ use std::ops::ControlFlow;
 use super::envelope::{self, EnvelopeError};
 use super::layout::Whose;
 pub(super) use super::prepare::index_rows;
-use super::prepare::{LEFTOVERS, Prepared, leftovers, record_row, request_row};
+use super::prepare::{IndexRows, LEFTOVERS, Prepared, leftovers, record_row, request_row};
+use super::sealed::{SEAL_BYTES, SealedStore, is_marked};
 use super::usage::record_of_usage;
 use super::write::{Conflict, Fact, KeyWrite, RowWrite, TenantWrite, Write, WriteError};
 use super::{BATCH_BYTES_MAX, OPS_MAX, Op, Store, StoreError, layout};
@@ -64,10 +65,10 @@ pub(super) fn newest_payload(bytes: &[u8]) -> Result<Cow<'_, [u8]>, EnvelopeErro
 
 /// One atomic batch in the making.
 pub(super) struct Plan<'a> {
-    store: &'a dyn Store,
+    pub(super) store: &'a SealedStore,
     ops: Vec<Op>,
     /// Where in `ops` a row was last written.
-    rows: HashMap<Vec<u8>, usize>,
+    pub(super) rows: HashMap<Vec<u8>, usize>,
     /// Tenants that were seen to take keys: many keys of one batch are of one tenant. Forgotten
     /// with every change of a tenant.
     pub(super) tenants_open: HashSet<String>,
@@ -79,7 +80,7 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(store: &'a dyn Store) -> Self {
+    pub(super) fn new(store: &'a SealedStore) -> Self {
         Self {
             store,
             ops: Vec::new(),
@@ -137,8 +138,10 @@ impl<'a> Plan<'a> {
     fn write(&mut self, write: &mut Write) -> Result<(), WriteError> {
         match write {
             Write::Key(KeyWrite::Insert(record)) => {
+                self.renew(record);
                 let new = Prepared::new(record)?;
                 self.check_new(&new)?;
+                self.check_retired_digests(record)?;
                 self.insert(new.ops);
                 Ok(())
             }
@@ -149,8 +152,11 @@ impl<'a> Plan<'a> {
                 Ok(())
             }
             Write::Key(KeyWrite::Replace { before_revision, after }) => {
+                self.renew(after);
+                self.check_retired_digests(after)?;
                 self.replace(*before_revision, after)
             }
+            Write::Key(KeyWrite::Renew { id }) => self.renew_stored(*id),
             Write::Key(KeyWrite::Remove { id, revision }) => {
                 let stored = self.stored_at(*id, *revision)?;
                 self.remove(&stored)
@@ -175,6 +181,7 @@ impl<'a> Plan<'a> {
             Write::Row(RowWrite(op)) => self.row(op),
             Write::BeginImport { number } => self.begin_import(*number),
             Write::FinishImport { number } => self.finish_import(*number),
+            Write::BeginRotation { of, to } => self.begin_rotation(*of, to),
         }
     }
 
@@ -201,6 +208,7 @@ impl<'a> Plan<'a> {
 
     fn check_new(&mut self, new: &Prepared) -> Result<(), WriteError> {
         let id = new.id;
+        self.check_seals(new.ops.iter().any(is_marked))?;
         if self.get(&layout::record(id))?.is_some() {
             return Err(Conflict::Id { id }.into());
         }
@@ -251,16 +259,22 @@ impl<'a> Plan<'a> {
         }
         let before = index_rows(&stored)?;
         let rows = index_rows(after)?;
+        self.check_seals(after.encrypted)?;
         self.check_digests(after.id, after.digests())?;
         self.check_request(after.id, request_row(after).as_deref())?;
-        self.push(record_row(after)?);
+        self.exchange(&before, rows, record_row(after)?);
+        Ok(())
+    }
+
+    /// Writes a record's row, and of its index rows those that differ.
+    pub(super) fn exchange(&mut self, before: &IndexRows, rows: IndexRows, record: Op) {
+        self.push(record);
         for key in before.keys().filter(|key| !rows.contains_key(*key)) {
             self.push(Op::Remove { key: key.clone() });
         }
         for (key, value) in rows.into_iter().filter(|(key, value)| before.get(key) != Some(value)) {
             self.push(Op::Put { key, value });
         }
-        Ok(())
     }
 
     fn remove(&mut self, stored: &KeyRecord) -> Result<(), WriteError> {
@@ -277,6 +291,7 @@ impl<'a> Plan<'a> {
         if pending.is_some() || number <= used {
             return Err(Conflict::Import { number, pending }.into());
         }
+        self.check_no_rotation()?;
         self.put_number(IMPORTS, number);
         self.put_number(PENDING_IMPORT, number);
         Ok(())
@@ -297,7 +312,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Refuses a record whose digest finds another key already.
-    fn check_digests(
+    pub(super) fn check_digests(
         &self,
         id: u64,
         digests: impl Iterator<Item = Digest>,
@@ -335,7 +350,7 @@ impl<'a> Plan<'a> {
         Ok(row.map(|bytes| stored_record(id, &bytes)).transpose()?)
     }
 
-    fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
+    pub(super) fn number(&self, fact: Fact) -> Result<Option<u64>, StoreError> {
         self.get(&layout::meta(fact.0))?.map(|bytes| read_number(fact, &bytes)).transpose()
     }
 
@@ -375,7 +390,7 @@ impl<'a> Plan<'a> {
     }
 
     pub(super) fn push(&mut self, op: Op) {
-        self.bytes += op.bytes();
+        self.bytes += weight(&op);
         self.rows.insert(op.key().to_vec(), self.ops.len());
         self.ops.push(op);
     }
@@ -383,12 +398,17 @@ impl<'a> Plan<'a> {
     /// Forgets everything from the operation `len` on.
     fn truncate(&mut self, len: usize) {
         self.ops.truncate(len);
-        self.bytes = self.ops.iter().map(Op::bytes).sum();
+        self.bytes = self.ops.iter().map(weight).sum();
         let rows = self.ops.iter().enumerate().map(|(at, op)| (op.key().to_vec(), at));
         self.rows = rows.collect();
         // Of what was just forgotten, a tenant may have been a part.
         self.tenants_open.clear();
     }
+}
+
+/// Bytes of an operation as it will be applied.
+fn weight(op: &Op) -> usize {
+    op.bytes() + if is_marked(op) { SEAL_BYTES } else { 0 }
 }
 
 /// Operations that writes take at the least.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::envelope::{self, EnvelopeError};
 use super::plan::RECORD_SCHEMA;
+use super::sealed::SEAL_BYTES;
 use super::write::WriteError;
-use super::{Op, envelope, layout};
+use super::{Op, VALUE_BYTES_MAX, layout};
 use crate::key::{Digest, KeyRecord};
 
 /// An insertion that is worked out as far as it can be without the store, on whatever thread has
@@ -46,6 +48,9 @@ impl Prepared {
     }
 }
 
+/// Index rows: keys and values.
+pub(super) type IndexRows = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// Rows beside a key's record and its index rows.
 pub(super) const LEFTOVERS: usize = 3;
 
@@ -55,11 +60,18 @@ pub(super) fn leftovers(id: u64) -> [Vec<u8>; LEFTOVERS] {
     [layout::usage(id), layout::account_of_key(id), layout::alert_state(id)]
 }
 
-/// The record's own row.
+/// The record's own row; one that is to be encrypted is marked for that.
 pub(super) fn record_row(record: &KeyRecord) -> Result<Op, WriteError> {
     let id = record.id;
-    let value = envelope::seal(RECORD_SCHEMA, record)
-        .map_err(|source| WriteError::Record { id, source })?;
+    let failed = |source| WriteError::Record { id, source };
+    let mut value = envelope::seal(RECORD_SCHEMA, record).map_err(failed)?;
+    if record.encrypted {
+        let found = value.len() + SEAL_BYTES;
+        if found > VALUE_BYTES_MAX {
+            return Err(failed(EnvelopeError::TooLarge { found }));
+        }
+        envelope::mark(&mut value, envelope::OPENED);
+    }
     Ok(Op::Put { key: layout::record(id), value })
 }
 
@@ -70,7 +82,7 @@ pub(super) fn request_row(record: &KeyRecord) -> Option<Vec<u8>> {
 }
 
 /// Every index row of a record.
-pub(super) fn index_rows(record: &KeyRecord) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WriteError> {
+pub(super) fn index_rows(record: &KeyRecord) -> Result<IndexRows, WriteError> {
     let id = record.id;
     let texts = record.tags.iter().chain([&record.tenant_id, &record.request_id]);
     if !texts.into_iter().all(|text| layout::indexable(text)) {

@@ -47,7 +47,7 @@ pub const ALERT_STATE_SCHEMA: u16 = 1;
 pub const ALERT_OUT_SCHEMA: u16 = 1;
 
 /// The newest schema of an endpoint. Raised with every change of [`crate::alert::EndpointRow`].
-pub const ENDPOINT_SCHEMA: u16 = 1;
+pub const ENDPOINT_SCHEMA: u16 = 2;
 
 /// What alerts have said of the daemon: a [`crate::alert::state::DaemonState`].
 pub const ALERTS: Fact = Fact("alerts");

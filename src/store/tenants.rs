@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::layout::Whose;
 use super::plan::{Plan, from_envelope};
 use super::write::{Conflict, WriteError};
-use super::{Op, StoreError, envelope, layout};
+use super::{Op, Store, StoreError, envelope, layout};
 use crate::key::{TenantLimits, TenantRecord};
 
 /// The newest schema of a tenant's record. Raised with every change of [`TenantRecord`].

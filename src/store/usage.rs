@@ -5,7 +5,7 @@ use super::keys::Keys;
 use super::layout::Whose;
 use super::rows::{HISTORY_SCHEMA, USAGE_SCHEMA};
 use super::write::RowWrite;
-use super::{Op, Row, StoreError, Write, layout, plan, sweep};
+use super::{Op, Row, Store, StoreError, Write, layout, plan, sweep};
 use crate::usage::{Day, Hour, HourTally, MonthRow, SumRow, Tally, UsageRow, UsageRow1};
 
 /// Rows of a history that are read at a time: more than one has.

@@ -85,6 +85,8 @@ pub struct Report {
     pub walked: Walked,
     /// Records.
     pub records: u64,
+    /// Of them, those whose rows are encrypted.
+    pub records_encrypted: u64,
     /// Records by the schema that they are written in.
     pub records_by_schema: BTreeMap<u16, u64>,
     /// Rows of the indexes.
@@ -246,8 +248,9 @@ impl<'a> Verifier<'a> {
             Err(error) => return self.damaged(&name(key), error),
         };
         match seen {
-            Seen::Record { schema, index_rows, at_us } => {
+            Seen::Record { schema, index_rows, at_us, encrypted } => {
                 self.report.records += 1;
+                self.report.records_encrypted += u64::from(encrypted);
                 *self.report.records_by_schema.entry(schema).or_default() += 1;
                 self.index_rows_owed += index_rows;
                 at_us.into_iter().for_each(|at_us| self.report.saw(at_us));

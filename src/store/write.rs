@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::envelope::{self, EnvelopeError};
 use super::prepare::Prepared;
+use super::rotation::Rotating;
 use super::{Op, StoreError, layout};
 use crate::key::{KeyRecord, TenantRecord};
 
@@ -26,6 +27,13 @@ pub enum Write {
         /// The import that was begun.
         number: u64,
     },
+    /// Marks the exchange of a secret as begun; refused beside an import, and beside another exchange.
+    BeginRotation {
+        /// Which secret.
+        of: Rotating,
+        /// The id of the secret that takes its place, which is where a start finds it.
+        to: String,
+    },
 }
 
 /// A change to a key: the record and all its index rows.
@@ -42,6 +50,12 @@ pub enum KeyWrite {
         before_revision: u64,
         /// Has the same id, and another revision.
         after: Box<KeyRecord>,
+    },
+    /// Has all of a record be under the present pepper and master key, as it stands when this is
+    /// written. It stays what it says, so its revision stays too.
+    Renew {
+        /// The key; one that is not there any more needs nothing.
+        id: u64,
     },
     /// Removes the key with its usage, the ledger's figures and what alerts have said, if the stored one is the one that was read.
     Remove {
@@ -166,6 +180,12 @@ pub enum Conflict {
     TenantHasKeys {
         /// The tenant.
         id: String,
+    },
+    /// A secret is being exchanged.
+    #[error("the {what} is being rotated; wait for its end (`keygate status`), then try again")]
+    Rotation {
+        /// Which.
+        what: &'static str,
     },
     /// Another import is under way, or this one is not.
     #[error("import {number} does not fit: {}", pending.map_or_else(

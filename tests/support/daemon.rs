@@ -1,7 +1,8 @@
 //! `keygate serve` as a child: its readiness, its log, its end.
 
 use std::io::Read;
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, ExitStatus, Stdio};
@@ -57,11 +58,45 @@ impl Daemon {
         daemon
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts a daemon that is handed what stands at standard input and output, and waits until it is
+    /// ready.
+    pub(crate) fn start_handed(mut command: Command, stdin: Stdio, stdout: Stdio) -> Self {
+        command.stdout(stdout).stderr(Stdio::piped());
+        let mut daemon = Self::spawn_with(command, stdin);
+        daemon.ready();
+        daemon
+    }
+
+    /// A shell that becomes what its further arguments name, with its standard input, and its standard
+    /// output if there are two names, where systemd puts the sockets that it hands over.
+    pub(crate) fn handing(names: &str) -> Command {
+        let (sockets, put) = match names.split(':').count() {
+            1 => (1, "3<&0"),
+            2 => (2, "3<&0 4<&1 >/dev/null"),
+            more => panic!("{more} sockets are more than come this way"),
+        };
+        let script = format!(
+            "exec {put} </dev/null; LISTEN_PID=$$ LISTEN_FDS={sockets} LISTEN_FDNAMES={names} exec \"$@\""
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]);
+        command
+    }
+
+    /// A socket as a child's standard input or output.
+    pub(crate) fn passed(listener: &UnixListener) -> Stdio {
+        OwnedFd::from(listener.try_clone().expect("a descriptor")).into()
+    }
+
+    fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    fn spawn_with(mut command: Command, stdin: Stdio) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let (send, events) = channel();
         command.env("NOTIFY_SOCKET", listen_for_readiness(place.path(), send.clone()));
-        let mut child = Reaped(command.stdin(Stdio::null()).spawn().expect("it is spawned"));
+        let mut child = Reaped(command.stdin(stdin).spawn().expect("it is spawned"));
         let log = Arc::default();
         match (child.0.stderr.take(), child.0.stdout.take()) {
             (Some(stderr), stdout) => {

@@ -6,6 +6,7 @@
 //! holds it is dropped.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod certs;
 mod daemon;
 pub(crate) mod http;
 pub(crate) mod random;
@@ -13,6 +14,8 @@ pub(crate) mod wire;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -146,7 +149,8 @@ impl Home {
 
     /// Gives a command the environment of this place.
     pub(crate) fn dress(&self, mut command: Command) -> Command {
-        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "CLIENT_SECRET", "LOG"] {
+        for name in ["CONFIG", "DATA_DIR", "TCP", "TOKEN", "CLIENT_SECRET", "LOG", "DELIVER_SOCKET"]
+        {
             command.env_remove(format!("KEYGATE_{name}"));
         }
         for name in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"] {
@@ -161,6 +165,29 @@ impl Home {
     pub(crate) fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
         let mut command = self.command();
         command.args(args);
+        run(command, b"")
+    }
+
+    /// Runs a command as another user, in a place that others may pass through.
+    pub(crate) fn run_as(
+        &self,
+        uid: u32,
+        gid: u32,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Ran {
+        let binary = self.path("keygate");
+        if !binary.exists() {
+            // The build's own place may be closed to others.
+            std::fs::copy(BINARY, &binary).expect("a copy");
+            for path in [self.path("."), binary.clone()] {
+                let others = std::fs::Permissions::from_mode(0o755);
+                std::fs::set_permissions(path, others).expect("its mode");
+            }
+        }
+        let mut command = self.dress(Command::new(binary));
+        command.args(args).envs(environment.iter().copied());
+        command.uid(uid).gid(gid).current_dir("/");
         run(command, b"")
     }
 
@@ -364,6 +391,10 @@ impl Reaped {
     pub(crate) fn kill(mut self) -> ExitStatus {
         self.0.kill().expect("a child of ours");
         self.0.wait().expect("its status")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Waits for its end.

@@ -79,7 +79,7 @@ impl Wire {
         Self::over(stream)
     }
 
-    fn over(stream: impl Stream + 'static) -> Self {
+    pub(crate) fn over(stream: impl Read + Write + Send + 'static) -> Self {
         Self { stream: Box::new(stream), unread: BytesMut::new() }
     }
 

@@ -246,6 +246,12 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "KeyRotateReply" => through::<admin::KeyRotated>(payload),
         "KeySecret" => through::<admin::KeySecret>(payload),
         "KeySecretReply" => through::<admin::KeySecretMade>(payload),
+        "SigningAdd" => through::<admin::SigningAdd>(payload),
+        "SigningAddReply" => through::<admin::SigningAdded>(payload),
+        "SigningList" => through::<admin::SigningList>(payload),
+        "SigningListReply" => through::<admin::SigningKeys>(payload),
+        "SigningRemove" => through::<admin::SigningRemove>(payload),
+        "SigningRemoveReply" => through::<admin::KeyChanged>(payload),
         "KeySetStatus" => through::<admin::KeySetStatus>(payload),
         "KeyUsageReply" => through::<admin::KeyUsage>(payload),
         "UsageHistory" => through::<admin::UsageHistoryRequest>(payload),
@@ -254,7 +260,8 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "UsageTopReply" => through::<admin::UsageTop>(payload),
         "Import" => through::<admin::ImportChunk>(payload),
         "ImportReply" => through::<admin::ImportReport>(payload),
-        "Export" | "Stats" | "Health" | "Reload" | "Verify" => {
+        "Export" | "Stats" | "Health" | "Reload" | "Verify" | "PepperRotate" | "PepperStatus"
+        | "MasterRotate" | "MasterStatus" => {
             admin::NoFields::decode(payload).and_then(serde_json::to_value)
         }
         "TenantCreate" => through::<admin::TenantCreate>(payload),
@@ -276,6 +283,9 @@ fn admin_json(kind: &str, payload: &[u8]) -> Result<Value, Fault> {
         "BackupReply" => through::<admin::BackupFrame>(payload),
         "Watch" => through::<admin::Watch>(payload),
         "WatchReply" => through::<admin::WatchFrame>(payload),
+        "PepperRotateReply" | "PepperStatusReply" | "MasterRotateReply" | "MasterStatusReply" => {
+            through::<admin::SecretStatus>(payload)
+        }
         "VerifyReply" => through::<admin::VerifyFrame>(payload),
         "HealthReply" => through::<admin::Health>(payload),
         "ReloadReply" => through::<admin::Reloaded>(payload),

@@ -42,7 +42,7 @@ fn whole_admin(rows: &[(Vec<u8>, Vec<u8>)]) -> (Arc<MemoryStore>, Admin) {
         store.apply(&[put]).expect("applied");
     }
     let admin = over(Arc::<MemoryStore>::clone(&store));
-    let origin = Origin { engine: StoreEngine::Redb, pepper: None };
+    let origin = Origin { engine: StoreEngine::Redb, pepper: None, master_key: None };
     (store, admin.with_origin(origin))
 }
 
@@ -81,7 +81,7 @@ fn the_pepper_comes_first_and_alone() {
     std::fs::write(&pepper, [7; 32]).expect("written");
     let store = Arc::new(MemoryStore::new());
     store.apply(&[Op::Put { key: b"z".to_vec(), value: vec![0; 1000] }]).expect("applied");
-    let origin = Origin { engine: StoreEngine::Sled, pepper: Some(pepper) };
+    let origin = Origin { engine: StoreEngine::Sled, pepper: Some(pepper), master_key: None };
     let admin = over(store).with_origin(origin);
     let frames = backup_frames(&admin, &ALL).expect("a backup");
     assert_eq!(frames[0].pepper, Some(STANDARD.encode([7; 32])));
@@ -90,7 +90,7 @@ fn the_pepper_comes_first_and_alone() {
     assert!(frames[1..].iter().all(|frame| frame.pepper.is_none() && frame.engine.is_none()));
     assert!(frames[1..].iter().any(|frame| !frame.rows.is_empty()));
     let mut shown = 0;
-    let without = Backup { without_pepper: true };
+    let without = Backup { without_pepper: true, ..Backup::default() };
     let outcome = admin.backup(&ALL, without, &mut |json, _| {
         let frame: BackupFrame = serde_json::from_slice(&json).expect("a frame");
         shown += usize::from(frame.pepper.is_some());
@@ -167,7 +167,11 @@ async fn a_backup_in_the_middle_of_an_import_has_nothing_of_it() {
     let store = Arc::new(MemoryStore::new());
     let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
     let admin = Arc::into_inner(admin).expect("nobody else has it");
-    let admin = Arc::new(admin.with_origin(Origin { engine: StoreEngine::Sled, pepper: None }));
+    let admin = Arc::new(admin.with_origin(Origin {
+        engine: StoreEngine::Sled,
+        pepper: None,
+        master_key: None,
+    }));
     let before = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     let before = before.take(records([record(1), record(2)])).await.expect("taken");
     before.finish().await.expect("whole");

@@ -85,7 +85,7 @@ pub(super) fn json(engine: &Engine, record: &KeyRecord, now: Now) -> Value {
     if !here.details.is_empty() || !here.total.more().statuses.is_empty() {
         Carried::of(record).with(&here).fill(&mut live);
     }
-    live.to_json(engine.pepper())
+    live.to_json(&engine.pepper())
 }
 
 /// Whether a key's last valid verdict was at `since` or later, here or before it was imported.

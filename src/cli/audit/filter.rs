@@ -31,7 +31,7 @@ pub(super) struct Filter {
     #[arg(long, value_name = "UID")]
     actor_uid: Option<u32>,
     /// Only changes, decisions or alerts
-    #[arg(long, value_name = "EVENT", value_parser = ["change", "decision", "alert"])]
+    #[arg(long, value_name = "EVENT", value_parser = ["change", "decision", "alert", "refusal"])]
     event: Option<String>,
 }
 
@@ -65,6 +65,7 @@ impl Filter {
             }
             What::Decision(decision) => ("decision", None, Some(decision.code.as_str()), None),
             What::Alert(_) => ("alert", None, None, None),
+            What::Refusal(refusal) => ("refusal", None, None, refusal.actor.uid),
         };
         let same = |wanted: &Option<String>, is: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| is == Some(wanted))
@@ -80,6 +81,7 @@ impl Filter {
             What::Change(change) => Some(&change.subject),
             What::Decision(decision) => decision.subject.as_ref(),
             What::Alert(alert) => Some(&alert.subject),
+            What::Refusal(_) => None,
         };
         let key = match subject {
             Some(Subject::Key { id, .. }) => Some(*id),
@@ -88,7 +90,7 @@ impl Filter {
         let tenant = subject.and_then(Subject::tenant);
         let imported = |wanted| match &event.what {
             What::Change(change) => change.has_imported(wanted),
-            What::Decision(_) | What::Alert(_) => false,
+            What::Decision(_) | What::Alert(_) | What::Refusal(_) => false,
         };
         self.key.is_none_or(|wanted| key == Some(wanted) || imported(wanted))
             && self.tenant.as_deref().is_none_or(|wanted| tenant == Some(wanted))

@@ -6,7 +6,10 @@ use keygate_protocol::admin::{Health, VerifyReport};
 use serde::Serialize;
 
 use crate::cli::progress::bytes;
-use crate::key::{Pepper, Time};
+use crate::key::Time;
+
+/// Bytes of a pepper, and of a master key.
+const SECRET_BYTES: u64 = 32;
 
 /// Disk use that is worth a compaction: this many times the live data …
 const DISK_TIMES_LIVE_MAX: u64 = 4;
@@ -191,7 +194,7 @@ pub(super) fn permissions(guarded: &[Guarded]) -> Vec<Finding> {
             let found = format!("{path} has mode {now:03o}: others may open it");
             let mend = format!("chmod {:03o} {path}", now & !forbidden);
             if *by_rights {
-                let unless = ", which is right only where [[admin_rights]] say who may do what";
+                let unless = ", which is right only where [[rights]] say who may do what";
                 return Finding::advice("permissions", found + unless, mend);
             }
             Finding::wrong("permissions", found, mend)
@@ -205,20 +208,23 @@ pub(super) fn permissions(guarded: &[Guarded]) -> Vec<Finding> {
     found
 }
 
-/// The pepper's file in a data directory: its length, if it is there.
-pub(super) fn pepper(path: &Path, length: Option<u64>) -> Finding {
+/// A secret's file in a data directory: its length, if it is there.
+pub(super) fn secret(
+    check: &'static str,
+    path: &Path,
+    length: Option<u64>,
+    without: &str,
+) -> Finding {
     let shown = path.display();
     match length {
-        Some(length) if length == Pepper::BYTES as u64 => {
-            Finding::fine("pepper", format!("{shown} is there"))
-        }
+        Some(length) if length == SECRET_BYTES => Finding::fine(check, format!("{shown} is there")),
         Some(length) => Finding::wrong(
-            "pepper",
-            format!("{shown} has {length} bytes where a pepper has {}", Pepper::BYTES),
-            "restore it from a backup: without it no token is found",
+            check,
+            format!("{shown} has {length} bytes where it must have {SECRET_BYTES}"),
+            format!("restore it from a backup: without it {without}"),
         ),
         None => Finding::advice(
-            "pepper",
+            check,
             format!("{shown} is not there"),
             "fine where the daemon has it from a credential; otherwise restore it from a backup",
         ),
@@ -272,9 +278,9 @@ mod tests {
             (vec![clock(now, Some(later))], State::Wrong, "clock", "timedatectl"),
             (permissions(&[guard(0o100_600)]), State::Fine, "permissions", ""),
             (permissions(&[guard(0o100_640)]), State::Wrong, "permissions", "chmod 600 /data/pepper"),
-            (vec![pepper(dir, Some(32))], State::Fine, "pepper", ""),
-            (vec![pepper(dir, Some(31))], State::Wrong, "pepper", "restore"),
-            (vec![pepper(dir, None)], State::Advice, "pepper", "credential"),
+            (vec![secret("pepper", dir, Some(32), "")], State::Fine, "pepper", ""),
+            (vec![secret("pepper", dir, Some(31), "")], State::Wrong, "pepper", "restore"),
+            (vec![secret("master_key", dir, None, "")], State::Advice, "master_key", "credential"),
         ];
         for (findings, state, check, mend) in cases {
             let found = findings.iter().find(|finding| finding.check == check).expect(check);

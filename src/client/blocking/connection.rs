@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use keygate_protocol::frame::HEADER_BYTES;
 use keygate_protocol::{Flags, Frame, Opcode, opcode};
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::client::buffer::{Inbox, Outbox, Payload};
 use crate::client::endpoint::{Address, Endpoint};
@@ -61,30 +62,38 @@ impl Deadline {
 enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Socket {
     fn connect(endpoint: &Endpoint, watch: Deadline) -> Result<Self, ConnectError> {
         match &endpoint.0 {
             Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path)?)),
-            Address::Tcp(address) => {
-                let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-                for address in address.as_str().to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, watch.left()?) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
+            Address::Tcp(address) => Ok(Self::Tcp(connect_tcp(address, watch)?)),
+            Address::Tls(address, tls) => {
+                let name = tls.name_of(address).map_err(io::Error::other)?;
+                let connection = ClientConnection::new(tls.config(), name);
+                let connection = connection.map_err(io::Error::other)?;
+                let stream = connect_tcp(address, watch)?;
+                let mut stream = Box::new(StreamOwned::new(connection, stream));
+                while stream.conn.is_handshaking() {
+                    let left = Some(watch.left()?.max(Duration::from_millis(1)));
+                    stream.sock.set_read_timeout(left)?;
+                    stream.sock.set_write_timeout(left)?;
+                    let StreamOwned { conn, sock } = &mut *stream;
+                    conn.complete_io(sock)?;
                 }
-                Err(ConnectError::Io(last))
+                Ok(Self::Tls(stream))
             }
         }
     }
 
     fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
         match self {
+            Self::Tls(stream) => {
+                stream.sock.set_read_timeout(Some(timeout))?;
+                stream.sock.set_write_timeout(Some(timeout))
+            }
             Self::Unix(stream) => {
                 stream.set_read_timeout(Some(timeout))?;
                 stream.set_write_timeout(Some(timeout))
@@ -100,6 +109,7 @@ impl Socket {
         match self {
             Self::Unix(stream) => stream.read(into),
             Self::Tcp(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
         }
     }
 
@@ -107,8 +117,31 @@ impl Socket {
         match self {
             Self::Unix(stream) => stream.write(bytes),
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => Ok(()),
+            // What was written may wait in it still.
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+fn connect_tcp(address: &str, watch: Deadline) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, watch.left()?) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 pub(super) struct Connection {
@@ -132,8 +165,14 @@ impl Connection {
         tenant: Option<&str>,
     ) -> Result<(Self, ServerInfo), ConnectError> {
         let watch = Deadline::after(CONNECT_TIMEOUT);
+        let socket = match Socket::connect(endpoint, watch) {
+            Err(ConnectError::Io(error)) if is_timeout(&error) => {
+                return Err(ConnectError::TimedOut(CONNECT_TIMEOUT));
+            }
+            socket => socket?,
+        };
         let mut connection = Self {
-            socket: Socket::connect(endpoint, watch)?,
+            socket,
             inbox: Inbox::new(),
             next_correlation: FIRST_CORRELATION,
             frame_bytes_max: 0,
@@ -160,7 +199,7 @@ impl Connection {
         let written = self.write_all(&handshake::greeting(name, tenant), watch).1;
         while !self.inbox.is_ready() {
             if self.fill(watch)? == 0 {
-                return Err(written.map_or_else(ConnectError::Io, |()| ConnectError::Ended));
+                return Err(written.map_or_else(ConnectError::from, |()| ConnectError::Ended));
             }
         }
         let unreadable = |error| ConnectError::Handshake(ReplyError::Frame(error));
@@ -209,7 +248,7 @@ impl Connection {
                 Err(error) => return (count, Err(error)),
             }
         }
-        (count, Ok(()))
+        (count, self.socket.flush())
     }
 
     /// An error that the daemon left in the socket before it closed it.

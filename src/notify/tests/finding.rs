@@ -9,6 +9,7 @@ use keygate_protocol::{Increment, Validate, ValidateFlags};
 use super::super::Moved;
 use super::*;
 use crate::alert::EntryState;
+use crate::alert::StoredEndpoint;
 use crate::engine::Answers;
 use crate::key::Status;
 
@@ -316,7 +317,12 @@ fn an_endpoint_that_nobody_names_goes_after_two_walks() {
         let mut there = Vec::new();
         bench
             .keys
-            .for_each_endpoint(|row| row.map(|row| there.push((row.tenant, row.url))))
+            .for_each_endpoint(|row| {
+                row.map(|row| {
+                    let StoredEndpoint::Present(row) = row else { panic!("of this release") };
+                    there.push((row.tenant, row.url));
+                })
+            })
             .expect("readable");
         there.sort();
         let names: Vec<_> = bench.notifier.shared.endpoints.names().into_iter().collect();

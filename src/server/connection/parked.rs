@@ -11,6 +11,7 @@ use keygate_protocol::{
 };
 use tokio::io::{DuplexStream, duplex};
 
+use super::super::admit::tests::{gate, trusted};
 use super::super::deferred::tests::ByHand;
 use super::super::dispatch::tests::engine;
 use super::super::watch::Roster;
@@ -55,6 +56,7 @@ impl Bench {
             answers: RefCell::default(),
             desk: Desk::new(Arc::<ByHand>::clone(&ledger)),
             observer: crate::server::observe::Observers::default().add(),
+            gate: gate(""),
         };
         Self { shared, clock, ledger, roster: Roster::default() }
     }
@@ -64,7 +66,8 @@ impl Bench {
         let (near, far) = duplex(1 << 16);
         let watch = self.roster.enter(self.shared.clock.now());
         let peer = peer(Peer { stream: near, input: BytesMut::new() });
-        let (end, ()) = tokio::join!(serve(far, Standing::default(), &self.shared, &watch), peer);
+        let login = trusted();
+        let (end, ()) = tokio::join!(serve(far, &login, &self.shared, &watch), peer);
         end
     }
 
@@ -340,7 +343,8 @@ async fn what_is_parked_and_held_goes_with_a_connection_that_is_cut() {
     let mut peer = Peer { stream: near, input: BytesMut::new() };
     let watch = bench.roster.enter(bench.shared.clock.now());
     {
-        let mut served = pin!(serve(far, Standing::default(), &bench.shared, &watch));
+        let login = trusted();
+        let mut served = pin!(serve(far, &login, &bench.shared, &watch));
         let asked = async {
             peer.ask(1, 3).await;
             peer.ask(2, 1).await;

@@ -3,6 +3,7 @@
 use keygate_protocol::{ErrorReply, Flags, Opcode, frame, opcode};
 use tokio::io::duplex;
 
+use super::super::admit::tests::{gate, trusted};
 use super::super::deferred::tests::ByHand;
 use super::super::dispatch::tests::engine;
 use super::super::watch::Roster;
@@ -18,6 +19,7 @@ fn shared() -> Shared {
         answers: RefCell::default(),
         desk: Desk::new(Arc::new(ByHand::default())),
         observer: crate::server::observe::Observers::default().add(),
+        gate: gate(""),
     }
 }
 
@@ -50,7 +52,7 @@ async fn a_stop_answers_what_was_sent_and_says_that_the_rest_was_not_executed() 
     let sent = pings(2);
     peer.write_all(&sent[..sent.len() - 1]).await.expect("sent");
     roster.stop();
-    assert_eq!(serve(stream, Standing::default(), &shared, &watch).await, End::Stopped);
+    assert_eq!(serve(stream, &trusted(), &shared, &watch).await, End::Stopped);
     let mut received = Vec::new();
     peer.read_to_end(&mut received).await.expect("received");
     let (frames, code) = replies(&received);

@@ -9,6 +9,7 @@ use keygate_protocol::limits::BATCH_ITEMS_MAX;
 use keygate_protocol::{
     ErrorCode, Frame, Increment, IncrementOutcome, Opcode, PayloadError, Validate, frame,
 };
+use zeroize::Zeroizing;
 
 use super::{Dispatcher, OVERSTATED, put_error, put_payload_error, reply};
 use crate::clock::Now;
@@ -97,7 +98,7 @@ impl Dispatcher<'_> {
     ) {
         let request = Parked {
             correlation: frame.header.correlation,
-            payload: frame.payload.into(),
+            payload: Zeroizing::new(frame.payload.into()),
             tenant: self.tenant.clone(),
             verdicts: Some(verdicts),
             is_large: true,

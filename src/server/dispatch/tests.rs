@@ -1,7 +1,11 @@
 //! What is refused, and what binds a connection.
 
+use keygate_protocol::ValidateFlags;
+use keygate_protocol::batch::BatchWriter;
 use keygate_protocol::hello::Hello;
+use keygate_protocol::validate::ValidateWriter;
 
+use super::super::admit::tests::trusted;
 use super::super::deferred::tests::ByHand;
 use super::*;
 use crate::clock::ManualClock;
@@ -42,6 +46,43 @@ fn what_is_not_served_here_is_refused_for_that_and_then_for_its_flags() {
 }
 
 #[test]
+fn a_certificate_is_stated_only_where_the_connection_is_trusted_to() {
+    let engine = Arc::new(engine());
+    let (answers, mut under_way) = (RefCell::default(), under_way(&engine));
+    let observer = crate::server::observe::Observers::default().add();
+    let mut dispatcher = dispatcher(&engine, &answers, &mut under_way, &observer);
+    let mut question = BytesMut::new();
+    ValidateWriter::new(&mut question, ValidateFlags::NONE, 1, b"kg_live_x")
+        .client_certificate(&[7; 32]);
+    let mut batch = BytesMut::new();
+    let mut writer = BatchWriter::new(&mut batch);
+    writer.item(|out| {
+        ValidateWriter::new(out, ValidateFlags::NONE, 1, b"kg_live_x");
+    });
+    writer.item(|out| out.extend_from_slice(&question));
+    writer.finish();
+    for trusted in [false, true] {
+        dispatcher.standing.states_certificates = trusted;
+        for (opcode, payload) in [(Opcode::Validate, &question), (Opcode::ValidateBatch, &batch)] {
+            let (mut input, mut out) = (BytesMut::new(), BytesMut::new());
+            frame::encode(&mut input, opcode.byte(), Flags::NONE, 9, |out| {
+                out.extend_from_slice(payload);
+            });
+            let drained = dispatcher.drain(&input, Now { mono_ns: 0, wall_us: 0 }, &mut out);
+            assert_eq!((drained.requests, drained.close), (1, false), "the connection lives on");
+            let (reply, _) = frame::decode(&out, 4096).expect("a frame").expect("whole");
+            if trusted {
+                assert_eq!(reply.header.opcode, opcode.reply());
+                continue;
+            }
+            let error = ErrorReply::decode(reply.payload).expect("an error");
+            assert_eq!(error.code, Some(ErrorCode::Forbidden), "{opcode:?}");
+            assert!(error.message.contains("stated_certificates"), "{}", error.message);
+        }
+    }
+}
+
+#[test]
 fn a_connection_is_bound_once_and_what_came_before_is_not() {
     let engine = Arc::new(engine());
     let (answers, mut under_way) = (RefCell::default(), under_way(&engine));
@@ -72,6 +113,9 @@ fn a_connection_is_bound_once_and_what_came_before_is_not() {
     }
 }
 
+/// Who may do everything.
+static LOGIN: std::sync::OnceLock<Login> = std::sync::OnceLock::new();
+
 fn under_way(engine: &Arc<Engine>) -> UnderWay {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(0));
     let desk = Desk::new(Arc::new(ByHand::default()));
@@ -88,6 +132,8 @@ fn dispatcher<'e>(
         engine,
         tenant: None,
         standing: Standing::default(),
+        login: LOGIN.get_or_init(trusted),
+        roles: Roles::ALL,
         frame_bytes_max: 1024,
         reply_bytes_max: 4096,
         answers,

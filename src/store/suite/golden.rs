@@ -1,5 +1,6 @@
 //! Records as earlier keygates wrote them: `src/store/golden/record_<schema>.hex`, and those of
-//! tenants, `tenant_<schema>.hex`, of the ledger, `ledger_<schema>.hex`, and of usage, `usage.hex`.
+//! tenants, `tenant_<schema>.hex`, of the ledger, `ledger_<schema>.hex`, of usage, `usage.hex`, of web hooks, `endpoint_<schema>.hex`,
+//! and of an encrypted record, `encrypted_1.hex`.
 //!
 //! A released file never changes. A change of the record before its schema is released is written
 //! with `KEYGATE_GOLDEN=write cargo test golden`.
@@ -11,18 +12,20 @@ use std::sync::Arc;
 
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
+use super::super::alerts::open_endpoint;
 use super::super::plan::{FORMAT, RECORD_SCHEMA, newest_payload, read_record};
 use super::super::rows::{
-    HISTORY_SCHEMA, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact, USAGE_SCHEMA,
+    ENDPOINT_SCHEMA, HISTORY_SCHEMA, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact, USAGE_SCHEMA,
 };
 use super::super::tenants::open_tenant;
 use super::super::usage::open_usage;
 use super::super::verify::{NoWriters, verify};
-use super::super::{StoreError, TENANT_SCHEMA, envelope};
+use super::super::{Seals, StoreError, TENANT_SCHEMA, envelope};
 use super::{
     Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Op, Store, Write, index_rows, layout,
     pepper, record, rows_of,
 };
+use crate::alert::{EndpointRow, EndpointRow1, SecretRow, StoredEndpoint};
 use crate::key::digest::hex;
 use crate::key::record::{AddedBySchema2, AddedBySchema3, AddedBySchema4};
 use crate::key::{
@@ -34,6 +37,7 @@ use crate::usage::{
     Figures, Hour, MonthRow, More, RecentError, Reported1, Sketch, SumRow, Tally, UsageRow,
     UsageRow1,
 };
+use crate::vault::{Master, Vault};
 
 /// A record of schema 1 that sets a field of every type.
 fn golden_1() -> KeyRecord {
@@ -390,4 +394,61 @@ fn usage_of_every_schema_is_read_and_written_as_its_golden_file_has_it() {
     assert_eq!(envelope::open(&bytes[2], HISTORY_SCHEMA), Ok(sum));
     assert_eq!(envelope::open(&bytes[3], HISTORY_SCHEMA), Ok(hour));
     assert_eq!(envelope::open(&bytes[4], HISTORY_SCHEMA), Ok(month));
+}
+
+/// The row of an encrypted record: its nonce is another each time, so it is read and not compared.
+#[test]
+fn an_encrypted_record_is_read_as_it_was_written() {
+    let golden = KeyRecord { encrypted: true, ..golden_4() };
+    let vault = Arc::new(Vault::new(Master::new(&[3; 32])));
+    let store = Arc::new(MemoryStore::new());
+    let keys = Keys::begin(Arc::<MemoryStore>::clone(&store) as _).expect("a store");
+    keys.set_seals(Seals::new(vault, Arc::new(pepper())));
+    let key = layout::record(golden.id);
+    let path = golden_file("encrypted_1.hex");
+    if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
+        let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
+        let write = Write::Key(KeyWrite::Insert(Box::new(golden.clone())));
+        committer.commit(vec![write], true).expect("written");
+        let row = store.get(&key).expect("readable").expect("there");
+        fs::write(&path, format!("{}\n", hex(&row))).expect("written");
+    }
+    let text = fs::read_to_string(&path).expect("the golden file");
+    let value: Vec<u8> = text.trim().as_bytes().chunks(2).map(byte).collect();
+    store.apply(&[Op::Put { key, value }]).expect("applied");
+    assert_eq!(keys.get(golden.id).expect("readable"), Some(golden));
+}
+
+/// Endpoints of web hooks, of both schemas.
+#[test]
+fn endpoints_are_read_and_written_as_their_golden_files_have_them() {
+    let (tenant, url) = ("acme".to_owned(), "https://hooks.example.com/a".to_owned());
+    let old = EndpointRow1 {
+        tenant: tenant.clone(),
+        url: url.clone(),
+        secrets: vec![(pepper().seal(&[5; 32]), None), (pepper().seal(&[6; 32]), Some(7))],
+        disabled_us: Some(1),
+    };
+    let secret = |byte| StoredSecret { master: 7, nonce: [byte; 24], sealed: vec![byte; 48] };
+    let rows = [(5, None), (6, Some(7))];
+    let rows = rows.map(|(byte, until_us)| SecretRow { sealed: secret(byte), until_us });
+    let new = EndpointRow { tenant, url, secrets: rows.to_vec(), disabled_us: Some(1) };
+    let cases = [
+        ("endpoint_1.hex", envelope::seal(1, &old), StoredEndpoint::Old(old)),
+        ("endpoint_2.hex", envelope::seal(ENDPOINT_SCHEMA, &new), StoredEndpoint::Present(new)),
+    ];
+    for (name, written, endpoint) in cases {
+        let (path, written) = (golden_file(name), hex(&written.expect("sealed")));
+        if std::env::var_os("KEYGATE_GOLDEN").is_some_and(|value| value == "write") {
+            fs::write(&path, format!("{written}\n")).expect("written");
+        }
+        let kept = fs::read_to_string(&path).expect("the golden file");
+        assert_eq!(kept.trim(), written, "{name}: the bytes have changed: raise its schema");
+        let bytes: Vec<u8> = kept.trim().as_bytes().chunks(2).map(byte).collect();
+        assert_eq!(open_endpoint(&bytes), Ok(endpoint), "{name}");
+    }
+}
+
+fn golden_file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/golden").join(name)
 }

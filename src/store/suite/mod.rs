@@ -12,6 +12,7 @@ mod faults;
 mod golden;
 mod moves;
 mod rows;
+mod sealed;
 mod tenants;
 mod typed;
 mod verify;

@@ -1,19 +1,20 @@
 //! One row, judged by what it says and by what must stand beside it.
 
+use super::super::alerts::open_endpoint;
 use super::super::envelope::{self, EnvelopeError};
 use super::super::keys::read_format;
 use super::super::layout::Whose;
 use super::super::plan::{self, FORMAT, IMPORTS, PENDING_IMPORT, RECORD_SCHEMA};
 use super::super::rows::{
-    ALERT_OUT_SCHEMA, ALERT_STATE_SCHEMA, ENDPOINT_SCHEMA, HISTORY_SCHEMA, IDS_SCHEMA, IdChunk,
-    LEDGER, LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact,
+    ALERT_OUT_SCHEMA, ALERT_STATE_SCHEMA, HISTORY_SCHEMA, IDS_SCHEMA, IdChunk, LEDGER,
+    LEDGER_FACT_SCHEMA, LEDGER_SCHEMA, LedgerFact,
 };
 use super::super::tenants::open_tenant;
 use super::super::usage::{open_usage, record_of_usage, tenant_of_sum};
 use super::super::write::Fact;
 use super::super::{Store, StoreError, layout};
 use super::{Kind, Problem};
-use crate::alert::{EndpointRow, KeyState, OutboxRow};
+use crate::alert::{KeyState, OutboxRow};
 use crate::key::digest::hex;
 use crate::key::{KeyRecord, Time};
 use crate::limit::AccountRow;
@@ -27,7 +28,7 @@ const DELETED_ROWS_SCHEMA: u16 = 2;
 
 /// What a row turned out to be.
 pub(super) enum Seen {
-    Record { schema: u16, index_rows: u64, at_us: Option<i64> },
+    Record { schema: u16, index_rows: u64, at_us: Option<i64>, encrypted: bool },
     Index,
     Usage { at_us: Option<i64> },
     Increments { at_us: Option<i64> },
@@ -125,8 +126,15 @@ fn judge_record(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judged, S
     let of = |kind, what: String| Problem { kind, row: name(key), what };
     let read = envelope::check(value, RECORD_SCHEMA)
         .and_then(|sealed| Ok((sealed.schema, plan::read_record(value)?)));
+    let encrypted = envelope::is_encrypted(value);
     let (schema, record) = match read {
         Ok(read) => read,
+        // It is whole; what it says, nobody can tell here.
+        Err(EnvelopeError::Encrypted) => {
+            let schema = envelope::schema_of(value).unwrap_or_default();
+            let seen = Seen::Record { schema, index_rows: 0, at_us: None, encrypted };
+            return Ok(Judged { seen, problems: Vec::new() });
+        }
         Err(error) => {
             let (kind, schema) = match error {
                 EnvelopeError::NewerSchema { found, .. } => (Kind::NewerSchema, found),
@@ -134,7 +142,7 @@ fn judge_record(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judged, S
             };
             let problems = vec![of(kind, error.to_string())];
             return Ok(Judged {
-                seen: Seen::Record { schema, index_rows: 0, at_us: None },
+                seen: Seen::Record { schema, index_rows: 0, at_us: None, encrypted },
                 problems,
             });
         }
@@ -160,7 +168,8 @@ fn judge_record(store: &dyn Store, key: &[u8], value: &[u8]) -> Result<Judged, S
         }
         Err(error) => problems.push(of(Kind::Unreadable, error.to_string())),
     }
-    Ok(Judged { seen: Seen::Record { schema, index_rows, at_us: written_at(&record) }, problems })
+    let at_us = written_at(&record);
+    Ok(Judged { seen: Seen::Record { schema, index_rows, at_us, encrypted }, problems })
 }
 
 /// Whether an older keygate wrote the store, which knew no rows of deleted keys. The first start of
@@ -222,7 +231,7 @@ fn judge_alert(key: &[u8], value: &[u8]) -> Option<EnvelopeError> {
     if key.starts_with(layout::ALERTS_OUT) {
         return envelope::open::<OutboxRow>(value, ALERT_OUT_SCHEMA).err();
     }
-    envelope::open::<EndpointRow>(value, ENDPOINT_SCHEMA).err()
+    open_endpoint(value).err()
 }
 
 /// Usage of a tenant or of the daemon, or what was used in an hour or a month.
