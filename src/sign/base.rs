@@ -16,7 +16,12 @@ pub(super) fn signature_base(
         base.push('"');
         base.push_str(name);
         base.push_str("\": ");
-        base.push_str(&value(request, name)?);
+        let value = value(request, name)?;
+        // A line end would let one component speak for the next.
+        if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+            return None;
+        }
+        base.push_str(&value);
         base.push('\n');
     }
     base.push_str("\"@signature-params\": ");
@@ -47,6 +52,10 @@ fn value(request: &Request<'_>, name: &str) -> Option<String> {
 /// Section 2.2.3: the host in lower case, and without the port that the scheme has anyway.
 fn authority(request: &Request<'_>) -> Option<String> {
     let mut authority = request.authority?.to_ascii_lowercase();
+    // Not a host: in a target, what follows would pass for its path, or what precedes for its user.
+    if authority.contains(['/', '?', '#', '@', '\\']) {
+        return None;
+    }
     let port = match request.scheme {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => ":443",
         Some(scheme) if scheme.eq_ignore_ascii_case("http") => ":80",
@@ -60,7 +69,10 @@ fn authority(request: &Request<'_>) -> Option<String> {
 
 /// Section 2.2.6: an empty path is a slash.
 fn path<'a>(request: &Request<'a>) -> Option<&'a str> {
-    request.path.map(|path| if path.is_empty() { "/" } else { path })
+    let path = request.path?;
+    // What begins a query is none of a path.
+    let sound = path.is_empty() || path.starts_with('/');
+    (sound && !path.contains(['?', '#'])).then_some(if path.is_empty() { "/" } else { path })
 }
 
 /// Section 2.2.2.

@@ -8,8 +8,10 @@
 
 mod algorithm;
 mod base;
+mod check;
 mod content;
 pub mod input;
+mod jwk;
 mod public_key;
 mod request;
 mod verify;
@@ -27,3 +29,6 @@ pub const KEY_ID_BYTES_MAX: usize = 64;
 pub const SECRET_BYTES_MIN: usize = 32;
 /// The most.
 pub const SECRET_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests;
