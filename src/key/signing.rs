@@ -1,7 +1,6 @@
 //! What requests that are signed with a key are verified by (RFC 9421): records of the key.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use der::pem::{self, LineEnding};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -48,19 +47,8 @@ pub fn check_id(id: &str) -> Result<(), String> {
 /// A `SubjectPublicKeyInfo` as PEM (RFC 7468, section 13).
 #[must_use]
 pub fn pem(spki: &[u8]) -> String {
-    /// Characters of a line (RFC 7468, section 2).
-    const LINE: usize = 64;
-    let text = STANDARD.encode(spki);
-    let mut pem = String::with_capacity(text.len() + text.len() / LINE + 64);
-    pem.push_str("-----BEGIN PUBLIC KEY-----\n");
-    for (at, char) in text.chars().enumerate() {
-        if at > 0 && at % LINE == 0 {
-            pem.push('\n');
-        }
-        pem.push(char);
-    }
-    pem.push_str("\n-----END PUBLIC KEY-----\n");
-    pem
+    // It fails for a length that overflows alone.
+    pem::encode_string("PUBLIC KEY", LineEnding::LF, spki).unwrap_or_default()
 }
 
 /// Their form in a record's JSON: `id`, `public_key` as PEM, `added_at`. A shared secret is not told;
