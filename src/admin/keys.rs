@@ -281,13 +281,6 @@ pub(super) fn lost_update(now: &KeyRecord, expected: u64) -> String {
 /// What the writer of this record should know.
 pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
     let mut notices = Vec::new();
-    let kept = record.not_enforced_yet();
-    if !kept.is_empty() {
-        notices.push(format!(
-            "this release keeps these fields without enforcing them yet: {}",
-            kept.join(", ")
-        ));
-    }
     if record.requests_per_second == Some(0) {
         notices.push(
             "requests_per_second is 0: every request is denied; leave it out for no limit"

@@ -2,8 +2,7 @@
 //!
 //! Each line of the table says who may set the field, its name (in the source system's JSON too),
 //! its type, and its codec with the field's bound. `derived` fields are keygate's to set; only an
-//! import carries them over. `set` and `later` fields are the writer's; a `later` field is kept,
-//! returned and exported, and this release does not enforce it yet, which a notice says on write.
+//! import carries them over. `set` fields are the writer's.
 //!
 //! The order of the fields is the order of their bytes on disk. A field that is added stands behind
 //! all that were there, under the schema that added it, so that the bytes of an older record are
@@ -36,8 +35,6 @@ pub enum Class {
     Derived,
     /// The writer.
     Set,
-    /// The writer; kept but not enforced by this release.
-    Later,
 }
 
 /// One line of the table.
@@ -192,26 +189,6 @@ macro_rules! record {
                     $(stringify!($name_4) => Some(self.$name_4 != unset.$name_4),)+
                     _ => None,
                 }
-            }
-
-            /// The fields that are set and that this release keeps without enforcing them.
-            #[must_use]
-            pub fn not_enforced_yet(&self) -> Vec<&'static str> {
-                let unset = Self::default();
-                let mut names = Vec::new();
-                $(if Class::$class == Class::Later && self.$name != unset.$name {
-                    names.push(stringify!($name));
-                })+
-                $(if Class::$class_2 == Class::Later && self.$name_2 != unset.$name_2 {
-                    names.push(stringify!($name_2));
-                })+
-                $(if Class::$class_3 == Class::Later && self.$name_3 != unset.$name_3 {
-                    names.push(stringify!($name_3));
-                })+
-                $(if Class::$class_4 == Class::Later && self.$name_4 != unset.$name_4 {
-                    names.push(stringify!($name_4));
-                })+
-                names
             }
         }
     };
