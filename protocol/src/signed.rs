@@ -49,6 +49,40 @@ impl<'a> Signed<'a> {
     }
 }
 
+/// A part of an HTTP request that is stated in a fact of its own.
+#[derive(Debug, Clone, Copy)]
+pub enum RequestPart<'a> {
+    /// The method.
+    Method(&'a str),
+    /// The scheme.
+    Scheme(&'a str),
+    /// The authority.
+    Authority(&'a str),
+    /// The path.
+    Path(&'a str),
+    /// The query.
+    Query(&'a str),
+    /// A header field: name and value.
+    Header(&'a str, &'a [u8]),
+}
+
+impl RequestPart<'_> {
+    /// Whether it is within its bounds, as [`Signed`] has them. A frame with one that is not is
+    /// refused.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        let (kind, text) = match *self {
+            Self::Method(text) => (TLV_METHOD, text),
+            Self::Scheme(text) => (TLV_SCHEME, text),
+            Self::Authority(text) => (TLV_AUTHORITY, text),
+            Self::Path(text) => (TLV_PATH, text),
+            Self::Query(text) => (TLV_QUERY, text),
+            Self::Header(name, value) => return header_fits(name.as_bytes(), value),
+        };
+        check(kind, text.as_bytes()).is_ok()
+    }
+}
+
 /// Shows a fact to be within its bounds. Answers what it is called.
 pub(crate) fn check(kind: u8, value: &[u8]) -> Result<&'static str, PayloadError> {
     let visible =
@@ -92,12 +126,15 @@ pub(crate) fn check(kind: u8, value: &[u8]) -> Result<&'static str, PayloadError
 pub(crate) fn header(fact: &[u8]) -> Option<(&str, &[u8])> {
     let (length, rest) = fact.split_first()?;
     let (name, value) = rest.split_at_checked(usize::from(*length))?;
-    let sound = (1..=HEADER_NAME_BYTES_MAX).contains(&name.len())
+    Some((str::from_utf8(name).ok()?, value)).filter(|_| header_fits(name, value))
+}
+
+fn header_fits(name: &[u8], value: &[u8]) -> bool {
+    (1..=HEADER_NAME_BYTES_MAX).contains(&name.len())
         && name.iter().all(|byte| is_token(*byte))
         && value.len() <= HEADER_VALUE_BYTES_MAX
         // What ended a line would end one of the signature base.
-        && !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-    Some((str::from_utf8(name).ok()?, value)).filter(|_| sound)
+        && !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
 pub(crate) fn body(fact: &[u8]) -> Option<Body<'_>> {

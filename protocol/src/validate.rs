@@ -22,7 +22,7 @@ use crate::limits::{
     TOKEN_BYTES_MAX,
 };
 use crate::signed::BODY_CHECKED;
-pub use crate::signed::{Body, Signed};
+pub use crate::signed::{Body, RequestPart, Signed};
 use crate::wire::{PayloadError, Reader, just_above, put_tlv};
 
 /// The flag bits of a `Validate`.

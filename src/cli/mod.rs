@@ -43,6 +43,7 @@ mod restore;
 mod rotate;
 mod secret;
 mod serve;
+mod signed;
 mod simulate;
 mod spent;
 mod status;

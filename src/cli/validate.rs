@@ -6,6 +6,7 @@ use keygate_protocol::VerdictCode;
 
 use super::error::CliError;
 use super::output::{print, print_json, verdict_text};
+use super::signed::SignedArgs;
 use super::verdict::VerdictJson;
 use super::whole::whole;
 use super::{Exit, Global, secret};
@@ -45,6 +46,8 @@ pub(super) struct Args {
     client_secret_stdin: bool,
     #[command(flatten)]
     facts: Facts,
+    #[command(flatten)]
+    signed: SignedArgs,
 }
 
 /// What is stated of the request; a rule of the key that needs what is not stated denies.
@@ -145,6 +148,11 @@ impl Args {
                  that has none yet gets one by `keygate key secret ID`",
                 secret::CLIENT_SECRET_ENV
             )),
+            VerdictCode::SignatureRequired if !self.signed.is_given() => Some(
+                "the key demands signed requests, and the question did not state one: --method, \
+                 --scheme, --authority, --path, --query and each --header"
+                    .to_owned(),
+            ),
             VerdictCode::LimitUnknown => Some(format!(
                 "the key has no limit of a name asked for: {}",
                 self.limits.join(", ")
@@ -194,6 +202,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         request = request.metadata();
     }
     request = args.facts.state(request);
+    let (headers, body) = (args.signed.headers(), args.signed.body()?);
+    if args.signed.is_given() {
+        request = request.signed(&args.signed.request(&headers, body.as_ref()));
+    }
     let verdict = global.with_data(async |client| Ok(client.validate(request).await?))?;
     if global.json {
         print_json(&VerdictJson::of_answer(&verdict))?;
@@ -235,6 +247,8 @@ mod tests {
             (&[], VerdictCode::AuditUnavailable, Some("`keygate status` says why")),
             (&[], VerdictCode::AddressNotAllowed, Some("did not state it: --ip")),
             (&["--ip=::1"], VerdictCode::AddressNotAllowed, None),
+            (&[], VerdictCode::SignatureRequired, Some("--method")),
+            (&["--header=Signature: a"], VerdictCode::SignatureRequired, None),
             (&[], VerdictCode::RateExceeded, None),
         ] {
             let Cli { args } = Cli::parse_from([&["validate"], args].concat());

@@ -33,6 +33,9 @@
 //! A denied key is a [`Validation`], never an [`Error`]. On an error a guard denies: whoever
 //! cannot ask must not admit.
 //!
+//! Whoever holds a key that demands signed requests signs them with a [`sign::Signer`]; the service
+//! states what came with [`ValidateRequest::signed`].
+//!
 //! Programs without a runtime use [`blocking::Client`].
 
 mod admin;
@@ -50,6 +53,7 @@ mod link;
 mod release;
 mod report;
 mod request;
+mod signed;
 mod signing;
 mod slot;
 mod stopwatch;
@@ -70,6 +74,8 @@ use bytes::{BufMut, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::{IncrementOutcome, Opcode, PayloadError, RenewOutcome, SlotRenew};
 
+/// Signed requests: what a service states of one, and what signs it.
+pub use crate::sign;
 pub use builder::Builder;
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, Error, Loss, Refusal, ReplyError};

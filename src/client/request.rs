@@ -13,6 +13,8 @@ use keygate_protocol::{Opcode, PayloadError, ValidateFlags};
 
 use super::error::Error;
 use super::facts::Facts;
+use super::signed::SignedFacts;
+use crate::sign;
 
 /// Bytes of a `Validate` before its token (SPEC §6.3).
 const VALIDATE_FIXED_BYTES: usize = 11;
@@ -55,6 +57,7 @@ pub struct ValidateRequest<'a> {
     features: Vec<&'a str>,
     limits: Vec<&'a str>,
     facts: Facts<'a>,
+    signed: Option<SignedFacts<'a>>,
     cost: u64,
     flags: ValidateFlags,
 }
@@ -79,6 +82,7 @@ impl<'a> ValidateRequest<'a> {
             features: Vec::new(),
             limits: Vec::new(),
             facts: Facts::default(),
+            signed: None,
             cost: 1,
             flags: ValidateFlags::NONE,
         }
@@ -197,6 +201,33 @@ impl<'a> ValidateRequest<'a> {
         self
     }
 
+    /// States the HTTP request that the question is about, whose signature the key may demand: as it
+    /// came, with all its header fields, of which those that a signature covers are sent. Of a body,
+    /// state its digest, or that it was compared with its `Content-Digest`. A stranger has written it:
+    /// one with a part out of its bounds (SPEC §3, or more than 48 KiB in all) is not stated, and
+    /// without a signature to such a key.
+    ///
+    /// ```
+    /// use keygate::client::ValidateRequest;
+    /// use keygate::sign::Request;
+    /// let headers: [(&str, &[u8]); 2] = [("signature-input", b"…"), ("signature", b"…")];
+    /// let came = Request {
+    ///     method: Some("GET"),
+    ///     scheme: Some("https"),
+    ///     authority: Some("api.example.com"),
+    ///     path: Some("/leads"),
+    ///     query: Some("page=2"),
+    ///     headers: &headers,
+    ///     body: None,
+    /// };
+    /// let request = ValidateRequest::new("kg_live_…").signed(&came);
+    /// ```
+    #[must_use]
+    pub fn signed(mut self, request: &sign::Request<'a>) -> Self {
+        self.signed = SignedFacts::new(request);
+        self
+    }
+
     /// Binds the question to a tenant: a key of another one is `NOT_FOUND`.
     #[must_use]
     pub const fn tenant(mut self, tenant: &'a str) -> Self {
@@ -298,7 +329,9 @@ impl Item for ValidateRequest<'_> {
         let names = self.features.iter().chain(&self.limits);
         let names: usize = names.map(|one| TLV_BYTES + one.len()).sum();
         let secret = self.client_secret.map_or(0, |secret| TLV_BYTES + secret.len());
-        VALIDATE_FIXED_BYTES + self.token.len() + secret + scopes + names + self.facts.bytes_max()
+        let signed = self.signed.as_ref().map_or(0, SignedFacts::bytes_max);
+        let fixed = VALIDATE_FIXED_BYTES + self.token.len() + secret;
+        fixed + scopes + names + self.facts.bytes_max() + signed
     }
 
     fn write(&self, out: &mut BytesMut) {
@@ -306,6 +339,7 @@ impl Item for ValidateRequest<'_> {
         // Facts first: the daemon then need not look further for them.
         self.client_secret.iter().for_each(|secret| writer.client_secret(secret));
         self.facts.write(&mut writer);
+        self.signed.iter().for_each(|signed| signed.write(&mut writer));
         for (demand, scope) in &self.scopes {
             match demand {
                 Demand::All => writer.scope_all(scope),

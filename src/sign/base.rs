@@ -16,11 +16,7 @@ pub(super) fn signature_base(
         base.push('"');
         base.push_str(name);
         base.push_str("\": ");
-        let value = value(request, name)?;
-        // A line end would let one component speak for the next.
-        if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-            return None;
-        }
+        let value = request.component(name)?;
         base.push_str(&value);
         base.push('\n');
     }
@@ -35,17 +31,24 @@ pub(super) fn is_derived(name: &str) -> bool {
     matches!(name, "@method" | "@target-uri" | "@authority" | "@scheme" | "@path" | "@query")
 }
 
-fn value(request: &Request<'_>, name: &str) -> Option<String> {
-    match name {
-        // Section 2.2.1: as it was sent, since methods tell cases apart.
-        "@method" => request.method.map(str::to_owned),
-        "@scheme" => request.scheme.map(str::to_ascii_lowercase),
-        "@authority" => authority(request),
-        "@path" => path(request).map(str::to_owned),
-        // Section 2.2.7: with its question mark, which alone stands for no query.
-        "@query" => Some(format!("?{}", request.query.unwrap_or_default())),
-        "@target-uri" => target_uri(request),
-        _ => request.field(name),
+impl Request<'_> {
+    /// The value of a component; `None` where the request does not have it, or has one that no sound
+    /// request has.
+    pub(super) fn component(&self, name: &str) -> Option<String> {
+        let value = match name {
+            // Section 2.2.1: as it was sent, since methods tell cases apart.
+            "@method" => self.method.map(str::to_owned),
+            "@scheme" => self.scheme.map(str::to_ascii_lowercase),
+            "@authority" => authority(self),
+            "@path" => path(self).map(str::to_owned),
+            // Section 2.2.7: with its question mark, which alone stands for no query.
+            "@query" => Some(format!("?{}", self.query.unwrap_or_default())),
+            "@target-uri" => target_uri(self),
+            _ => self.field(name),
+        }?;
+        // A line end would let one component speak for the next.
+        let sound = value.bytes().all(|byte| !byte.is_ascii_control() || byte == b'\t');
+        sound.then_some(value)
     }
 }
 

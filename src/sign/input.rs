@@ -119,7 +119,7 @@ fn one(input: &InnerList, signature: &[u8]) -> Option<Labelled> {
 }
 
 /// The list alone, in the one way in which RFC 9651 writes it.
-fn serialized(input: &InnerList) -> Option<String> {
+pub(super) fn serialized(input: &InnerList) -> Option<String> {
     let mut serializer = sfv::ListSerializer::new();
     let mut list = serializer.inner_list();
     list.items(&input.items);

@@ -14,11 +14,13 @@ pub mod input;
 mod jwk;
 mod public_key;
 mod request;
+mod signer;
 mod verify;
 
 pub use algorithm::{Algorithm, Algorithms};
 pub use public_key::{KeyError, Kind, PublicKey};
 pub use request::{Body, Request};
+pub use signer::{SignError, Signed, Signer, Stamp};
 pub use verify::{Failure, Material, Policy, Signature, Verifier, Verifiers};
 
 /// Verification keys that one API key may have: two during a rotation, for a few signers.
