@@ -48,13 +48,14 @@ fn every_setting_is_listed_with_its_default() {
     assert_eq!(format!("{listed:?}"), format!("{:?}", Config::default()));
 
     // What is not listed would have its default too, so the names are counted.
-    let files = ["mod", "http", "alerts", "audit", "throttle", "tls"]
+    let files = ["mod", "http", "alerts", "audit", "throttle", "signing", "tls"]
         .map(|name| read(&format!("src/config/{name}.rs")));
     let source = files.concat();
     let fields = source.lines().filter_map(|line| line.strip_prefix("    pub "));
     let fields = fields.filter_map(|line| line.strip_suffix(',')?.split_once(": "));
     let sections = [
-        "limits", "store", "usage", "throttle", "keys", "ledger", "audit", "http", "alerts", "smtp",
+        "limits", "store", "usage", "throttle", "signing", "keys", "ledger", "audit", "http",
+        "alerts", "smtp",
     ];
     let names: Vec<&str> = fields
         .filter(|(name, kind)| !sections.contains(name) && *kind != "Tls")
