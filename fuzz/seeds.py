@@ -2,6 +2,7 @@
 """Fills fuzz/corpus/ from what the repository has already: the golden frames, the golden rows, the
 example record and the traces of the tests. Nothing is stored twice; run it again when they change."""
 
+import base64
 import json
 import pathlib
 
@@ -44,9 +45,11 @@ def frames():
 def rows():
     keys = {"record": b"k" + (1).to_bytes(8, "big"), "tenant": b"nacme", "usage": b"u" + bytes(8),
             "ledger": b"lk" + bytes(8)}
+    # Encrypted rows are records'; those of other kinds are judged as what they are not.
+    keys["encrypted"] = keys["record"]
     for file in sorted((ROOT / "src/store/golden").glob("*.hex")):
         value = bytes.fromhex("".join(file.read_text().split()))
-        key = keys[file.stem.split("_")[0]]
+        key = keys.get(file.stem.split("_")[0], b"e")
         schema, payload = value[4:5], value[ENVELOPE_BYTES:]
         for how, bytes_ in ((0, schema + payload), (1, value)):
             head = bytes([how, len(key)]) + len(bytes_).to_bytes(2, "little")
@@ -63,8 +66,20 @@ def texts():
             put("trace", file.name, b"\n".join(file.read_bytes().splitlines()[:64]))
 
 
+def signatures():
+    vectors = json.loads((ROOT / "src/sign/tests/rfc9421.json").read_text())
+    for one in vectors["signatures"]:
+        fields = f"{one['signature_input']}\n{one['signature']}"
+        put("signature", one["name"], fields.encode())
+    for name, pem in vectors["public_keys"].items():
+        put("signature", name, pem.encode())
+        der = base64.b64decode("".join(pem.splitlines()[1:-1]))
+        put("signature", f"{name}-der", der)
+
+
 frames()
 rows()
 texts()
+signatures()
 for target in sorted(CORPUS.iterdir()):
     print(f"{target.name}: {len(list(target.glob('seed-*')))} seeds")

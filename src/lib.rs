@@ -26,18 +26,20 @@
 //! 9. [`http`]: metrics and health for those who watch, where the configuration asks for it.
 //! 10. [`deliver`]: sends alerts to web hooks, mailboxes and sinks. Knows nothing of the daemon.
 //! 11. [`notify`]: alerts on their way, from the look that finds them to the attempt that delivers.
-//! 12. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol` and
-//!     nothing of the daemon.
+//! 12. [`client`]: asks a daemon, from async programs and from others. Knows `keygate_protocol`,
+//!     [`sign`], and nothing of the daemon.
 //! 13. [`cli`]: one file per command.
 //!
 //! Beside them stand [`alert`], pure: when somebody is to be told, and what waits to be told;
 //! [`config`], written in the words of [`key`] and checked as a whole, [`event`], what happens that
 //! somebody may want to know, [`metrics`], what is measured and how it is written, [`secret`], files
-//! of secret bytes, [`vault`], which encrypts what is kept secret, and [`clock`], the only file of the daemon that reads time.
+//! of secret bytes, [`vault`], which encrypts what is kept secret, [`sign`], signatures of HTTP
+//! requests for the engine and the client, and [`clock`], the only file of the daemon that reads time.
 //!
 //! Arrows go one way: main → cli → server → admin → ledger → engine → {limit, usage, key}; server,
 //! admin, engine and client → `keygate_protocol`; ledger, admin and server → store through its trait;
-//! config → key; server → http; http, server and store → metrics; deliver → {event, config, key}.
+//! config → key; server → http; http, server and store → metrics; deliver → {event, config, key};
+//! engine and client → sign.
 //! `tests/house.rs` fails when one is turned.
 
 pub mod admin;

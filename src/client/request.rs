@@ -210,7 +210,7 @@ impl<'a> ValidateRequest<'a> {
     /// ```
     /// use keygate::client::ValidateRequest;
     /// use keygate::sign::Request;
-    /// let headers: [(&str, &[u8]); 2] = [("signature-input", b"…"), ("signature", b"…")];
+    /// let headers: [(&str, &[u8]); 2] = [("signature-input", b"sig=(...)"), ("signature", b"sig=:...:")];
     /// let came = Request {
     ///     method: Some("GET"),
     ///     scheme: Some("https"),
