@@ -347,7 +347,7 @@ fn a_change_of_status_is_told_in_one_line() {
     let home = Home::new();
     let _daemon = home.start();
     let (id, _) = home.create(&["--name", "brief"]);
-    home.run(["key", "update", &id, "--set", "encrypted=true"]).expect(0).says(&["notice:"]);
+    home.run(["key", "update", &id, "--enforce-signing"]).expect(0).says(&["notice:"]);
     let cases: &[(&[&str], &str)] = &[
         (&["suspend"], "SUSPENDED"),
         (&["resume"], "ACTIVE"),
@@ -450,7 +450,7 @@ fn a_key_is_made_from_a_record_of_the_source_system() {
     }
     let notices = created["notices"].to_string();
     assert!(
-        notices.contains("total_requests") && notices.contains("data_classification"),
+        notices.contains("total_requests") && notices.contains("client_certificate_hash"),
         "{notices}"
     );
 
