@@ -41,7 +41,7 @@ const ARROWS: &[Row] = &[
     Row { module: "client", may: &["sign"], protocol: true, pure: false },
     Row { module: "engine", may: &["limit", "usage", "key", "sign", "vault", "clock::Now"], protocol: true, pure: true },
     Row { module: "store",  may: &["alert", "limit", "usage", "key", "vault", "metrics", "clock::Clock"], protocol: false, pure: false },
-    Row { module: "config", may: &["limit", "key", "store::StoreEngine"], protocol: true, pure: false },
+    Row { module: "config", may: &["limit", "key", "sign", "store::StoreEngine"], protocol: true, pure: false },
     Row { module: "limit",  may: &["clock::Now"], protocol: true, pure: true },
     Row { module: "usage",  may: &["limit::Period", "clock::Now"], protocol: true, pure: true },
     Row { module: "key",    may: &["limit::Period", "sign", "clock::Now"], protocol: true, pure: true },

@@ -69,7 +69,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(question) = Validate::decode(payload) else { return };
     // The fuzzer cannot make the hash of a token: the byte before says which key's it is.
     let token = token(&ENGINE, key % 7);
-    let question = Validate { token: if *key < 128 { token.as_bytes() } else { question.token }, ..question };
+    let question =
+        Validate { token: if *key < 128 { token.as_bytes() } else { question.token }, ..question };
     let standing = Standing { states_certificates: true, ..Standing::default() };
     let asker = Asker { standing, ..Asker::default() };
     let mut answers = Answers::default();

@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use keygate::store::{Keys, MemoryStore, Op, Store, StoreError, envelope};
 use keygate::store::verify::NoWriters;
+use keygate::store::{Keys, MemoryStore, Op, Store, StoreError, envelope};
 use libfuzzer_sys::fuzz_target;
 
 const ROWS_MAX: usize = 8;

@@ -13,7 +13,7 @@ use keygate_protocol::limits::{
     ORIGIN_BYTES_MAX, REFUND_MAX, REPLY_FRAME_BYTES_MAX, SCOPE_BYTES_MAX, SCOPES_DEMANDED_MAX,
     TENANT_BYTES_MAX, TOKEN_BYTES_MAX,
 };
-use keygate_protocol::validate::{Stated, ValidateWriter};
+use keygate_protocol::validate::{Body, RequestPart, Stated, ValidateWriter};
 use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
     Counters, ErrorCode, ErrorReply, Flags, Increment, IncrementOutcome, LimitName, LimitReport,
@@ -142,6 +142,11 @@ impl Given {
     }
 }
 
+/// A byte that ends no line.
+fn printed(byte: u8) -> u8 {
+    if matches!(byte, 0 | b'\r' | b'\n') { b'-' } else { byte }
+}
+
 fn written(write: impl FnOnce(&mut BytesMut)) -> BytesMut {
     let mut out = BytesMut::new();
     write(&mut out);
@@ -217,6 +222,74 @@ proptest! {
         prop_assert!(question.facts.features().eq(given.features.iter().map(String::as_bytes)));
         prop_assert!(question.facts.limits().eq(given.limits.iter().map(String::as_bytes)));
         prop_assert_eq!(question.facts.names_limits(), !given.limits.is_empty());
+    }
+
+    #[test]
+    fn signed_requests_come_back(
+        method in option::of("[A-Za-z!#-]{1,32}"),
+        scheme in option::of("[a-z][a-z0-9+.-]{0,15}"),
+        authority in option::of("[!-~]{1,255}"),
+        path in option::of("/[!->@-~]{0,300}"),
+        query in option::of("[!-~]{0,300}"),
+        headers in vec(("[A-Za-z0-9-]{1,128}", vec(any::<u8>().prop_map(printed), 0..60)), 0..=64),
+        body in option::of(any::<Option<(bool, [u8; 32])>>()),
+    ) {
+        let long: [u8; 64] = std::array::from_fn(|at| {
+            body.flatten().map_or(0, |(_, digest)| digest[at % 32])
+        });
+        let body = body.as_ref().map(|digest| match digest {
+            None => Body::Checked,
+            Some((true, digest)) => Body::Sha256(digest),
+            Some((false, _)) => Body::Sha512(&long),
+        });
+        let payload = written(|out| {
+            let mut writer = ValidateWriter::new(out, ValidateFlags::NONE, 1, b"token");
+            method.iter().for_each(|it| writer.method(it));
+            headers.iter().for_each(|(name, value)| writer.header(name, value));
+            scheme.iter().for_each(|it| writer.scheme(it));
+            authority.iter().for_each(|it| writer.authority(it));
+            path.iter().for_each(|it| writer.path(it));
+            query.iter().for_each(|it| writer.query(it));
+            body.iter().for_each(|it| writer.body(*it));
+        });
+        let signed = Validate::decode(&payload).expect("within bounds").facts.signed();
+        prop_assert_eq!(signed.method, method.as_deref());
+        prop_assert_eq!(signed.scheme, scheme.as_deref());
+        prop_assert_eq!(signed.authority, authority.as_deref());
+        prop_assert_eq!(signed.path, path.as_deref());
+        prop_assert_eq!(signed.query, query.as_deref());
+        prop_assert_eq!(signed.body, body);
+        let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        prop_assert!(signed.headers().eq(given));
+    }
+
+    /// What a client may ask beforehand is what the reader then says.
+    #[test]
+    fn a_part_that_fits_is_read_and_no_other(
+        kind in 0..6_usize,
+        text in "[ -~\\r\\n]{0,40}",
+        name in "[a-z:]{0,3}",
+    ) {
+        let part = match kind {
+            0 => RequestPart::Method(&text),
+            1 => RequestPart::Scheme(&text),
+            2 => RequestPart::Authority(&text),
+            3 => RequestPart::Path(&text),
+            4 => RequestPart::Query(&text),
+            _ => RequestPart::Header(&name, text.as_bytes()),
+        };
+        let payload = written(|out| {
+            let mut writer = ValidateWriter::new(out, ValidateFlags::NONE, 1, b"token");
+            match part {
+                RequestPart::Method(text) => writer.method(text),
+                RequestPart::Scheme(text) => writer.scheme(text),
+                RequestPart::Authority(text) => writer.authority(text),
+                RequestPart::Path(text) => writer.path(text),
+                RequestPart::Query(text) => writer.query(text),
+                RequestPart::Header(name, value) => writer.header(name, value),
+            }
+        });
+        prop_assert_eq!(Validate::decode(&payload).is_ok(), part.fits());
     }
 
     #[test]

@@ -164,7 +164,7 @@ enum Command {
     #[command(subcommand)]
     Alert(alert::Command),
     /// Ask whether a token may do something now
-    Validate(validate::Args),
+    Validate(Box<validate::Args>),
     /// Report what became of a request
     Increment(increment::Args),
     /// Hold a slot for its whole time again

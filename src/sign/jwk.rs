@@ -77,17 +77,15 @@ fn point(jwk: &Map<String, Value>, kind: Kind, bytes_each: usize) -> Result<Publ
 }
 
 fn member<'a>(jwk: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, KeyError> {
-    let text = jwk.get(name).and_then(Value::as_str);
-    text.ok_or_else(|| {
-        KeyError::Jwk(match name {
-            "kty" => "lacks \"kty\"",
-            "crv" => "lacks \"crv\"",
-            "n" => "lacks \"n\"",
-            "e" => "lacks \"e\"",
-            "x" => "lacks \"x\"",
-            _ => "lacks \"y\"",
-        })
-    })
+    let lacks = match name {
+        "kty" => "lacks \"kty\"",
+        "crv" => "lacks \"crv\"",
+        "n" => "lacks \"n\"",
+        "e" => "lacks \"e\"",
+        "x" => "lacks \"x\"",
+        _ => "lacks \"y\"",
+    };
+    jwk.get(name).and_then(Value::as_str).ok_or(KeyError::Jwk(lacks))
 }
 
 fn bytes(jwk: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, KeyError> {

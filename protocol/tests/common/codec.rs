@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::hello::{Hello, HelloReply};
-use keygate_protocol::validate::ValidateWriter;
+use keygate_protocol::validate::{Body, Signed, ValidateWriter};
 use keygate_protocol::verdict::{put_details, put_metadata};
 use keygate_protocol::{
     Counters, ErrorCode, ErrorReply, Increment, IncrementOutcome, LimitName, LimitReport,
@@ -136,11 +136,41 @@ fn validate(payload: &[u8]) -> Result<Value, Fault> {
     }
     let certificate = question.facts.client_certificate();
     put(&mut fields, "client_certificate", certificate.map(|sha256| to_hex(&sha256)));
+    put(&mut fields, "signed", signed(&question.facts.signed()));
     let features = scopes(&mut question.facts.features());
     put(&mut fields, "features", (!features.is_empty()).then_some(features));
     let limits = scopes(&mut question.facts.limits());
     put(&mut fields, "limits", (!limits.is_empty()).then_some(limits));
     Ok(fields)
+}
+
+/// The HTTP request that somebody signed, if anything of it is stated.
+fn signed(signed: &Signed<'_>) -> Option<Value> {
+    let mut fields = json!({});
+    let texts = [
+        ("method", signed.method),
+        ("scheme", signed.scheme),
+        ("authority", signed.authority),
+        ("path", signed.path),
+        ("query", signed.query),
+    ];
+    for (name, text) in texts {
+        put(&mut fields, name, text);
+    }
+    let value = |value: &[u8]| match str::from_utf8(value) {
+        Ok(value) => json!(value),
+        Err(_) => json!({"hex": to_hex(value)}),
+    };
+    let headers: Vec<Value> =
+        signed.headers().map(|(name, bytes)| json!([name, value(bytes)])).collect();
+    put(&mut fields, "headers", (!headers.is_empty()).then_some(headers));
+    let body = signed.body.map(|body| match body {
+        Body::Checked => to_hex(&[1]),
+        Body::Sha256(digest) => to_hex(digest),
+        Body::Sha512(digest) => to_hex(digest),
+    });
+    put(&mut fields, "body", body);
+    fields.as_object().is_some_and(|fields| !fields.is_empty()).then_some(fields)
 }
 
 /// Flags that came after the first vectors.
@@ -399,6 +429,9 @@ fn put_validate(fields: &Value, out: &mut BytesMut) {
     if let Some(sha256) = fields["client_certificate"].as_str() {
         writer.client_certificate(&from_hex(sha256).try_into().expect("32 bytes"));
     }
+    if fields["signed"].is_object() {
+        put_signed(&fields["signed"], &mut writer);
+    }
     for scope in list(&fields["scopes_all"]) {
         writer.scope_all(text(scope));
     }
@@ -413,6 +446,36 @@ fn put_validate(fields: &Value, out: &mut BytesMut) {
     }
     for limit in fields["limits"].as_array().into_iter().flatten() {
         writer.limit(text(limit));
+    }
+}
+
+fn put_signed(fields: &Value, writer: &mut ValidateWriter<'_>) {
+    type Put = fn(&mut ValidateWriter<'_>, &str);
+    let texts: [(&str, Put); 5] = [
+        ("method", |writer, value| writer.method(value)),
+        ("scheme", |writer, value| writer.scheme(value)),
+        ("authority", |writer, value| writer.authority(value)),
+        ("path", |writer, value| writer.path(value)),
+        ("query", |writer, value| writer.query(value)),
+    ];
+    for (name, put) in texts {
+        if let Some(value) = fields[name].as_str() {
+            put(writer, value);
+        }
+    }
+    for header in fields["headers"].as_array().into_iter().flatten() {
+        match header[1].as_str() {
+            Some(value) => writer.header(text(&header[0]), value.as_bytes()),
+            None => writer.header(text(&header[0]), &from_hex(text(&header[1]["hex"]))),
+        }
+    }
+    if let Some(body) = fields["body"].as_str() {
+        let body = from_hex(body);
+        writer.body(match body.len() {
+            1 => Body::Checked,
+            32 => Body::Sha256(body.as_slice().try_into().expect("32 bytes")),
+            _ => Body::Sha512(body.as_slice().try_into().expect("64 bytes")),
+        });
     }
 }
 
