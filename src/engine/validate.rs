@@ -248,9 +248,7 @@ impl Engine {
         // long (benches/timing.rs).
         let found = catalog.find(token);
         let is_known = found.is_some();
-        let Some((entry, previous)) = found.or_else(|| catalog.find_decoy(token)) else {
-            return None;
-        };
+        let (entry, previous) = found.or_else(|| catalog.find_decoy(token))?;
         let tenant = catalog.tenants.state_for(entry.tenant, asker.bound);
         let is_own =
             question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(entry.tenant));

@@ -17,7 +17,7 @@ const DRAFT: &str = "replays.part";
 /// What it begins with: what it is, and its form.
 const MAGIC: [u8; 16] = *b"keygate replay 1";
 const ENTRY_BYTES: u64 = 32;
-const DIGEST_BYTES: u64 = 32;
+const DIGEST_BYTES: usize = 32;
 /// The magic, the floor, the number of entries.
 const HEAD_BYTES: u64 = 32;
 
@@ -102,8 +102,9 @@ fn read(path: &Path) -> io::Result<(i64, Vec<Used>)> {
     let mut from = Hashing { inner: BufReader::new(file), hash: Sha256::new() };
     let (magic, floor_s, count) =
         (from.take::<16>()?, from.take()?, u64::from_le_bytes(from.take()?));
-    let expected =
-        count.checked_mul(ENTRY_BYTES).and_then(|it| it.checked_add(HEAD_BYTES + DIGEST_BYTES));
+    let expected = count
+        .checked_mul(ENTRY_BYTES)
+        .and_then(|it| it.checked_add(HEAD_BYTES + DIGEST_BYTES as u64));
     if magic != MAGIC || expected != Some(length) {
         return Err(unsound());
     }
@@ -113,7 +114,7 @@ fn read(path: &Path) -> io::Result<(i64, Vec<Used>)> {
         used.push(Used { key, created, tag: from.take()? });
     }
     let Hashing { mut inner, hash } = from;
-    let mut digest = [0; DIGEST_BYTES as usize];
+    let mut digest = [0; DIGEST_BYTES];
     inner.read_exact(&mut digest)?;
     if hash.finalize()[..] != digest {
         return Err(unsound());

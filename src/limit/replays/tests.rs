@@ -66,7 +66,7 @@ fn one_key_leaves_as_much_as_it_takes_and_a_full_cache_takes_nothing() {
 fn what_is_saved_is_remembered_and_what_has_no_room_raises_the_floor() {
     let first = Replays::new(100);
     (0..10).for_each(|n| {
-        first.reserve(&used(n.into(), n, NOW_S + i64::from(n)), age(NOW_S)).expect("room")
+        first.reserve(&used(n.into(), n, NOW_S + i64::from(n)), age(NOW_S)).expect("room");
     });
     first.raise_floor(NOW_S - 5);
     let (floor_s, mut all) = first.saved();
