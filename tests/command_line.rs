@@ -347,8 +347,7 @@ fn a_change_of_status_is_told_in_one_line() {
     let home = Home::new();
     let _daemon = home.start();
     let (id, _) = home.create(&["--name", "brief"]);
-    let hash = format!("client_certificate_hash={}", "ab".repeat(32));
-    home.run(["key", "update", &id, "--set", &hash]).expect(0).says(&["notice:"]);
+    home.run(["key", "update", &id, "--enforce-signing"]).expect(0).says(&["notice:"]);
     let cases: &[(&[&str], &str)] = &[
         (&["suspend"], "SUSPENDED"),
         (&["resume"], "ACTIVE"),

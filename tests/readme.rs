@@ -1,5 +1,5 @@
-//! README is true to the letter where a machine can read it: the commands, the settings with their
-//! defaults, and the fields that are kept and not enforced. (Its Rust example is a doc test.)
+//! README is true to the letter where a machine can read it: the commands, and the settings with their
+//! defaults. (Its Rust example is a doc test.)
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +8,7 @@ use std::process::Command;
 
 use keygate::config::change::LIVE;
 use keygate::config::{BOUNDS, Config};
-use keygate::key::record::Class;
-use keygate::key::{KeyRecord, Pepper, RecordInput};
+use keygate::key::{Pepper, RecordInput};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -26,16 +25,6 @@ fn section(readme: &str, heading: &str) -> String {
 /// The words in backquotes.
 fn quoted(text: &str) -> BTreeSet<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-#[test]
-fn the_fields_that_are_not_enforced_are_listed_and_no_others() {
-    let section = section(&read("README.md"), "### Not yet enforced");
-    let rows: String = section.lines().filter(|line| line.starts_with('|')).collect();
-    let listed = quoted(&rows);
-    let later = KeyRecord::FIELDS.iter().filter(|field| field.class == Class::Later);
-    let later: BTreeSet<String> = later.map(|field| field.name.to_owned()).collect();
-    assert_eq!(listed, later);
 }
 
 /// Name and default of each setting in README's table.

@@ -93,7 +93,6 @@ fn an_encrypted_record_is_nowhere_in_clear_and_opens_with_its_master_key_alone()
         ]);
         let notices = created["notices"].to_string();
         assert!(notices.contains("encrypted was set"), "{notices}");
-        assert!(!notices.contains("without enforcing"), "{notices}");
         assert_eq!(created["key"]["encrypted"], true);
         let (id, token) = (text(&created["key"]["id"]), text(&created["token"]));
         home.json(["key", "update", &id, "--description", "told-to-nobody"]);

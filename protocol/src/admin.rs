@@ -14,6 +14,11 @@ pub use crate::backup::{
     Backup, BackupFrame, BackupRow, Progress, RotationState, SecretFrom, SecretRotation,
     SecretStatus, VerifyFrame, VerifyProblem, VerifyReport,
 };
+pub use crate::signing::{
+    PUBLIC_KEY_BYTES_MAX, SHARED_SECRET_BYTES_MAX, SHARED_SECRET_BYTES_MIN,
+    SIGNING_KEY_ID_BYTES_MAX, SIGNING_KEYS_MAX, SigningAdd, SigningAdded, SigningKey, SigningKeys,
+    SigningList, SigningRemove,
+};
 pub use crate::tenant::{
     TenantChanged, TenantCreate, TenantDelete, TenantList, TenantPage, TenantRef, TenantSetStatus,
     TenantUpdate, TenantUsage,

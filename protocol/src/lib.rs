@@ -23,6 +23,7 @@ pub mod opcode;
 mod report;
 pub mod role;
 mod signed;
+mod signing;
 pub mod slot;
 pub mod tenant;
 mod usage;

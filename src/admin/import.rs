@@ -59,8 +59,6 @@ pub struct Import {
     pub(super) report: ImportReport,
     /// JSON of its problems.
     line_bytes: usize,
-    /// Keys with fields that are kept and not enforced.
-    unenforced: u64,
     /// Fields that were put right.
     put_right: usize,
     _only_one: OwnedMutexGuard<()>,
@@ -109,7 +107,6 @@ impl Import {
             tenants: Tenants::default(),
             report: ImportReport::default(),
             line_bytes: 0,
-            unenforced: 0,
             put_right: 0,
             _only_one: only_one,
         })
@@ -299,7 +296,6 @@ impl Import {
 
     fn taken(&mut self, record: &KeyRecord) {
         self.ids.push(record.id);
-        self.unenforced += u64::from(!record.not_enforced_yet().is_empty());
         // The fields are named for a few; a line for each of a million helps nobody.
         if self.report.notices.len() < 10 {
             let lines = notices(record, &self.rules);
@@ -368,12 +364,6 @@ impl Import {
 
     /// Adds the notices that are about all of the import.
     fn say_what_remains(&mut self) {
-        if self.unenforced > 1 {
-            self.report.notices.push(format!(
-                "{} keys have fields that this release keeps without enforcing them yet",
-                self.unenforced
-            ));
-        }
         if let Some(more) = self.put_right.checked_sub(PUT_RIGHT_LINES_MAX).filter(|more| *more > 0)
         {
             self.report.notices.push(format!("{more} more fields were put right likewise"));

@@ -8,6 +8,7 @@ use tokio::sync::MutexGuard;
 use super::limits::change_of;
 use super::repeat::request_id;
 use super::room::Places;
+use super::signing::signing_notice;
 use super::{Admin, AdminError, Caller, RECORD_JSON_BYTES_MAX, publish_change, random};
 use crate::engine::{Account, Engine};
 use crate::key::{KeyRecord, RecordInput, Rules, Time, id};
@@ -280,13 +281,6 @@ pub(super) fn lost_update(now: &KeyRecord, expected: u64) -> String {
 /// What the writer of this record should know.
 pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
     let mut notices = Vec::new();
-    let kept = record.not_enforced_yet();
-    if !kept.is_empty() {
-        notices.push(format!(
-            "this release keeps these fields without enforcing them yet: {}",
-            kept.join(", ")
-        ));
-    }
     if record.requests_per_second == Some(0) {
         notices.push(
             "requests_per_second is 0: every request is denied; leave it out for no limit"
@@ -313,6 +307,7 @@ pub(super) fn notices(record: &KeyRecord, rules: &Rules) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notices.extend(signing_notice(record));
     notices
 }
 

@@ -21,6 +21,7 @@ mod room;
 mod rotation;
 mod rules;
 mod secret;
+mod signing;
 mod tenant_import;
 mod tenant_purge;
 mod tenants;

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::AdminError;
 use crate::key::token::{Prefixes, random_bytes_for_token};
+use crate::sign::SECRET_BYTES_MIN;
 
 fn fill(bytes: &mut [u8]) -> Result<(), AdminError> {
     getrandom::fill(bytes).map_err(|error| {
@@ -20,6 +21,14 @@ pub(super) fn token(prefixes: &Prefixes, test: bool) -> Result<Zeroizing<String>
 /// A new client secret.
 pub(super) fn client_secret(prefixes: &Prefixes) -> Result<Zeroizing<String>, AdminError> {
     make(|random| prefixes.make_secret(random))
+}
+
+/// A new secret that the signers of requests share with the daemon, of as many bytes as HMAC-SHA-256
+/// has of strength.
+pub(super) fn shared_secret() -> Result<Zeroizing<Vec<u8>>, AdminError> {
+    let mut secret = Zeroizing::new(vec![0; SECRET_BYTES_MIN]);
+    fill(&mut secret)?;
+    Ok(secret)
 }
 
 fn make(

@@ -8,7 +8,7 @@ use keygate_protocol::ErrorCode;
 use tokio::sync::RwLockReadGuard;
 
 use super::{Admin, AdminError, LifeRules, blocking};
-use crate::engine::{Account, Count};
+use crate::engine::{Account, Count, Engine};
 use crate::key::rules::{TomlKey, list};
 use crate::key::{KeyRecord, Rules};
 use crate::ledger::Ledger;
@@ -57,6 +57,12 @@ pub(super) struct Gate<'a> {
 }
 
 impl Admin {
+    /// What decides.
+    #[must_use]
+    pub const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// The rules, to check a record by. An import holds them by its own lock.
     pub(super) async fn gate(&self) -> Gate<'_> {
         let held = self.rules_gate.read().await;

@@ -10,6 +10,7 @@ mod lists;
 mod model;
 mod moves;
 mod secret;
+mod signing;
 mod tenants;
 mod whole;
 mod writes;

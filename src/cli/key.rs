@@ -4,6 +4,7 @@ mod bulk;
 mod fields;
 mod life;
 mod list;
+mod signing;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,9 @@ pub(super) enum Command {
     Rotate(life::Rotate),
     /// Make a client secret, which is shown once; the one before goes on for a while
     Secret(life::Secret),
+    /// The verification keys of a key, which signed requests are verified by
+    #[command(subcommand)]
+    Signing(signing::Command),
     /// Note that a key's security was reviewed now
     Review(Id),
     /// Stop a key for now
@@ -118,6 +122,7 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
         Command::Update(args) => update(args, global)?,
         Command::Rotate(args) => life::rotate(args, global)?,
         Command::Secret(args) => life::secret(args, global)?,
+        Command::Signing(command) => signing::run(command, global)?,
         Command::Review(args) => life::review(args, global)?,
         Command::Suspend(args) => life::change(args, Status::Suspended, global)?,
         Command::Resume(args) => life::change(args, Status::Active, global)?,

@@ -68,6 +68,9 @@ pub(super) fn shown(field: &str, value: &Value) -> Option<String> {
             };
             Some(limits.iter().map(limit).collect::<Vec<_>>().join(", "))
         }
+        ("signing_keys", Value::Array(keys)) => {
+            Some(keys.iter().map(|key| text(&key["id"])).collect::<Vec<_>>().join(", "))
+        }
         ("credits", Value::Object(credits)) => {
             let mut shown = text(credits.get("balance")?);
             if let Some(refill) = credits.get("refill").filter(|refill| refill.is_object()) {

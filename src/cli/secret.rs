@@ -51,6 +51,15 @@ pub(super) fn client_secret(stdin: bool) -> Result<Option<Zeroizing<String>>, Cl
     Ok(Some(secret).filter(|secret| !secret.is_empty()))
 }
 
+/// A shared secret in base64, from standard input.
+pub(super) fn shared_secret() -> Result<Zeroizing<String>, CliError> {
+    let secret = from_stdin()?;
+    if secret.is_empty() {
+        return Err(CliError::Usage("no shared secret came on standard input".to_owned()));
+    }
+    Ok(secret)
+}
+
 fn from_stdin() -> Result<Zeroizing<String>, CliError> {
     let mut text = Zeroizing::new(String::new());
     std::io::stdin()

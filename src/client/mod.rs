@@ -54,6 +54,7 @@ mod release;
 mod report;
 mod request;
 mod signed;
+mod signing;
 mod slot;
 mod stopwatch;
 mod stream;

@@ -3,7 +3,7 @@
 use keygate_protocol::limits::{ADMIN_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 
 use super::document::Problem;
-use super::{Config, alerts, http, names, rights, tls};
+use super::{Config, alerts, http, names, rights, signing, tls};
 use crate::key::rules::TomlKey;
 use crate::key::token::Prefixes;
 
@@ -68,6 +68,9 @@ bounds! {
     throttle.peer_failures_per_minute: "lookups", 0, 60_000_000;
     throttle.peer_burst: "lookups", 1, 1_000_000;
     throttle.cells_max: "cells", 8, 1 << 24;
+    signing.max_age_seconds: "s", 1, 86_400;
+    signing.clock_skew_seconds: "s", 0, 3600;
+    signing.replays_max: "signatures", 64, 100_000_000;
     store.cache_bytes: "bytes", 1 << 20, 1 << 40;
     store.commit_queue_max: "writes", 1, 1 << 20;
     store.usage_flush_interval_ms: "ms", 10, DAY_MS;
@@ -175,6 +178,7 @@ pub(super) fn found(config: &Config) -> Problems {
     }
     rights::check(config, &mut problems);
     tls::check(config, &mut problems);
+    signing::check(&config.signing, &mut problems);
     names::check(config, &mut problems);
     http::check(&config.http, &mut problems);
     alerts::check(config, &mut problems);

@@ -20,6 +20,7 @@ pub const LIVE: &[&str] = &[
     "keys.deny_rotation_overdue",
     "keys.deleted_retention_days",
     "ledger.unavailable",
+    "signing",
     "tls.certificate_file",
     "tls.key_file",
     "tls.client_ca_file",

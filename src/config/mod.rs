@@ -12,6 +12,7 @@ pub mod change;
 mod document;
 mod http;
 pub mod names;
+mod signing;
 mod source;
 mod throttle;
 mod tls;
@@ -31,6 +32,7 @@ pub use bounds::{BOUNDS, Bound};
 pub use document::Problem;
 pub use http::{Http, Listen};
 pub use names::{Profile, Sink, SinkKind};
+pub use signing::Signing;
 pub use source::{Overrides, Source};
 pub use throttle::Throttle;
 pub use tls::{ClientCertificates, SocketKind, TcpPlaintext, Tls};
@@ -91,6 +93,8 @@ pub struct Config {
     pub usage: Usage,
     /// How fast lookups may fail.
     pub throttle: Throttle,
+    /// Signed requests.
+    pub signing: Signing,
     /// The life of keys.
     pub keys: Keys,
     /// The ledger of durable limits.
@@ -233,6 +237,7 @@ impl Default for Config {
             store: Store::default(),
             usage: Usage::default(),
             throttle: Throttle::default(),
+            signing: Signing::default(),
             keys: Keys::default(),
             ledger: Ledger::default(),
             audit: Audit::default(),

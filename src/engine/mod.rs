@@ -20,6 +20,7 @@ mod place;
 mod policies;
 mod proofs;
 mod rules;
+mod signatures;
 mod slab;
 mod slots;
 mod tenants;
@@ -83,6 +84,7 @@ pub struct Engine {
     pepper: RwLock<Arc<Pepper>>,
     vault: OnceLock<Arc<Vault>>,
     throttle: OnceLock<Throttle>,
+    signing: signatures::SigningDesk,
     prefixes: Prefixes,
     usage: usage::UsageKeeper,
     ledger: ledger::LedgerDesk,
@@ -109,6 +111,7 @@ impl Engine {
             pepper: RwLock::new(Arc::new(pepper)),
             vault: OnceLock::new(),
             throttle: OnceLock::new(),
+            signing: signatures::SigningDesk::new(),
             prefixes,
             usage: usage::UsageKeeper::new(&limits),
             ledger: ledger::LedgerDesk::default(),
@@ -188,7 +191,7 @@ impl Engine {
         now: Now,
     ) -> Result<(), CatalogError> {
         let rules = self.rules.read();
-        let loaded = Loaded::compile(&record.view(), &self.pepper(), &self.prefixes, &rules)?;
+        let loaded = self.compile_under(&record.view(), &rules)?;
         let moment = self.moment(now);
         let mut catalog = self.write();
         self.settle_before_change(&catalog, record.id);
@@ -202,7 +205,12 @@ impl Engine {
     /// # Errors
     /// [`CatalogError::Sealed`] when the record was written under another pepper.
     pub fn compile(&self, record: &KeyView<'_>) -> Result<Loaded, CatalogError> {
-        Loaded::compile(record, &self.pepper(), &self.prefixes, &self.rules())
+        self.compile_under(record, &self.rules())
+    }
+
+    fn compile_under(&self, record: &KeyView<'_>, rules: &Rules) -> Result<Loaded, CatalogError> {
+        let vault = self.vault().map(Arc::as_ref);
+        Loaded::compile(record, &self.pepper(), vault, &self.prefixes, rules)
     }
 
     /// Puts many keys into the catalog, as [`Engine::put`] does each, under one lock: for a start,

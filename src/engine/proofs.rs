@@ -3,13 +3,17 @@
 //! Secrets and certificates are compared as hashes and in constant time: how long a denial takes says
 //! nothing of how near a guess was.
 
+use std::sync::Arc;
+
 use keygate_protocol::VerdictCode;
 use keygate_protocol::validate::Facts;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::asker::Standing;
+use super::signatures::Signing;
 use crate::key::form::fingerprint;
 use crate::key::{KeyView, Pepper, Time, TokenHash};
+use crate::vault::Vault;
 
 /// The proofs that a key demands; none of them for most keys.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +22,8 @@ pub(super) struct Proofs {
     pub(super) secret: Option<ClientSecret>,
     /// The certificate of the client, if the key demands one.
     pub(super) certificate: Option<Certificate>,
+    /// What the signature of a request is verified by, if the key demands one.
+    pub(super) signing: Option<Arc<Signing>>,
 }
 
 /// A client secret, and during an overlap the one before.
@@ -44,7 +50,11 @@ pub(super) enum Certificate {
 impl Proofs {
     /// Compiles what a record demands; `None` when it demands nothing. A hash of a certificate is no
     /// demand by itself: records of the source system carry one beside `enforce_mutual_tls: false`.
-    pub(super) fn compile(record: &KeyView<'_>, pepper: &Pepper) -> Option<Self> {
+    pub(super) fn compile(
+        record: &KeyView<'_>,
+        pepper: &Pepper,
+        vault: Option<&Vault>,
+    ) -> Option<Self> {
         let hash = |sealed: &Option<_>| sealed.as_ref().and_then(|it| pepper.token_hash(it));
         let secret = record.requires_client_secret.then(|| ClientSecret {
             current: hash(&record.client_secret_hash),
@@ -55,8 +65,9 @@ impl Proofs {
             "" => Certificate::Any,
             text => fingerprint(text).map_or(Certificate::Nothing, Certificate::Only),
         });
-        let proofs = Self { secret, certificate };
-        (proofs.secret.is_some() || proofs.certificate.is_some()).then_some(proofs)
+        let signing = Signing::compile(record, vault);
+        let demands = secret.is_some() || certificate.is_some() || signing.is_some();
+        demands.then_some(Self { secret, certificate, signing })
     }
 
     /// 4: the client secret.

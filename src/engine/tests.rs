@@ -8,6 +8,7 @@ mod limits;
 mod model;
 mod proofs;
 mod racing;
+mod signatures;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use super::catalog::{Catalog, Metadata, Previous};
 use super::entry::{Cell, Entry, Marks};
 use super::limits::{Moment, Wait};
 use super::proofs::Proofs;
+use super::signatures::{Open, Outcome, Proof, Signing};
 use super::tenants::Bound;
 use crate::clock::Now;
 use crate::key::token::Shape;
@@ -60,15 +61,24 @@ pub struct Record {
 pub struct Answers {
     items: Box<[Answer]>,
     len: usize,
+    /// Questions whose signatures were looked at.
+    verified: usize,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { items: vec![Answer::none(); BATCH].into(), len: 0 }
+        Self { items: vec![Answer::none(); BATCH].into(), len: 0, verified: 0 }
     }
 }
 
 impl Answers {
+    /// Questions of the batch whose signatures were looked at: each costs as much as hundreds of
+    /// others.
+    #[must_use]
+    pub const fn verified(&self) -> usize {
+        self.verified
+    }
+
     /// The next answer, about no key yet.
     fn next(&mut self) -> &mut Answer {
         let answer = &mut self.items[self.len];
@@ -93,6 +103,14 @@ struct Known<'a> {
     standing: &'a Standing,
 }
 
+/// A question whose token is worth a lookup.
+struct Asked<'a, 'q> {
+    by: Known<'a>,
+    question: &'a Validate<'q>,
+    token: &'a TokenHash,
+    proof: &'a Proof,
+}
+
 impl Engine {
     /// Decides up to [`BATCH`] questions at one instant: an answer for each, in order, in place of
     /// those that were there.
@@ -106,7 +124,7 @@ impl Engine {
     /// As [`Engine::validate`], for a caller that was told apart.
     pub fn validate_for(
         &self,
-        asker: Asker<'_>,
+        from: Asker<'_>,
         questions: &[Validate<'_>],
         now: Now,
         answers: &mut Answers,
@@ -114,8 +132,8 @@ impl Engine {
         answers.len = 0;
         let catalog = self.read();
         // Once for the batch, under the lock: numbers are used again.
-        let bound = catalog.tenants.bound(asker.tenant);
-        let asker = Known { bound, standing: &asker.standing };
+        let bound = catalog.tenants.bound(from.tenant);
+        let asker = Known { bound, standing: &from.standing };
         let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
         for question in questions.iter().take(BATCH) {
             tokens.push(self.hash(question.token, &catalog));
@@ -130,7 +148,8 @@ impl Engine {
             }
         }
         let moment = self.moment(now);
-        for (question, token) in questions.iter().zip(&tokens) {
+        let mut open = Open::new();
+        for (at, (question, token)) in questions.iter().zip(&tokens).enumerate() {
             let answer = answers.next();
             if self.throttles(asker, question, now) {
                 answer.verdict.code = VerdictCode::Throttled;
@@ -138,10 +157,49 @@ impl Engine {
             }
             match token {
                 Err(code) => answer.verdict.code = *code,
-                Ok(token) => self.decide(&catalog, asker, question, token, &moment, answer),
+                Ok(token) => {
+                    let asked = Asked { by: asker, question, token, proof: &Proof::Unverified };
+                    if let Some(signing) = self.decide(&catalog, &asked, &moment, answer) {
+                        open.push((at, signing));
+                        continue;
+                    }
+                }
             }
             self.note_failure(asker, question, answer.verdict.code, now);
         }
+        drop(catalog);
+        answers.verified = open.len();
+        if !open.is_empty() {
+            self.decide_signed(open, from, (questions, &tokens), &moment, answers);
+        }
+    }
+
+    /// Decides the questions whose signatures were to be verified first.
+    fn decide_signed(
+        &self,
+        open: Open,
+        from: Asker<'_>,
+        (questions, tokens): (&[Validate<'_>], &[Result<TokenHash, VerdictCode>]),
+        moment: &Moment,
+        answers: &mut Answers,
+    ) {
+        self.settle_signatures(open, questions, moment.now, |proofs| {
+            let catalog = self.read();
+            let bound = catalog.tenants.bound(from.tenant);
+            let by = Known { bound, standing: &from.standing };
+            let mut open = Open::new();
+            for (at, proof) in proofs {
+                let (Ok(token), question) = (&tokens[*at], &questions[*at]) else { continue };
+                let answer = &mut answers.items[*at];
+                answer.begin(VerdictCode::NotFound, 0);
+                let asked = Asked { by, question, token, proof };
+                match self.decide(&catalog, &asked, moment, answer) {
+                    Some(signing) => open.push((*at, signing)),
+                    None => self.note_failure(by, question, answer.verdict.code, moment.now),
+                }
+            }
+            open
+        });
     }
 
     /// 2, before the lookup: whether as many have failed from there as may. As long as nobody is over,
@@ -175,22 +233,22 @@ impl Engine {
         }
     }
 
-    /// 2 to 9, for a token that is worth a lookup.
+    /// 2 to 9, for a token that is worth a lookup. Where a signature is to be verified first, what
+    /// verifies it, and nothing was decided.
     fn decide(
         &self,
         catalog: &Catalog,
-        asker: Known<'_>,
-        question: &Validate<'_>,
-        token: &TokenHash,
+        asked: &Asked<'_, '_>,
         moment: &Moment,
         answer: &mut Answer,
-    ) {
+    ) -> Option<Arc<Signing>> {
+        let Asked { by: asker, question, token, proof } = *asked;
         // 2: lookup. What is deleted, with its tenant or by itself, and what the caller may not see
         // is not there: the answer to it is that to an unknown token, to the last byte, and takes as
         // long (benches/timing.rs).
         let found = catalog.find(token);
         let is_known = found.is_some();
-        let Some((entry, previous)) = found.or_else(|| catalog.find_decoy(token)) else { return };
+        let (entry, previous) = found.or_else(|| catalog.find_decoy(token))?;
         let tenant = catalog.tenants.state_for(entry.tenant, asker.bound);
         let is_own =
             question.facts.tenant().is_none_or(|own| own == &**catalog.tenants.name(entry.tenant));
@@ -198,7 +256,7 @@ impl Engine {
             if is_known {
                 catalog.find_as_unknown(token);
             }
-            return;
+            return None;
         };
         catalog.touch_limits_of(entry);
         let policy = catalog.policy(entry);
@@ -208,7 +266,18 @@ impl Engine {
             .or_else(|| check_state(entry, previous, now))
             .or_else(|| self.check_rotation(entry, now))
             .or_else(|| proofs?.check_secret(&question.facts, now.wall_us))
-            .or_else(|| check_transport(rules, proofs, asker.standing, question))
+            .or_else(|| check_transport(rules, proofs, asker.standing, question));
+        // 6, for the few keys that demand signed requests.
+        let signing = proofs.and_then(|proofs| proofs.signing.as_ref());
+        let (denial, reserved) = match signing.filter(|_| denial.is_none()) {
+            None => (denial, None),
+            Some(signing) => match self.check_signature(signing, entry.id, proof, question, now) {
+                Outcome::Open(signing) => return Some(signing),
+                Outcome::Denied(code) => (Some(code), None),
+                Outcome::Right(reserved) => (None, reserved),
+            },
+        };
+        let denial = denial
             .or_else(|| check_access(rules?, &question.facts))
             .or_else(|| check_scopes(policy, question));
         answer.verdict.code = denial.unwrap_or(VerdictCode::Valid);
@@ -224,6 +293,10 @@ impl Engine {
             });
         }
         let code = answer.verdict.code;
+        // A denied request consumes nothing, and one that waits is verified anew.
+        if let Some(used) = reserved.filter(|_| !code.is_valid()) {
+            self.signing.replays.take_back(&used);
+        }
         if !code.is_valid() && !question.peeks() && answer.wait.is_none() {
             self.usage.denied(entry.id, code, moment.hour);
         }
@@ -235,6 +308,7 @@ impl Engine {
         if flags.has(ValidateFlags::METADATA) {
             answer.metadata = catalog.metadata(entry);
         }
+        None
     }
 
     /// 3, its end: an overdue rotation, where it is configured to deny.

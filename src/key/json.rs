@@ -11,6 +11,7 @@ use super::field::percent;
 use super::form::RESTRICTED;
 use super::limits::check_burst;
 use super::record::{Class, FieldSpec, KeyRecord, TENANT_DEFAULT};
+use super::signing::untold;
 
 /// Why a record was refused: the field, where one is at fault, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,7 +93,8 @@ impl RecordInput {
     }
 
     /// Puts right, on the way in, what can only be meant one way, and says so in a line for each: a
-    /// threshold of an import that is a percentage, and a `restricted` record that is not encrypted.
+    /// threshold of an import that is a percentage, a shared secret that an import only names, and a
+    /// `restricted` record that is not encrypted.
     /// `before` is the record that an update changes.
     pub fn put_right(&mut self, on_import: bool, before: Option<&KeyRecord>) -> Vec<String> {
         let mut notices = Vec::new();
@@ -102,6 +104,14 @@ impl RecordInput {
             if let Some(share) = percent(value).filter(|_| on_import && threshold) {
                 notices.push(format!("{given}: {value} was taken as a percentage: {share}"));
                 *value = share.into();
+            }
+            if on_import && canonical(given) == "signing_keys" {
+                notices.extend(untold(value).map(|id| {
+                    format!(
+                        "{given}: the shared secret {id:?} is in no export, so it was left out; add \
+                         one anew: `keygate key signing add ID --key-id {id} --shared-secret`"
+                    )
+                }));
             }
         }
         let given = |name| self.0.iter().find(|(given, _)| canonical(given) == name);
@@ -189,6 +199,8 @@ impl RecordInput {
         record.client_secret_hash = None;
         record.drop_previous_client_secret();
         (record.requires_client_secret, record.enforce_mutual_tls) = (false, false);
+        (record.enforce_signing, record.require_request_signing) = (false, false);
+        record.signing_keys.clear();
         record.complete()
     }
 

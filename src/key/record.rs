@@ -2,8 +2,7 @@
 //!
 //! Each line of the table says who may set the field, its name (in the source system's JSON too),
 //! its type, and its codec with the field's bound. `derived` fields are keygate's to set; only an
-//! import carries them over. `set` and `later` fields are the writer's; a `later` field is kept,
-//! returned and exported, and this release does not enforce it yet, which a notice says on write.
+//! import carries them over. `set` fields are the writer's.
 //!
 //! The order of the fields is the order of their bytes on disk. A field that is added stands behind
 //! all that were there, under the schema that added it, so that the bytes of an older record are
@@ -36,8 +35,6 @@ pub enum Class {
     Derived,
     /// The writer.
     Set,
-    /// The writer; kept but not enforced by this release.
-    Later,
 }
 
 /// One line of the table.
@@ -193,26 +190,6 @@ macro_rules! record {
                     _ => None,
                 }
             }
-
-            /// The fields that are set and that this release keeps without enforcing them.
-            #[must_use]
-            pub fn not_enforced_yet(&self) -> Vec<&'static str> {
-                let unset = Self::default();
-                let mut names = Vec::new();
-                $(if Class::$class == Class::Later && self.$name != unset.$name {
-                    names.push(stringify!($name));
-                })+
-                $(if Class::$class_2 == Class::Later && self.$name_2 != unset.$name_2 {
-                    names.push(stringify!($name_2));
-                })+
-                $(if Class::$class_3 == Class::Later && self.$name_3 != unset.$name_3 {
-                    names.push(stringify!($name_3));
-                })+
-                $(if Class::$class_4 == Class::Later && self.$name_4 != unset.$name_4 {
-                    names.push(stringify!($name_4));
-                })+
-                names
-            }
         }
     };
 }
@@ -263,11 +240,11 @@ record! {
         Set requires_client_secret: bool => Flag;
         Set client_secret_hash: Option<SealedHash> => Hash;
         Set enforce_https: bool => Flag;
-        Later enforce_signing: bool => Flag;
-        Later allowed_signature_algorithms: Vec<String> => ListOf<Algorithm, 16>;
+        Set enforce_signing: bool => Flag;
+        Set allowed_signature_algorithms: Vec<String> => ListOf<Algorithm, 16>;
         Set enforce_mutual_tls: bool => Flag;
         Set client_certificate_hash: String => TextOf<Fingerprint, 64>;
-        Later require_request_signing: bool => Flag;
+        Set require_request_signing: bool => Flag;
         Set description: String => Text<4096>;
         Set metadata_json: Vec<u8> => JsonBytes<METADATA_BYTES_MAX>;
         Set tags: Vec<String> => TextList<64, 64>;

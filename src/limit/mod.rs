@@ -4,7 +4,8 @@
 //! [`gcra`]; [`budget`] has all other limits of a key or a tenant: [`quota`] for those that survive
 //! a crash, in windows of the calendar ([`window`]), [`slots`] for the requests under way,
 //! `credits` for a balance and `named` for limits with a name. [`terms`] is what a record says of them, [`spent`] what becomes of
-//! what was spent when that changes, [`account`] what the ledger keeps. [`throttle`] says how fast lookups may fail. The state itself lies in the
+//! what was spent when that changes, [`account`] what the ledger keeps. [`throttle`] says how fast lookups may fail,
+//! [`replays`] which signatures were used. The state itself lies in the
 //! catalog's entries and beside them, each under a lock of its own: the limiter is sharded down to
 //! the single key.
 
@@ -16,6 +17,7 @@ pub mod gcra;
 pub mod judge;
 mod named;
 pub mod quota;
+pub mod replays;
 pub mod second;
 pub mod slots;
 pub mod spent;
@@ -30,6 +32,7 @@ pub use gcra::{Rate, RateState};
 pub use judge::{Ask, Judging, LedgerState, Names, Reports, Windows, code_of};
 pub use named::{NamedForm, NamedTerms};
 pub use quota::UNLIMITED;
+pub use replays::{Age, Refusal, Replays, Used};
 pub use second::PerSecond;
 pub use slots::{Slot, Slots};
 pub use spent::Spent;

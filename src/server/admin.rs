@@ -122,8 +122,10 @@ pub(super) async fn serve(
         imports: HashMap::new(),
     };
     // A request that is read is carried to its end: nothing cancels between store and catalog.
-    while let Some(request) = connection.next().await {
+    while let Some(mut request) = connection.next().await {
         let go = connection.carry_out(&request).await;
+        // It may have brought a secret.
+        request.payload.as_mut().zeroize();
         if connection.flush().await.is_err() || go == Go::Close {
             break;
         }
@@ -323,6 +325,17 @@ impl Connection {
                 let mut made = admin.client_secret(caller, parse(payload)?).await?;
                 self.put(request, &made);
                 made.client_secret.zeroize();
+            }
+            Opcode::SigningAdd => {
+                let mut added = admin.add_signing_key(caller, parse(payload)?).await?;
+                self.put(request, &added);
+                added.shared_secret.zeroize();
+            }
+            Opcode::SigningList => {
+                self.put(request, &admin.signing_keys(caller, parse(payload)?).await?);
+            }
+            Opcode::SigningRemove => {
+                self.put(request, &admin.remove_signing_key(caller, parse(payload)?).await?);
             }
             Opcode::KeySetStatus => {
                 self.put(request, &admin.set_status(caller, parse(payload)?).await?);

@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 
 use super::admit::{Gate, Login};
 use super::deferred::Desk;
-use super::dispatch::{Dispatcher, UnderWay, put_error};
+use super::dispatch::{Dispatcher, SIGNATURES_AT_ONCE, UnderWay, put_error};
 use super::observe::Observer;
 use super::watch::{Left, Order, Parked, Watch};
 use crate::clock::{Clock, Now};
@@ -181,6 +181,9 @@ impl Connection<'_> {
             if drained.requests > 0 {
                 let took_ns = self.clock.mono_ns().saturating_sub(now.mono_ns);
                 self.dispatcher.observer.answered(drained.requests, took_ns);
+            }
+            if std::mem::take(&mut self.dispatcher.under_way.verified) >= SIGNATURES_AT_ONCE {
+                tokio::task::yield_now().await;
             }
             if !drained.full {
                 break;

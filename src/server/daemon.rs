@@ -17,11 +17,12 @@ use super::flush::{Flusher, IdBounds};
 use super::journals::{Journals, open_audit};
 use super::keyring::{Keyring, KeyringError};
 use super::listen::{ListenError, Listeners};
-use super::loading::{load_keys, open_keys, open_ledger};
+use super::loading::{load_keys, load_replays, open_keys, open_ledger};
 use super::observe::{Observers, Plane};
 use super::recorder::Recorder;
 use super::refusals::Refusals;
 use super::reload::{self, Reload};
+use super::replays;
 use super::scrape::Parts;
 use super::store_size::StoreSize;
 use super::supervisor::{self, Vitals};
@@ -174,8 +175,9 @@ impl Daemon {
             IdBounds { window_us, ids_max: limits.increment_ids_max },
         )?;
         let unavailable = reload::unavailable(&config.ledger);
-        let (ledger, unreadable_accounts) =
+        let (ledger, unreadable_accounts, crashed) =
             open_ledger(&engine, &keys, &committer, &clock, unavailable)?;
+        load_replays(&engine, &config, crashed, &*clock);
         let unreadable = unreadable + unreadable_accounts;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
         let source_of_alerts = notify::Source {
@@ -287,8 +289,10 @@ impl Daemon {
             ..
         } = self;
         let starting = Arc::clone(&ledger);
+        let ending = Arc::clone(&engine);
         // Before anything is served: from here on what ends without a clean stop is a crash.
         tokio::task::spawn_blocking(move || starting.start()).await.map_err(io::Error::other)??;
+        replays::remove(&config.data_dir)?;
         let interval = Duration::from_millis(config.store.usage_flush_interval_ms);
         let debits = Arc::clone(&ledger) as Arc<dyn Debits>;
         let flusher = flusher.telling(Arc::clone(&notifier) as Arc<dyn Moved>);
@@ -383,9 +387,15 @@ impl Daemon {
             cut.cancel();
             ended.await;
         }
+        let data_dir = config.data_dir.clone();
         let flushed = tokio::task::spawn_blocking(move || {
             rotating.stop_rotation();
             let flushed = flush.stop();
+            // Before the ledger says that this was a clean stop: with what is not written, the next
+            // start does without.
+            if let Err(error) = replays::save(&data_dir, ending.replays()) {
+                tracing::error!(%error, "which signatures of requests were used cannot be kept");
+            }
             let settled = ledger.stop();
             notifier.stop();
             let committed = committer.stop();

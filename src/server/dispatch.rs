@@ -29,6 +29,10 @@ const OVERSTATED: &str = "a client's certificate (type 9) is stated, and what co
                           trusted to state one: the daemon's setting `stated_certificates` says who \
                           is";
 
+/// Signatures that are verified in one turn of a connection, and those of the frame or the batch of
+/// questions that the last of them is in: a few milliseconds. Then others have theirs.
+pub(super) const SIGNATURES_AT_ONCE: usize = BATCH;
+
 /// What one pass over the read buffer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Drained {
@@ -38,7 +42,8 @@ pub(super) struct Drained {
     pub(super) requests: usize,
     /// Whether the connection must be closed once the replies are written.
     pub(super) close: bool,
-    /// Whether the pass ended only because enough replies wait already to be written.
+    /// Whether the pass ended only because enough replies wait already to be written, or enough
+    /// signatures were verified.
     pub(super) full: bool,
 }
 
@@ -62,6 +67,8 @@ pub(super) fn put_payload_error(out: &mut BytesMut, header: Header, error: Paylo
 pub(super) struct UnderWay {
     /// Requests whose replies wait for the ledger.
     pub(super) deferred: Deferred,
+    /// Signatures that were looked at since the connection's turn began.
+    pub(super) verified: usize,
     /// What its requests hold.
     slots: Slots,
 }
@@ -73,7 +80,11 @@ impl UnderWay {
         desk: &Arc<Desk>,
         limits: &Limits,
     ) -> Self {
-        Self { deferred: Deferred::new(desk, limits), slots: Slots::new(engine, clock) }
+        Self {
+            deferred: Deferred::new(desk, limits),
+            verified: 0,
+            slots: Slots::new(engine, clock),
+        }
     }
 }
 
@@ -120,6 +131,11 @@ impl Dispatcher<'_> {
         loop {
             // What waits adds a few kilobytes; one that asks for details does not wait.
             if out.len() >= self.reply_bytes_max {
+                full = true;
+                break;
+            }
+            // Whoever else this thread serves comes between.
+            if self.under_way.verified >= SIGNATURES_AT_ONCE {
                 full = true;
                 break;
             }
@@ -290,6 +306,7 @@ impl Dispatcher<'_> {
         }
         let mut answers = self.answers.borrow_mut();
         self.engine.validate_for(self.asker(), &waiting.questions, now, &mut answers);
+        self.under_way.verified += answers.verified();
         let asked = waiting.correlations.iter().zip(&waiting.payloads).zip(&waiting.questions);
         for (answer, ((correlation, payload), question)) in answers.iter().zip(asked) {
             let Some(wait) = &answer.wait else {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::keyring::Keyring;
+use super::replays::{self, LastRun};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::key::{KeyView, Pepper};
 use crate::ledger::Ledger;
@@ -99,15 +101,36 @@ fn load_usage(engine: &Engine, keys: &Keys, left_out: &HashSet<u64>) -> Result<u
     Ok(unreadable)
 }
 
+/// Has the engine know which signatures of requests were used.
+pub(super) fn load_replays(engine: &Engine, config: &Config, crashed: bool, clock: &dyn Clock) {
+    let signing = &config.signing;
+    engine.set_signing(signing.policy(), signing.replays_max);
+    let last = match (engine.key_count() + engine.deleted_count(), crashed) {
+        (0, _) => LastRun::None,
+        (_, true) => LastRun::Crashed,
+        (_, false) => LastRun::Stopped,
+    };
+    // A signer's clock may be ahead, so what was used may have been made until then.
+    let now_s = clock.now().wall_us.div_euclid(1_000_000);
+    let until_s = now_s + i64::from(signing.clock_skew_seconds);
+    if replays::restore(&config.data_dir, engine.replays(), last, until_s) {
+        tracing::warn!(
+            seconds = signing.clock_skew_seconds,
+            "which signatures of requests the last run had used is not known: none is taken that was \
+             made before this start, or within signing.clock_skew_seconds after it"
+        );
+    }
+}
+
 /// The ledger, with what the store has of every account back in the engine; answers how many rows
-/// could not be read.
+/// could not be read, and whether the last run ended without a clean stop.
 pub(super) fn open_ledger(
     engine: &Arc<Engine>,
     keys: &Keys,
     committer: &Arc<Committer>,
     clock: &Arc<dyn Clock>,
     unavailable: LedgerState,
-) -> Result<(Ledger, u64), StoreError> {
+) -> Result<(Ledger, u64, bool), StoreError> {
     let (engine, committer, clock) = (Arc::clone(engine), Arc::clone(committer), Arc::clone(clock));
     let (ledger, found) = Ledger::open(engine, keys, committer, clock, unavailable)?;
     if found.crashed {
@@ -118,5 +141,5 @@ pub(super) fn open_ledger(
              their day and month, which needs no debit (`keygate usage` shows it as stranded)"
         );
     }
-    Ok((ledger, found.unreadable))
+    Ok((ledger, found.unreadable, found.crashed))
 }

@@ -33,6 +33,7 @@ mod observe;
 mod recorder;
 mod refusals;
 mod reload;
+mod replays;
 mod retention;
 mod scrape;
 mod slots;

@@ -14,7 +14,8 @@ pub(crate) struct Case {
     pub(crate) then: &'static [&'static str],
     /// The token that is shown.
     pub(crate) shows: Shows,
-    /// Arguments of `keygate validate`.
+    /// Arguments of `keygate validate`. `SIGNS=now` stands for those of a request that is signed then,
+    /// `other` of another than was signed, `old` of one signed long ago, `again` of one that was used.
     pub(crate) asks: &'static [&'static str],
 }
 
@@ -105,6 +106,16 @@ pub(crate) const CASES: &[Case] = &[
     case("CLIENT_CERTIFICATE_MISMATCH", r#"{"enforce_mutual_tls": true, "client_certificate_hash": "abababababababababababababababababababababababababababababababab"}"#, &[], &["--client-certificate=abababababababababababababababababababababababababababababababac"]),
     case("CLIENT_CERTIFICATE_REQUIRED", r#"{"enforce_mutual_tls": true, "client_certificate_hash": "abababababababababababababababababababababababababababababababab"}"#, &[], &[]),
     case("VALID", r#"{"client_certificate_hash": "abababababababababababababababababababababababababababababababab"}"#, &[], &[]),
+    // 6: the signature of the request.
+    case("VALID", r#"{"enforce_signing": true}"#, &["key signing add ID --key-id ci --shared-secret-stdin"], &["SIGNS=now"]),
+    case("VALID", r#"{"require_request_signing": true}"#, &["key signing add ID --key-id ci --shared-secret-stdin"], &["SIGNS=now"]),
+    case("SIGNATURE_REQUIRED", r#"{"enforce_signing": true}"#, &["key signing add ID --key-id ci --shared-secret-stdin"], &[]),
+    case("SIGNATURE_INVALID", r#"{"enforce_signing": true}"#, &["key signing add ID --key-id ci --shared-secret-stdin"], &["SIGNS=other"]),
+    case("SIGNATURE_INVALID", r#"{"enforce_signing": true}"#, &["key signing add ID --key-id ci --shared-secret-stdin", "key signing remove ID --key-id ci"], &["SIGNS=now"]),
+    case("SIGNATURE_EXPIRED", r#"{"enforce_signing": true}"#, &["key signing add ID --key-id ci --shared-secret-stdin"], &["SIGNS=old"]),
+    case("SIGNATURE_REPLAYED", r#"{"enforce_signing": true}"#, &["key signing add ID --key-id ci --shared-secret-stdin"], &["SIGNS=again"]),
+    case("SIGNATURE_ALGORITHM_NOT_ALLOWED", r#"{"enforce_signing": true, "allowed_signature_algorithms": ["ed25519"]}"#, &["key signing add ID --key-id ci --shared-secret-stdin"], &["SIGNS=now"]),
+    case("VALID", "{}", &["key signing add ID --key-id ci --shared-secret-stdin"], &["SIGNS=other"]),
     // 7: where the request comes from and what it is for.
     case("VALID", r#"{"allowed_environments": ["staging"]}"#, &[], &["--environment=staging"]),
     case("ENVIRONMENT_NOT_ALLOWED", r#"{"allowed_environments": ["staging"]}"#, &[], &["--environment=production"]),

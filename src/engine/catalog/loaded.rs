@@ -11,6 +11,7 @@ use crate::engine::terms::Compiled;
 use crate::key::access::has_unsound_entry;
 use crate::key::token::Prefixes;
 use crate::key::{KeyView, Pepper, Policy, Rules, Status, Time, TokenHash};
+use crate::vault::Vault;
 
 /// A key compiled from its record: what the catalog keeps of it.
 #[derive(Debug)]
@@ -74,6 +75,7 @@ impl Loaded {
     pub fn compile(
         record: &KeyView<'_>,
         pepper: &Pepper,
+        vault: Option<&Vault>,
         prefixes: &Prefixes,
         rules: &Rules,
     ) -> Result<Self, CatalogError> {
@@ -91,7 +93,7 @@ impl Loaded {
         // A token that was made under another brand is of another shape by now.
         let of_another_brand = !prefixes.begin(record.key_prefix);
         let policy = Policy { withheld: allowance.is_none(), ..Policy::compile(record) };
-        let proofs = Proofs::compile(record, pepper);
+        let proofs = Proofs::compile(record, pepper, vault);
         Ok(Self {
             id: record.id,
             token,

@@ -50,6 +50,7 @@ impl Dispatcher<'_> {
                 let chunk: ArrayVec<Validate<'_>, BATCH> = questions.by_ref().take(BATCH).collect();
                 let mut answers = self.answers.borrow_mut();
                 self.engine.validate_for(self.asker(), &chunk, now, &mut answers);
+                self.under_way.verified += answers.verified();
                 for (answer, question) in answers.iter().zip(&chunk) {
                     if let Some(wait) = &answer.wait {
                         waiting.push(decided);

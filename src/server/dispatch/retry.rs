@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::{Flags, Opcode, Validate, frame};
 
-use super::{Dispatcher, put_reply};
+use super::{Dispatcher, SIGNATURES_AT_ONCE, put_reply};
 use crate::clock::Now;
 use crate::engine::{Account, BATCH};
 use crate::server::deferred::{Group, Parked, Verdicts};
@@ -17,7 +17,11 @@ impl Dispatcher<'_> {
     /// leases do not cover either is parked again.
     pub(in crate::server) fn retry(&mut self, now: Now, out: &mut BytesMut) {
         self.under_way.deferred.hear();
-        while out.len() < self.reply_bytes_max {
+        let before = self.under_way.verified;
+        // Where signatures end a turn there are replies to write, behind which it goes on.
+        while out.len() < self.reply_bytes_max
+            && (out.is_empty() || self.under_way.verified - before < SIGNATURES_AT_ONCE)
+        {
             let mut group = self.under_way.deferred.take_debited();
             let Some((number, first)) = group.first_mut() else { break };
             match first.verdicts.take() {
@@ -43,6 +47,7 @@ impl Dispatcher<'_> {
                 group.iter().filter_map(|(_, it)| Validate::decode(&it.payload).ok()).collect();
             let tenant = group.first().and_then(|(_, first)| first.tenant.as_deref());
             self.engine.validate_for(self.asker_of(tenant), &questions, now, &mut answers);
+            self.under_way.verified += answers.verified();
         }
         for (answer, (number, request)) in answers.iter().zip(group) {
             if let Some(wait) = &answer.wait {
@@ -98,6 +103,7 @@ impl Dispatcher<'_> {
                 now,
                 &mut answers,
             );
+            self.under_way.verified += answers.verified();
             for (answer, (at, question)) in answers.iter().zip(chunk) {
                 if let Some(wait) = &answer.wait {
                     accounts.extend(wait.accounts());

@@ -1,0 +1,220 @@
+//! 6, of the order of checks: the signature of the request, its age, its replay.
+//!
+//! A signature costs as much as hundreds of other decisions, so none is verified while the catalog is
+//! locked: a first look finds which questions need it, these are verified, and then they are decided
+//! whole, under the lock again. What was verified counts only for the very keys it was verified by.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use keygate_protocol::limits::HEADERS_MAX;
+use keygate_protocol::validate::Body as StatedBody;
+use keygate_protocol::{Validate, VerdictCode};
+use parking_lot::RwLock;
+
+use super::Engine;
+use super::validate::BATCH;
+use crate::clock::Now;
+use crate::key::{KeyView, SigningKey, SigningMaterial};
+use crate::limit::{Age, Refusal, Replays, Used};
+use crate::sign::{
+    Algorithms, Body, Failure, Material, Policy, PublicKey, Request, Signature, Verifier, Verifiers,
+};
+use crate::vault::{Purpose, Vault, signing_owner};
+
+/// Times that a question's signature is verified, should its key change under way.
+const ROUNDS: usize = 2;
+
+/// What the signatures of a key are verified by.
+#[derive(Debug)]
+pub(super) struct Signing {
+    verifiers: Verifiers,
+    /// Whether a shared secret does not open: what it would verify cannot be told from what is wrong.
+    is_incomplete: bool,
+}
+
+/// What is known of the signature of a question.
+#[derive(Debug, Clone)]
+pub(super) enum Proof {
+    /// Nothing yet.
+    Unverified,
+    /// What came of it, by these keys.
+    Verified(Arc<Signing>, Result<Signature, Failure>),
+    /// The key changed as often as its signature was verified.
+    GivenUp,
+}
+
+/// What becomes of a question for its signature.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is to be verified first, by these.
+    Open(Arc<Signing>),
+    /// It denies.
+    Denied(VerdictCode),
+    /// It is right; to be taken back, where it says so, unless the verdict is valid.
+    Right(Option<Used>),
+}
+
+/// Questions whose signatures are to be verified: their places in the batch.
+pub(super) type Open = ArrayVec<(usize, Arc<Signing>), BATCH>;
+
+/// The rules of signatures, and which were used.
+#[derive(Debug)]
+pub(super) struct SigningDesk {
+    /// Taken for signed questions alone, and outside the catalog's lock or for a glance.
+    policy: RwLock<Arc<Policy>>,
+    pub(super) replays: Replays,
+}
+
+impl SigningDesk {
+    /// Before any configuration: nothing is taken, since nothing could be remembered.
+    pub(super) fn new() -> Self {
+        let policy =
+            Policy { max_age_s: 0, skew_s: 0, components: Box::new([]), covers_body: true };
+        Self { policy: RwLock::new(Arc::new(policy)), replays: Replays::new(0) }
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read())
+    }
+}
+
+impl Signing {
+    /// What a record's requests are verified by; `None` where it demands no signature.
+    pub(super) fn compile(record: &KeyView<'_>, vault: Option<&Vault>) -> Option<Arc<Self>> {
+        if !record.enforce_signing && !record.require_request_signing {
+            return None;
+        }
+        let keys: Vec<_> =
+            record.signing_keys.iter().map(|key| verifier(record.id, key, vault)).collect();
+        let is_incomplete = keys.iter().any(Option::is_none);
+        let allowed =
+            Algorithms::of_list(record.allowed_signature_algorithms.iter().map(AsRef::as_ref));
+        let verifiers = Verifiers::new(keys.into_iter().flatten().collect(), allowed);
+        Some(Arc::new(Self { verifiers, is_incomplete }))
+    }
+
+    fn verify(
+        &self,
+        question: &Validate<'_>,
+        policy: &Policy,
+        now_s: i64,
+    ) -> Result<Signature, Failure> {
+        let stated = question.facts.signed();
+        let headers: ArrayVec<_, HEADERS_MAX> = stated.headers().take(HEADERS_MAX).collect();
+        let request = Request {
+            method: stated.method,
+            scheme: stated.scheme,
+            authority: stated.authority,
+            path: stated.path,
+            query: stated.query,
+            headers: &headers,
+            body: stated.body.map(|body| match body {
+                StatedBody::Checked => Body::Checked,
+                StatedBody::Sha256(digest) => Body::Sha256(digest),
+                StatedBody::Sha512(digest) => Body::Sha512(digest),
+            }),
+        };
+        self.verifiers.verify(&request, policy, now_s)
+    }
+
+    fn denial(&self, failure: Failure) -> VerdictCode {
+        match failure {
+            Failure::Missing => VerdictCode::SignatureRequired,
+            Failure::Invalid if self.is_incomplete => VerdictCode::SignatureUnchecked,
+            Failure::Invalid => VerdictCode::SignatureInvalid,
+            Failure::Expired => VerdictCode::SignatureExpired,
+            Failure::Algorithm => VerdictCode::SignatureAlgorithmNotAllowed,
+        }
+    }
+}
+
+fn verifier(id: u64, key: &SigningKey, vault: Option<&Vault>) -> Option<Verifier> {
+    let material = match &key.material {
+        SigningMaterial::Public(spki) => Material::Public(PublicKey::from_spki(spki).ok()?),
+        SigningMaterial::Shared(secret) => {
+            let owner = signing_owner(id, &key.id);
+            Material::Shared(vault?.open(Purpose::Signing, &owner, secret).ok()?)
+        }
+    };
+    Some(Verifier { id: key.id.clone(), material })
+}
+
+impl Engine {
+    /// Has signatures judged by these rules from here on, and so many of them remembered.
+    pub fn set_signing(&self, policy: Policy, replays_max: usize) {
+        *self.signing.policy.write() = Arc::new(policy);
+        self.signing.replays.set_max(replays_max);
+    }
+
+    /// Signatures that were used.
+    #[must_use]
+    pub const fn replays(&self) -> &Replays {
+        &self.signing.replays
+    }
+
+    /// 6: the signature, as far as it is known.
+    pub(super) fn check_signature(
+        &self,
+        signing: &Arc<Signing>,
+        key: u64,
+        proof: &Proof,
+        question: &Validate<'_>,
+        now: Now,
+    ) -> Outcome {
+        let verified = match proof {
+            Proof::GivenUp => return Outcome::Denied(VerdictCode::SignatureUnchecked),
+            Proof::Verified(by, verified) if Arc::ptr_eq(by, signing) => verified,
+            _ => return Outcome::Open(Arc::clone(signing)),
+        };
+        let signature = match verified {
+            Ok(signature) => signature,
+            Err(failure) => return Outcome::Denied(signing.denial(*failure)),
+        };
+        let used = Used::new(key, &signature.replay, signature.created);
+        let age = Age { now_s: seconds(now), max_s: self.signing.policy.read().max_age_s };
+        let replays = &self.signing.replays;
+        // A peek uses nothing, and learns what a use would.
+        let (taken, reserved) = if question.peeks() {
+            (replays.look(&used, age), None)
+        } else {
+            (replays.reserve(&used, age), Some(used))
+        };
+        match taken {
+            Ok(()) => Outcome::Right(reserved),
+            Err(Refusal::Replayed) => Outcome::Denied(VerdictCode::SignatureReplayed),
+            Err(Refusal::Forgotten | Refusal::Full) => {
+                Outcome::Denied(VerdictCode::SignatureUnchecked)
+            }
+        }
+    }
+
+    /// Verifies what is open, and has it decided, until nothing is open.
+    pub(super) fn settle_signatures(
+        &self,
+        mut open: Open,
+        questions: &[Validate<'_>],
+        now: Now,
+        mut decide: impl FnMut(&[(usize, Proof)]) -> Open,
+    ) {
+        for round in 0..=ROUNDS {
+            if open.is_empty() {
+                return;
+            }
+            let policy = self.signing.policy();
+            let verify = |(at, signing): (usize, Arc<Signing>)| {
+                if round == ROUNDS {
+                    return (at, Proof::GivenUp);
+                }
+                let verified = signing.verify(&questions[at], &policy, seconds(now));
+                (at, Proof::Verified(signing, verified))
+            };
+            let proofs: ArrayVec<_, BATCH> = open.into_iter().map(verify).collect();
+            open = decide(&proofs);
+        }
+    }
+}
+
+const fn seconds(now: Now) -> i64 {
+    now.wall_us.div_euclid(1_000_000)
+}
