@@ -56,8 +56,7 @@ fn scale() -> usize {
 fn resident_bytes(id: u32, which: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'));
-    let kib: u64 =
-        line.expect("a line").trim().trim_end_matches(" kB").parse().expect("a number");
+    let kib: u64 = line.expect("a line").trim().trim_end_matches(" kB").parse().expect("a number");
     kib * 1024
 }
 
@@ -261,36 +260,46 @@ fn readers_that_never_read_hold_what_is_allowed_and_are_cut() {
 fn floods_of_unknown_tokens_are_throttled_by_address_and_remember_no_more_than_they_may() {
     let config =
         "[throttle]\naddress_failures_per_minute = 60\naddress_burst = 10\ncells_max = 1024\n";
-    beside_a_neighbour(config, "floods of unknown tokens", NOTHING_KEPT_BYTES_MAX, |home, known| {
-        let question = |token: &str, address: [u8; 4]| {
-            let mut payload = BytesMut::new();
-            let flags = ValidateFlags::NONE;
-            ValidateWriter::new(&mut payload, flags, 1, token.as_bytes()).address(address.into());
-            payload
-        };
-        // Of the right form, and no key's: that of SPEC §6.3.
-        let unknown = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
-        let mut wire = home.wire();
-        let mut ask = |token: &str, address| {
-            wire.send(Opcode::Validate, 1, &question(token, address));
-            wire.read().verdict().code
-        };
-        let guesser = [203, 0, 113, 7];
-        let looked_up = |code: &VerdictCode| *code == VerdictCode::NotFound;
-        let start = Instant::now();
-        let guesses = 5000 * scale();
-        let answered = (0..guesses).map(|_| ask(unknown, guesser)).filter(looked_up).count() as u64;
-        let earned = start.elapsed().as_secs() + 1;
-        assert!((10..=10 + earned).contains(&answered), "{answered} of {guesses} were looked up");
-        // A token that is right says nothing there, and passes elsewhere.
-        let code = ask(known, guesser);
-        assert!(code == VerdictCode::Throttled || earned > 1, "{code:?}");
-        assert_eq!(ask(known, [203, 0, 113, 8]), VerdictCode::Valid);
-        // Many addresses, each of which fails once or twice: none is remembered beyond the table.
-        for number in 0..u32::try_from(ADDRESSES * scale()).expect("small") {
-            let code = ask(unknown, number.to_be_bytes());
-            assert!(matches!(code, VerdictCode::NotFound | VerdictCode::Throttled), "{code:?}");
-        }
-        assert_eq!(ask(known, [198, 51, 100, 1]), VerdictCode::Valid);
-    });
+    beside_a_neighbour(
+        config,
+        "floods of unknown tokens",
+        NOTHING_KEPT_BYTES_MAX,
+        |home, known| {
+            let question = |token: &str, address: [u8; 4]| {
+                let mut payload = BytesMut::new();
+                let flags = ValidateFlags::NONE;
+                ValidateWriter::new(&mut payload, flags, 1, token.as_bytes())
+                    .address(address.into());
+                payload
+            };
+            // Of the right form, and no key's: that of SPEC §6.3.
+            let unknown = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
+            let mut wire = home.wire();
+            let mut ask = |token: &str, address| {
+                wire.send(Opcode::Validate, 1, &question(token, address));
+                wire.read().verdict().code
+            };
+            let guesser = [203, 0, 113, 7];
+            let looked_up = |code: &VerdictCode| *code == VerdictCode::NotFound;
+            let start = Instant::now();
+            let guesses = 5000 * scale();
+            let answered =
+                (0..guesses).map(|_| ask(unknown, guesser)).filter(looked_up).count() as u64;
+            let earned = start.elapsed().as_secs() + 1;
+            assert!(
+                (10..=10 + earned).contains(&answered),
+                "{answered} of {guesses} were looked up"
+            );
+            // A token that is right says nothing there, and passes elsewhere.
+            let code = ask(known, guesser);
+            assert!(code == VerdictCode::Throttled || earned > 1, "{code:?}");
+            assert_eq!(ask(known, [203, 0, 113, 8]), VerdictCode::Valid);
+            // Many addresses, each of which fails once or twice: none is remembered beyond the table.
+            for number in 0..u32::try_from(ADDRESSES * scale()).expect("small") {
+                let code = ask(unknown, number.to_be_bytes());
+                assert!(matches!(code, VerdictCode::NotFound | VerdictCode::Throttled), "{code:?}");
+            }
+            assert_eq!(ask(known, [198, 51, 100, 1]), VerdictCode::Valid);
+        },
+    );
 }

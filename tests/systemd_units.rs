@@ -143,7 +143,10 @@ fn the_daemon_has_no_network_and_the_helper_no_state() {
         assert!(has(&daemon, line), "keygate.service lacks `{line}`");
     }
     assert!(has(&helper, "DynamicUser=yes") && has(&helper, "LimitCORE=0"));
-    assert!(has(&helper, "PartOf=keygate.service"), "a restart must reach what reads the same file");
+    assert!(
+        has(&helper, "PartOf=keygate.service"),
+        "a restart must reach what reads the same file"
+    );
     assert!(!helper.contains("StateDirectory=") && !helper.contains("User=keygated"));
 }
 
@@ -203,7 +206,8 @@ fn no_number_of_starts_that_fail_takes_the_sockets_away() {
         let unlimited = head.lines().any(|line| line == "StartLimitIntervalSec=0");
         assert!(unlimited, "{unit} lacks StartLimitIntervalSec=0 in [Unit]");
         // By default a socket gives up after 20 starts in 2 s.
-        let rest = text.lines().find_map(|line| line.strip_prefix("RestartSec=")?.strip_suffix('s'));
+        let rest =
+            text.lines().find_map(|line| line.strip_prefix("RestartSec=")?.strip_suffix('s'));
         let rest: u64 = rest.and_then(|rest| rest.parse().ok()).expect("RestartSec in seconds");
         assert!(rest >= 1, "{unit} is started again too soon");
     }
