@@ -42,6 +42,10 @@ deny:
 release:
     .ci/release
 
+# Makes it twice, in two places, and compares every byte.
+reproduce:
+    .ci/reproduce
+
 # Everything that CI does; it installs packages, so it is meant for a machine of CI's kind.
 ci:
     .ci/run

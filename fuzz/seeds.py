@@ -3,8 +3,10 @@
 example record and the traces of the tests. Nothing is stored twice; run it again when they change."""
 
 import base64
+import hashlib
 import json
 import pathlib
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -42,18 +44,34 @@ def frames():
                 put("token", name, token.encode())
 
 
+# Where a row of each golden file lies (src/store/layout.rs): its key begins with its space.
+RECORD = b"k" + (1).to_bytes(8, "big")
+ROW_KEYS = {
+    "record": RECORD,
+    # A record that is encrypted, where a record lies.
+    "encrypted": RECORD,
+    "tenant": b"nacme",
+    "usage": b"u" + bytes(8),
+    "ledger": b"lk" + bytes(8),
+    # A web hook's, by the SHA-256 of its URL.
+    "endpoint": b"awacme\0" + hashlib.sha256(b"https://hooks.example.com/a").digest(),
+}
+
+
 def rows():
-    keys = {"record": b"k" + (1).to_bytes(8, "big"), "tenant": b"nacme", "usage": b"u" + bytes(8),
-            "ledger": b"lk" + bytes(8)}
-    # Encrypted rows are records'; those of other kinds are judged as what they are not.
-    keys["encrypted"] = keys["record"]
     for file in sorted((ROOT / "src/store/golden").glob("*.hex")):
-        value = bytes.fromhex("".join(file.read_text().split()))
-        key = keys.get(file.stem.split("_")[0], b"e")
-        schema, payload = value[4:5], value[ENVELOPE_BYTES:]
-        for how, bytes_ in ((0, schema + payload), (1, value)):
-            head = bytes([how, len(key)]) + len(bytes_).to_bytes(2, "little")
-            put("rows", f"{file.stem}-{how}", head + key + bytes_)
+        stem = file.stem.split("_")[0]
+        if stem not in ROW_KEYS:
+            sys.exit(f"{file.relative_to(ROOT)}: fuzz/seeds.py does not know where rows of "
+                     f"\"{stem}\" lie; add its key to ROW_KEYS (src/store/layout.rs)")
+        key = ROW_KEYS[stem]
+        # A file may have several rows, one a line.
+        for number, line in enumerate(file.read_text().split()):
+            value = bytes.fromhex(line)
+            schema, payload = value[4:5], value[ENVELOPE_BYTES:]
+            for how, bytes_ in ((0, schema + payload), (1, value)):
+                head = bytes([how, len(key)]) + len(bytes_).to_bytes(2, "little")
+                put("rows", f"{file.stem}-{number}-{how}", head + key + bytes_)
 
 
 def texts():

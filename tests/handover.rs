@@ -6,7 +6,7 @@ mod receiver;
 mod support;
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 
 use delivery::{Authority, DEADLINE};
@@ -72,10 +72,25 @@ async fn the_helper_alone_reads_what_sending_needs_and_reads_it_again_at_a_signa
                 password_file = '/nowhere/password'\n";
     configure(&home, &format!("operator_sinks = ['told']\n{mail}{}", sink("one")));
     let _daemon = home.start();
+    // The helper does, and sends everything else; its memory is not for others of its user.
+    let mut helping = helper(&home);
+    let files = std::fs::metadata(format!("/proc/{}/environ", helping.id())).expect("it runs");
+    assert_eq!(files.uid(), 0, "not dumpable");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", helping.id())).expect("read");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("it");
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    helping.logs(|log| log.contains("no mail is sent") && log.contains("/nowhere/password"));
+    home.run(["alert", "test", "--operator"]).expect(0).shows(&["delivered"]);
+    let (id, _) = home.create(&["--name", "k", "--alert-email=a@example.org"]);
+    home.run(["alert", "test", &id]).expect(1).shows(&["/nowhere/password"]);
+    helping.stop();
+    std::fs::remove_file(home.path("one")).expect("told");
+    // What all of it needs stops it.
+    configure(&home, "ca_file = '/nowhere/ca'\n");
     let mut command = home.command();
     command.arg("deliver").arg("--config").arg(home.path("keygate.toml"));
     command.stderr(std::process::Stdio::piped());
-    finish(command, b"").expect(1).says(&["/nowhere/password"]);
+    finish(command, b"").expect(1).says(&["/nowhere/ca"]);
 
     configure(&home, &format!("operator_sinks = ['told']\n{}", sink("one")));
     let mut helping = helper(&home);
@@ -111,6 +126,6 @@ fn what_is_no_question_is_answered_or_dropped_and_disturbs_nobody() {
     assert_eq!(say(b"KG"), "");
     assert!(say(b"KGD9\0\0\0\0\0\0").contains("another version"));
     assert!(say(b"KGD1\0\0\xff\xff\xff\xff").contains("over the most"));
-    assert!(say(b"KGD1\0\0\x02\0\0\0{}").contains("missing field"));
+    assert!(say(b"KGD1\0\0\x02\0\0\0{}").contains("is not a question (Data error"));
     helping.stop();
 }

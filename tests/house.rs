@@ -468,3 +468,15 @@ fn the_rules_see_what_breaks_them() {
     assert!(names.contains("src") && names.contains(".ci") && !names.contains("later"));
     assert!(!names.contains("LICENSE"));
 }
+
+/// CI fills the corpora of the fuzz targets first, and ends where a golden row has no place in a store.
+#[test]
+fn every_golden_row_is_a_seed_of_the_fuzz_targets() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let seeds = fs::read_to_string(root.join("fuzz/seeds.py")).expect("it can be read");
+    for file in fs::read_dir(root.join("src/store/golden")).expect("golden rows") {
+        let name = file.expect("an entry").file_name().into_string().expect("text");
+        let kind = name.split(['_', '.']).next().expect("a name");
+        assert!(seeds.contains(&format!("\n    \"{kind}\": ")), "{name}: ROW_KEYS lacks {kind}");
+    }
+}

@@ -143,6 +143,10 @@ fn the_daemon_has_no_network_and_the_helper_no_state() {
         assert!(has(&daemon, line), "keygate.service lacks `{line}`");
     }
     assert!(has(&helper, "DynamicUser=yes") && has(&helper, "LimitCORE=0"));
+    assert!(
+        has(&helper, "PartOf=keygate.service"),
+        "a restart must reach what reads the same file"
+    );
     assert!(!helper.contains("StateDirectory=") && !helper.contains("User=keygated"));
 }
 
@@ -190,6 +194,22 @@ fn each_socket_has_its_name_and_its_mode() {
         for line in [stream.as_str(), name, mode, &service] {
             assert!(text.lines().any(|have| have == line), "{unit} lacks `{line}`");
         }
+    }
+}
+
+/// A limit of starts that is met fails the sockets too, and callers are refused instead of kept waiting.
+#[test]
+fn no_number_of_starts_that_fail_takes_the_sockets_away() {
+    for unit in ["keygate.service", "keygate-deliver.service"] {
+        let text = read(unit);
+        let (head, _) = text.split_once("[Service]").expect("a service");
+        let unlimited = head.lines().any(|line| line == "StartLimitIntervalSec=0");
+        assert!(unlimited, "{unit} lacks StartLimitIntervalSec=0 in [Unit]");
+        // By default a socket gives up after 20 starts in 2 s.
+        let rest =
+            text.lines().find_map(|line| line.strip_prefix("RestartSec=")?.strip_suffix('s'));
+        let rest: u64 = rest.and_then(|rest| rest.parse().ok()).expect("RestartSec in seconds");
+        assert!(rest >= 1, "{unit} is started again too soon");
     }
 }
 

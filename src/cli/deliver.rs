@@ -12,7 +12,7 @@ use super::serve::{deliver_socket_of_env, log, no_signals, stop_on_signals};
 use super::{Exit, Global, connect};
 use crate::config::{DELIVER_SOCKET_DEFAULT, Source};
 use crate::deliver::{Courier, Helper};
-use crate::server::{StartError, listen, supervisor};
+use crate::server::{StartError, forbid_core_dumps, listen, supervisor};
 
 const AFTER_HELP: &str = "\
 It reads [alerts] and [sinks] of the daemon's configuration, again at SIGHUP, and keeps nothing. The
@@ -32,6 +32,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     log(global.json)?;
+    // It is handed secrets of web hooks, and reads the password of the mail server.
+    forbid_core_dumps();
     let source = Source { file: args.config.clone(), ..Source::default() };
     let config = source.read()?;
     let given = args.deliver_socket.clone().or_else(deliver_socket_of_env);
@@ -39,7 +41,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     let path = given.or_else(|| set.cloned()).unwrap_or_else(|| DELIVER_SOCKET_DEFAULT.into());
     // What it makes is its owner's alone, until its mode is widened.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let courier = Courier::new(&config.alerts, &config.sinks).map_err(StartError::from)?;
+    let made = Courier::with_what_is_ready(&config.alerts, &config.sinks);
+    let (courier, unready) = made.map_err(StartError::from)?;
+    // Web hooks and sinks must not wait for somebody who mends the settings of the mail server.
+    if let Some(error) = unready {
+        tracing::error!(%error, "no mail is sent until this is mended; all else is");
+    }
     let socket = listen::deliver(&path).map_err(StartError::from)?;
     let listening = |error| CliError::File { doing: "listen on", path: path.clone(), error };
     let listener = socket.listener.try_clone().map_err(listening)?;

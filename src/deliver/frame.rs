@@ -65,6 +65,13 @@ fn bad(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
 
+/// What is wrong with JSON, without its words: those of the parser quote values, and a URL's may be a
+/// secret.
+fn not_one(what: &str, error: &serde_json::Error) -> io::Error {
+    let (kind, line, column) = (error.classify(), error.line(), error.column());
+    bad(format!("its JSON is not {what} ({kind:?} error, line {line}, column {column})"))
+}
+
 fn bounded(what: &str, bytes: usize, max: usize) -> io::Result<usize> {
     if bytes <= max {
         return Ok(bytes);
@@ -117,7 +124,8 @@ pub(super) async fn asked(
     from.read_exact(&mut packed).await?;
     let secrets = unpack(&packed)?;
     let json = read_json(from, bounded("a question", json, QUESTION_BYTES_MAX)?).await?;
-    Ok((serde_json::from_slice(&json)?, secrets))
+    let asked = serde_json::from_slice(&json).map_err(|error| not_one("a question", &error))?;
+    Ok((asked, secrets))
 }
 
 fn unpack(mut packed: &[u8]) -> io::Result<Vec<WebhookSecret>> {
@@ -160,7 +168,8 @@ pub(super) async fn answered(from: &mut (impl AsyncRead + Unpin)) -> io::Result<
     let [_, _, _, _, j0, j1, j2, j3] = head;
     let json = u32::from_le_bytes([j0, j1, j2, j3]) as usize;
     let json = read_json(from, bounded("an answer", json, ANSWER_BYTES_MAX)?).await?;
-    Ok(match serde_json::from_slice(&json)? {
+    let answer = serde_json::from_slice(&json).map_err(|error| not_one("an answer", &error))?;
+    Ok(match answer {
         Answer::Delivered => Outcome::Delivered,
         Answer::Retry { why } => Outcome::Retry { why },
         Answer::Gone { why } => Outcome::Gone { why },
@@ -226,6 +235,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_json_says_is_not_repeated() {
+        let json = br#"{"to":"https://a.example/?token=secret","alerts":[],"now_us":0}"#;
+        let length = u32::try_from(json.len()).expect("short").to_le_bytes();
+        let bytes = [&MAGIC[..], &[0; 2], &length, json].concat();
+        let Err(refused) = asked(&mut bytes.as_slice()).await else { panic!("not of this form") };
+        let refused = refused.to_string();
+        assert!(refused.contains("Data error") && !refused.contains("token"), "{refused}");
+    }
+
+    #[tokio::test]
     async fn what_is_no_question_is_refused_before_anything_is_made_of_its_lengths() {
         let good = packed(&[alert("msg_1")], &[secret(1, 24)]).await;
         let with = |at: usize, bytes: &[u8]| {
@@ -241,7 +260,7 @@ mod tests {
             (with(6, &[0xff; 4]), "4294967295 bytes is over the most"),
             (with(10, &[25]), "longer than all"),
             (with(10, &[23]), "24 to 64 bytes"),
-            (with(40, b"!"), "expected"),
+            (with(40, b"!"), "its JSON is not a question (Syntax error, line 1,"),
         ] {
             let Err(refused) = asked(&mut bytes.as_slice()).await else { panic!("{says}") };
             let words = format!("{refused} {}", refused.kind());

@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{Courier, Outcome, frame};
 
-/// Attempts at a time. The daemon makes at most 1024 (`alerts.attempts_at_once_max`) and as few tests;
-/// more wait in the socket's queue.
-const ATTEMPTS_MAX: usize = 1280;
+/// Attempts at a time: all that a daemon makes with the largest `alerts.attempts_at_once_max`, 1024 for
+/// tenants, a quarter of that for the operator and for sinks each, and its tests. More wait in the
+/// socket's queue.
+const ATTEMPTS_MAX: usize = 1600;
 /// How long a question may take to come, and an answer to be taken.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests when there are no descriptors.

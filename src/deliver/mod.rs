@@ -49,9 +49,17 @@ use webhook::Webhooks;
 /// Sends alerts. There is one for the process; a reload puts another in its place.
 pub struct Courier {
     webhooks: Webhooks,
-    /// None where no mail server is configured.
-    mailer: Option<Mailer>,
+    mail: Mail,
     sinks: Sinks,
+}
+
+/// What mails are sent by.
+enum Mail {
+    /// No mail server is configured.
+    Unset,
+    /// One is, and what is set of it cannot be used: why.
+    Unready(String),
+    Ready(Box<Mailer>),
 }
 
 /// What became of an attempt. A `why` is one line for people.
@@ -141,12 +149,27 @@ impl Courier {
     /// # Errors
     /// [`CourierError`].
     pub fn new(alerts: &Alerts, sinks: &BTreeMap<String, Sink>) -> Result<Self, CourierError> {
+        let (courier, unready) = Self::with_what_is_ready(alerts, sinks)?;
+        unready.map_or(Ok(courier), Err)
+    }
+
+    /// The same; but where nothing but mails cannot be sent (a password that is missing), a courier
+    /// that sends all else, and why. An attempt to send a mail is then one to be made again.
+    ///
+    /// # Errors
+    /// [`CourierError`], of what all of it needs.
+    pub fn with_what_is_ready(
+        alerts: &Alerts,
+        sinks: &BTreeMap<String, Sink>,
+    ) -> Result<(Self, Option<CourierError>), CourierError> {
         let trust = Trust::load(&alerts.ca_file)?;
-        Ok(Self {
-            webhooks: Webhooks::new(alerts, &trust)?,
-            mailer: Mailer::new(&alerts.smtp, &trust)?,
-            sinks: Sinks::new(sinks, Duration::from_millis(alerts.sink_timeout_ms)),
-        })
+        let (mail, unready) = match Mailer::new(&alerts.smtp, &trust) {
+            Ok(None) => (Mail::Unset, None),
+            Ok(Some(mailer)) => (Mail::Ready(Box::new(mailer)), None),
+            Err(error) => (Mail::Unready(error.to_string()), Some(error)),
+        };
+        let sinks = Sinks::new(sinks, Duration::from_millis(alerts.sink_timeout_ms));
+        Ok((Self { webhooks: Webhooks::new(alerts, &trust)?, mail, sinks }, unready))
     }
 
     /// Has hosts of web hooks looked up by another than the system's resolver.
@@ -197,10 +220,11 @@ impl Courier {
     }
 
     async fn mail(&self, address: &str, alerts: &[Alert]) -> Outcome {
-        match &self.mailer {
+        match &self.mail {
             _ if alerts.is_empty() => Outcome::Delivered,
-            Some(mailer) => mailer.send(address, alerts).await,
-            None => Outcome::Retry {
+            Mail::Ready(mailer) => mailer.send(address, alerts).await,
+            Mail::Unready(why) => Outcome::Retry { why: why.clone() },
+            Mail::Unset => Outcome::Retry {
                 why: "no mail server is configured; set alerts.smtp.host".to_owned(),
             },
         }

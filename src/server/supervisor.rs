@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 
 use super::worker::Workers;
 use crate::store::{Committer, Job, SubmitError};
@@ -62,7 +63,13 @@ pub(super) struct Vitals {
     pub(super) committer: Arc<Committer>,
 }
 
-impl Vitals {
+/// What is asked whether it is alive.
+trait Beat {
+    /// Comes back when it is.
+    fn beat(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Beat for Vitals {
     /// Comes back when every thread of the data plane has come round to its queue, and the committer
     /// has answered a job that has nothing to write. A committer that has given up on a disk that
     /// hangs says so at once, and decisions go on without it: that is for health to tell, and no
@@ -71,7 +78,9 @@ impl Vitals {
         self.workers.beat().await;
         self.committed().await;
     }
+}
 
+impl Vitals {
     async fn committed(&self) {
         loop {
             let (answer, answered) = oneshot::channel();
@@ -88,18 +97,28 @@ impl Vitals {
     }
 }
 
-/// Tells systemd that the daemon is alive for as long as it is, where a watchdog is set: three times
-/// in its time. What does not answer any more is not told alive, and systemd ends the daemon and
-/// starts it again.
+/// How often it is asked in the time of a watchdog. Often, so that most of that time is for an answer
+/// that is slow: of a committer that has two groups to write to a disk that hangs.
+const BEATS: u32 = 6;
+
+/// Tells systemd that the daemon is alive for as long as it is, where a watchdog is set: six times
+/// in its time, when all answers at once. What does not answer any more is not told alive, and systemd
+/// ends the daemon and starts it again.
 pub(super) async fn watch(vitals: Vitals) {
     if let Some(time) = sd_notify::watchdog_enabled() {
-        watch_with(&vitals, time / 3, || tell(&[NotifyState::Watchdog])).await;
+        let alive = || tell(&[NotifyState::Watchdog]);
+        watch_with(&vitals, time / BEATS, alive).await;
     }
 }
 
-async fn watch_with(vitals: &Vitals, period: Duration, alive: impl Fn()) {
+/// Between two times alive lie at most one period and one beat.
+async fn watch_with(vital: &impl Beat, period: Duration, alive: impl Fn()) {
+    let mut ticks = tokio::time::interval(period);
+    // A beat that took longer than a period is followed by the next at once, and that by a period.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let beat = vitals.beat();
+        ticks.tick().await;
+        let beat = vital.beat();
         tokio::pin!(beat);
         if tokio::time::timeout(period, &mut beat).await.is_err() {
             tracing::error!(
@@ -110,13 +129,13 @@ async fn watch_with(vitals: &Vitals, period: Duration, alive: impl Fn()) {
             beat.await;
         }
         alive();
-        tokio::time::sleep(period).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc;
 
     use parking_lot::Mutex;
@@ -185,6 +204,43 @@ mod tests {
             let _ = told.send(());
         }) => {}
             () = three => {}
+        }
+    }
+
+    /// What the unit gives: `WatchdogSec=120s`.
+    const WATCHDOG: Duration = Duration::from_secs(120);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_is_slow_and_not_given_up_leaves_the_daemon_alive() {
+        // Two groups, each just short of being given up (30 s, seen after 37.5 s at the latest).
+        const SLOW: Duration = Duration::from_secs(75);
+        struct Disk(AtomicU32);
+        impl Beat for Disk {
+            async fn beat(&self) {
+                // Slow after quick ones, and slow after slow.
+                if self.0.fetch_add(1, Ordering::Relaxed) % 4 >= 2 {
+                    tokio::time::sleep(SLOW).await;
+                }
+            }
+        }
+        let disk = Disk(AtomicU32::new(0));
+        let gap_max = WATCHDOG / BEATS + SLOW;
+        assert!(gap_max < WATCHDOG);
+        let (told, mut heard) = unbounded_channel();
+        let alive = || {
+            let _ = told.send(());
+        };
+        let forty = async {
+            for number in 0..40 {
+                // Whoever waits for two things that are due at once hears of the end first.
+                let gap_max = gap_max + Duration::from_millis(1);
+                let told = tokio::time::timeout(gap_max, heard.recv()).await;
+                assert!(told.is_ok(), "silent for {gap_max:?} after {number} times");
+            }
+        };
+        tokio::select! {
+            () = watch_with(&disk, WATCHDOG / BEATS, alive) => {}
+            () = forty => {}
         }
     }
 
