@@ -12,7 +12,7 @@ use super::serve::{deliver_socket_of_env, log, no_signals, stop_on_signals};
 use super::{Exit, Global, connect};
 use crate::config::{DELIVER_SOCKET_DEFAULT, Source};
 use crate::deliver::{Courier, Helper};
-use crate::server::{StartError, listen, supervisor};
+use crate::server::{StartError, forbid_core_dumps, listen, supervisor};
 
 const AFTER_HELP: &str = "\
 It reads [alerts] and [sinks] of the daemon's configuration, again at SIGHUP, and keeps nothing. The
@@ -32,6 +32,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     log(global.json)?;
+    // It has the password of the mail server, and the secrets of web hooks that it signs with.
+    forbid_core_dumps();
     let source = Source { file: args.config.clone(), ..Source::default() };
     let config = source.read()?;
     let given = args.deliver_socket.clone().or_else(deliver_socket_of_env);
