@@ -149,6 +149,9 @@ pub struct SecretStatus {
     /// Its rotation, if there was one since the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<SecretRotation>,
+    /// What is to be done yet about the files of a rotation that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// How a rotation stands.

@@ -28,7 +28,7 @@ impl Admin {
         caller: &Caller,
         request: wire::KeyCreate,
     ) -> Result<wire::KeyCreated, AdminError> {
-        let pepper = self.engine.pepper();
+        let mut pepper = self.engine.pepper();
         let mut input = RecordInput::from_value(request.record)?;
         if let Some(tenant) = caller.tenant() {
             input.set_if_absent("tenant_id", tenant);
@@ -41,6 +41,9 @@ impl Admin {
             return Ok(repeated);
         }
         let gate = self.gate().await;
+        // A rotation waits for the gate: from here on the pepper is not one that is gone already.
+        let sealed_under = std::mem::replace(&mut pepper, self.engine.pepper());
+        record.reseal(&sealed_under, &pepper);
         gate.rules.check(&record)?;
         self.check_tenant_takes_keys(&record)?;
         notices.extend(self::notices(&record, &gate.rules));

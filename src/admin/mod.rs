@@ -234,7 +234,7 @@ impl Admin {
             ));
         }
         reasons.extend(self.withheld());
-        reasons.extend(self.rotation().1);
+        reasons.extend(self.rotation_reasons());
         if self.notifier.as_ref().is_some_and(|notifier| notifier.has_failed()) {
             reasons.push(
                 "no alerts are found or sent, since a thread of theirs failed inside (the log has \

@@ -6,47 +6,51 @@
 //!    the committer renews each record that it writes.
 //! 3. The thread has every other record renewed, some at a time.
 //! 4. Changes that had read a record before are waited for.
-//! 5. The store says that it is over, and the old secret goes.
+//! 5. Every row is looked at: where one still needs the old secret, it stays, and so does all this.
+//! 6. The store says that it is over, and the old secret goes.
+
+mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin as wire;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::OwnedMutexGuard;
 use zeroize::Zeroizing;
 
 use super::{Admin, AdminError, Caller, blocking};
 use crate::key::Pepper;
-use crate::store::{
-    CommitError, KeyWrite, Rotating, Seals, StoreError, SubmitError, Write, WriteError,
-};
+use crate::store::{Rotating, Seals, Write};
 use crate::vault::Master;
 
-/// Records that one job renews: with a row and two digests each, before and after, they fit a batch.
-const RECORDS_AT_A_TIME: usize = 64;
-/// How long the thread waits for room in the committer's queue.
-const BUSY_WAIT: Duration = Duration::from_millis(20);
 /// Digits of an id that are shown.
 const ID_SHOWN: usize = 16;
 
 /// Where the secrets are kept. Calls wait for a disk.
 pub trait SecretFiles: Send + Sync {
-    /// The secret that is to take the place of the present one, durably there.
+    /// The secret that is to take the place of the present one, whose id is given, durably there. One
+    /// that was made before and not used is taken; nothing is ever put over a secret.
     ///
     /// # Errors
     /// In words that say what to do.
-    fn next(&self, of: Rotating) -> Result<Zeroizing<[u8; 32]>, String>;
+    fn next(&self, of: Rotating, present: &str) -> Result<Zeroizing<[u8; 32]>, String>;
 
-    /// Has the new one take the old one's place, which is gone then; or what a person must do.
+    /// Has the present one, whose id is given, be in the place of the one before, which is gone then;
+    /// or what a person must do. Does nothing where that is so.
     ///
     /// # Errors
     /// In words.
-    fn settle(&self, of: Rotating) -> Result<Option<String>, String>;
+    fn settle(&self, of: Rotating, present: &str) -> Result<Option<String>, String>;
+
+    /// The present one, whose id is given, where it is kept in the data directory; `None` where it
+    /// comes from a credential.
+    ///
+    /// # Errors
+    /// In words: it is nowhere, or cannot be read.
+    fn kept(&self, of: Rotating, present: &str) -> Result<Option<Zeroizing<[u8; 32]>>, String>;
 
     /// Whether the present one comes from a credential.
     fn is_credential(&self, of: Rotating) -> bool;
@@ -57,8 +61,17 @@ pub trait SecretFiles: Send + Sync {
 pub(super) struct Rotations {
     pub(super) files: Option<Arc<dyn SecretFiles>>,
     last: Mutex<Option<Last>>,
+    /// What is to be done yet about the files of each, by [`Rotating`].
+    files_left: Mutex<[Option<FilesLeft>; 2]>,
     stop: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is to be done yet about the files of a secret.
+struct FilesLeft {
+    /// Whether something failed; else a credential is to be named otherwise.
+    failed: bool,
+    message: String,
 }
 
 struct Last {
@@ -118,11 +131,18 @@ impl Admin {
     /// `STORAGE`; the system gives no thread.
     pub fn resume_rotations(self: &Arc<Self>) -> Result<(), AdminError> {
         for of in Rotating::ALL {
-            let Some(to) = self.keys.next_secret_id(of)? else { continue };
+            let Some(to) = self.keys.next_secret_id(of)? else {
+                if let Some(present) = self.keys.secret_id(of)? {
+                    self.settle_files(of, &present);
+                }
+                continue;
+            };
             tracing::info!(secret = of.name(), "a rotation goes on that the last run had begun");
-            if let Ok(alone) = Arc::clone(&self.whole).try_lock_owned() {
-                self.renew_all(of, to, alone)?;
-            }
+            // Nothing is served yet, so nobody else has the store's turn.
+            let alone = Arc::clone(&self.whole).try_lock_owned();
+            let alone =
+                alone.map_err(|_| AdminError::new(ErrorCode::Busy, "the store's turn is taken"))?;
+            self.renew_all(of, to, alone)?;
         }
         Ok(())
     }
@@ -135,6 +155,50 @@ impl Admin {
             thread.thread().unpark();
             let _ = thread.join();
         }
+    }
+
+    /// Has the file of the present secret be the only one, and keeps what is to be done about that.
+    fn settle_files(&self, of: Rotating, present: &str) -> Option<String> {
+        let settled = self.rotations.files.as_ref()?.settle(of, present);
+        let left = match settled {
+            Ok(message) => message.map(|message| FilesLeft { failed: false, message }),
+            Err(why) => Some(FilesLeft {
+                failed: true,
+                message: format!(
+                    "the old {} is still there, and the one in use is not in its place: {why}; the \
+                     next start tries again",
+                    of.name()
+                ),
+            }),
+        };
+        let message = left.as_ref().map(|left| left.message.clone());
+        if let Some(place) = self.rotations.files_left.lock().get_mut(of as usize) {
+            *place = left;
+        }
+        message
+    }
+
+    /// What keeps the store from being copied whole, if anything does: records that a backup would
+    /// have are under a secret that it would not have.
+    pub(super) fn check_no_rotation(&self) -> Result<(), AdminError> {
+        for of in Rotating::ALL {
+            if self.keys.next_secret_id(of)?.is_some() {
+                let (what, command) = (of.name(), of.command());
+                let message = format!(
+                    "the {what} is being rotated, and that stands still: `keygate {command} status` \
+                     says why, and `keygate {command} rotate` goes on with it"
+                );
+                return Err(AdminError::new(ErrorCode::Busy, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a rotation stands still, and what is to be done about secrets' files.
+    pub(super) fn rotation_reasons(&self) -> Vec<String> {
+        let files_left = self.rotations.files_left.lock();
+        let failed = files_left.iter().flatten().filter(|left| left.failed);
+        self.rotation().1.into_iter().chain(failed.map(|left| left.message.clone())).collect()
     }
 
     /// Whether a secret is being exchanged, and why it stands still if it does.
@@ -167,7 +231,10 @@ impl Admin {
             records_estimate: (self.engine.key_count() as u64).max(it.records),
             message: it.message.clone(),
         });
-        Ok(wire::SecretStatus { id: shown(&id), from, rotation })
+        let files_left = self.rotations.files_left.lock();
+        let message = files_left.get(of as usize).and_then(Option::as_ref);
+        let message = message.map(|left| left.message.clone());
+        Ok(wire::SecretStatus { id: shown(&id), from, rotation, message })
     }
 
     fn secret_files(&self) -> Result<&Arc<dyn SecretFiles>, AdminError> {
@@ -186,8 +253,13 @@ impl Admin {
             return Ok(to);
         }
         let (files, seals) = (self.secret_files()?, self.seals()?);
+        // Before a file is made: the store would refuse it.
+        self.check_no_rotation()?;
         let from = self.keys.secret_id(of)?.unwrap_or_default();
-        let bytes = files.next(of).map_err(AdminError::invalid)?;
+        let bytes = files.next(of, &from).map_err(AdminError::invalid)?;
+        if let Some(left) = self.rotations.files_left.lock().get_mut(of as usize) {
+            *left = None;
+        }
         let (pepper, master) = (Pepper::new(&bytes), Master::new(&bytes));
         let to = match of {
             Rotating::Pepper => pepper.fingerprint(),
@@ -217,122 +289,6 @@ impl Admin {
         tracing::info!(secret = of.name(), to = shown(&to), "a rotation has begun");
         Ok(to)
     }
-
-    /// Starts the thread.
-    fn renew_all(
-        self: &Arc<Self>,
-        of: Rotating,
-        to: String,
-        alone: OwnedMutexGuard<()>,
-    ) -> Result<(), AdminError> {
-        let state = wire::RotationState::Running;
-        let last = Last { of, to: to.clone(), records: 0, state, message: None };
-        *self.rotations.last.lock() = Some(last);
-        let admin = Arc::clone(self);
-        let run = move || {
-            let ended = admin.walk(of, &to);
-            if let Err(error) = &ended {
-                tracing::error!(secret = of.name(), %error, "a rotation stands still");
-            }
-            let mut last = admin.rotations.last.lock();
-            if let Some(last) = last.as_mut() {
-                (last.state, last.message) = match ended {
-                    Ok(Walk::Over(message)) => (wire::RotationState::Done, message),
-                    Ok(Walk::Stopped) => (wire::RotationState::Running, None),
-                    Err(error) => (wire::RotationState::Failed, Some(error.to_string())),
-                };
-            }
-            drop(last);
-            drop(alone);
-        };
-        let thread = thread::Builder::new().name("keygate-rotate".to_owned()).spawn(run);
-        let thread = thread.map_err(|error| {
-            AdminError::new(ErrorCode::Internal, format!("the system gives no thread: {error}"))
-        })?;
-        *self.rotations.thread.lock() = Some(thread);
-        Ok(())
-    }
-
-    fn walk(&self, of: Rotating, to: &str) -> Result<Walk, CommitError> {
-        let mut after = None;
-        loop {
-            if self.rotations.stop.load(Ordering::Acquire) {
-                return Ok(Walk::Stopped);
-            }
-            let ids = self.keys.ids_after(after, RECORDS_AT_A_TIME)?;
-            let Some(last) = ids.last() else { break };
-            after = Some(*last);
-            match self.renew(&ids) {
-                // Records that are large together are taken one by one.
-                Err(CommitError::Write(WriteError::Store(StoreError::BatchTooLarge {
-                    ..
-                }))) => {
-                    ids.iter().try_for_each(|id| self.renew(&[*id]))?;
-                }
-                renewed => renewed?,
-            }
-            if let Some(last) = self.rotations.last.lock().as_mut() {
-                last.records += ids.len() as u64;
-            }
-        }
-        if let Some(notifier) = self.notifier.as_ref().filter(|_| of == Rotating::Master) {
-            self.patiently(|| notifier.renew_secrets())?;
-        }
-        // Whoever had read a record before it was renewed has written it by then, and whoever reads
-        // one from here on reads it renewed.
-        drop(self.rules_gate.blocking_write());
-        self.locks.iter().for_each(|lock| drop(lock.blocking_lock()));
-        self.patiently(|| {
-            let over = Write::finish_rotation(of, to);
-            let over = over.map_err(|error| StoreError::corrupt(error.to_string()))?;
-            self.committer.commit(over, true)
-        })?;
-        match (of, self.keys.seals()) {
-            (Rotating::Pepper, Some(seals)) => {
-                let alone = Arc::new(self.engine.pepper().without_retired());
-                self.engine.set_pepper(Arc::clone(&alone));
-                seals.set_pepper(alone);
-            }
-            (Rotating::Master, Some(seals)) => seals.vault().forget(),
-            (_, None) => {}
-        }
-        let message = match self.rotations.files.as_ref().map(|files| files.settle(of)) {
-            Some(Ok(message)) => message,
-            Some(Err(why)) => Some(format!("the next start removes the old one: {why}")),
-            None => None,
-        };
-        tracing::info!(secret = of.name(), message, "a rotation is over");
-        Ok(Walk::Over(message))
-    }
-
-    /// One job of the committer, which has others' between them.
-    fn renew(&self, ids: &[u64]) -> Result<(), CommitError> {
-        self.patiently(|| {
-            let job = ids.iter().map(|id| Write::Key(KeyWrite::Renew { id: *id })).collect();
-            self.committer.commit(job, false)
-        })
-    }
-
-    /// Tries again as long as the committer has no room.
-    fn patiently(&self, act: impl Fn() -> Result<(), CommitError>) -> Result<(), CommitError> {
-        loop {
-            match act() {
-                Err(CommitError::Submit(SubmitError::Busy { .. }))
-                    if !self.rotations.stop.load(Ordering::Acquire) =>
-                {
-                    thread::park_timeout(BUSY_WAIT);
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-}
-
-enum Walk {
-    /// Everything is renewed; what a person must do yet.
-    Over(Option<String>),
-    /// The daemon stops.
-    Stopped,
 }
 
 /// The beginning of an id, which is enough to tell two apart.

@@ -6,8 +6,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,7 +20,7 @@ use crate::key::Time;
 use crate::store::copy::{Rows, Walked};
 use crate::store::tap::TapError;
 use crate::store::verify::Report;
-use crate::store::{Op, StoreEngine, StoreError};
+use crate::store::{Op, Rotating, StoreEngine};
 
 /// Bytes of keys and values in a frame of a backup, and of one part of a long value: in base64 and
 /// JSON they fit a frame with room to spare.
@@ -46,10 +44,6 @@ const _: () = assert!(
 pub struct Origin {
     /// The engine of its store.
     pub engine: StoreEngine,
-    /// The pepper's file, where it is kept in the data directory.
-    pub pepper: Option<PathBuf>,
-    /// The master key's file, likewise.
-    pub master_key: Option<PathBuf>,
 }
 
 /// Takes a frame's JSON, and whether more follow; says whether anybody wants them.
@@ -60,8 +54,9 @@ impl Admin {
     ///
     /// # Errors
     /// `FORBIDDEN` for a caller that is bound to a tenant; `INVALID` where the store lives in memory;
-    /// `BUSY` while another runs, and when too much was written while frames waited to be taken;
-    /// `STORAGE`. What was streamed is then no backup.
+    /// `BUSY` while another runs, while a rotation stands still, and when too much was written while
+    /// frames waited to be taken; `STORAGE`, also where the pepper or the master key that the store is
+    /// under is in no file. What was streamed is then no backup.
     pub fn backup(
         &self,
         caller: &Caller,
@@ -72,12 +67,14 @@ impl Admin {
         let origin = self.origin.as_ref().ok_or_else(|| {
             AdminError::invalid("this daemon keeps its keys in memory: there is nothing to back up")
         })?;
+        // Its turn is held, so none begins.
+        self.check_no_rotation()?;
         let mut out = Outgoing { admin: self, frame: wire::BackupFrame::default(), bytes: 0, each };
         out.frame.engine = Some(origin.engine.name().to_owned());
         (out.frame.pepper_from, out.frame.pepper) =
-            of_file("read the pepper", origin.pepper.as_ref(), request.without_pepper)?;
+            self.secret_of_backup(Rotating::Pepper, request.without_pepper)?;
         (out.frame.master_key_from, out.frame.master_key) =
-            of_file("read the master key", origin.master_key.as_ref(), request.without_master_key)?;
+            self.secret_of_backup(Rotating::Master, request.without_master_key)?;
         let (pepper, master_key) = (out.frame.pepper.is_some(), out.frame.master_key.is_some());
         // At its beginning: who breaks it off has what came until then.
         self.note_whole(caller, "backup", json!({"pepper": pepper, "master_key": master_key}));
@@ -142,6 +139,34 @@ impl Admin {
         Ok(())
     }
 
+    /// Where a secret is from, and the secret that the store is written under, where it is kept in the
+    /// data directory and wanted.
+    fn secret_of_backup(
+        &self,
+        of: Rotating,
+        left_out: bool,
+    ) -> Result<(Option<wire::SecretFrom>, Option<String>), AdminError> {
+        let (Some(files), Some(present)) =
+            (self.rotations.files.as_ref(), self.keys.secret_id(of)?)
+        else {
+            return Ok((Some(wire::SecretFrom::Credential), None));
+        };
+        if left_out {
+            let from = if files.is_credential(of) {
+                wire::SecretFrom::Credential
+            } else {
+                wire::SecretFrom::DataDir
+            };
+            return Ok((Some(from), None));
+        }
+        let kept = files.kept(of, &present);
+        let kept = kept.map_err(|why| AdminError::new(ErrorCode::Storage, why))?;
+        Ok(match kept {
+            Some(secret) => (Some(wire::SecretFrom::DataDir), Some(STANDARD.encode(*secret))),
+            None => (Some(wire::SecretFrom::Credential), None),
+        })
+    }
+
     /// The right to the whole store, and the turn: each reads all of it, and a backup may hold much.
     fn whole_store(&self, caller: &Caller, what: &str) -> Result<MutexGuard<'_, ()>, AdminError> {
         caller.check_unbound(what)?;
@@ -156,24 +181,6 @@ impl Admin {
         let Walked { rows, bytes } = walked;
         wire::Progress { rows, bytes, rows_estimate: estimate.max(rows) }
     }
-}
-
-/// Where a secret is from, and its file where that is kept in the data directory and wanted.
-fn of_file(
-    doing: &'static str,
-    path: Option<&PathBuf>,
-    left_out: bool,
-) -> Result<(Option<wire::SecretFrom>, Option<String>), StoreError> {
-    // A rotation may have moved it to a credential meanwhile.
-    let Some(path) = path.filter(|path| path.exists()) else {
-        return Ok((Some(wire::SecretFrom::Credential), None));
-    };
-    if left_out {
-        return Ok((Some(wire::SecretFrom::DataDir), None));
-    }
-    let failed = |error| StoreError::Io { doing, path: path.clone(), source: Arc::new(error) };
-    let secret = std::fs::read(path).map(Zeroizing::new).map_err(failed)?;
-    Ok((Some(wire::SecretFrom::DataDir), Some(STANDARD.encode(&*secret))))
 }
 
 /// Why a stream came to no end.

@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     log(global.json)?;
-    // It is handed secrets of web hooks, and reads the password of the mail server.
+    // It has the password of the mail server, and the secrets of web hooks that it signs with.
     forbid_core_dumps();
     let source = Source { file: args.config.clone(), ..Source::default() };
     let config = source.read()?;

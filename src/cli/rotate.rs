@@ -81,5 +81,9 @@ fn words(status: &SecretStatus, of: Rotating) -> String {
         text += &format!("rotation to {to}: {state}, {records} keys\n");
         text.extend(rotation.message.iter().map(|message| format!("{message}\n")));
     }
+    // At the end of a rotation it says the same.
+    let said = status.rotation.as_ref().and_then(|rotation| rotation.message.as_ref());
+    let message = status.message.as_ref().filter(|message| Some(*message) != said);
+    text.extend(message.map(|message| format!("{message}\n")));
     text
 }

@@ -415,6 +415,22 @@ mod tests {
         assert_ne!(hash.sealed, sha256);
     }
 
+    /// What a request had sealed before a whole rotation went by.
+    #[test]
+    fn a_record_is_sealed_again_under_the_pepper_that_is_there_by_then() {
+        let (old, new) = (Pepper::new(&[7; 32]), Pepper::new(&[8; 32]));
+        let sealed = |pepper: &Pepper| crate::key::KeyRecord {
+            key_hash: Some(pepper.seal(&[5; 32])),
+            client_secret_hash: Some(pepper.seal(&[6; 32])),
+            ..crate::key::KeyRecord::default()
+        };
+        for under in [&old, &new] {
+            let mut record = sealed(under);
+            record.reseal(under, &new);
+            assert!(record == sealed(&new));
+        }
+    }
+
     #[test]
     fn a_rotation_opens_both_and_seals_under_the_present_one() {
         let (old, new) = (Pepper::new(&[7; 32]), Pepper::new(&[8; 32]));

@@ -315,6 +315,27 @@ impl KeyRecord {
         self.signing_keys.iter().any(shared)
     }
 
+    /// Everything that is sealed under the pepper.
+    pub fn hashes_mut(&mut self) -> impl Iterator<Item = &mut SealedHash> {
+        let hashes = [
+            &mut self.key_hash,
+            &mut self.previous_key_hash,
+            &mut self.client_secret_hash,
+            &mut self.previous_client_secret_hash,
+        ];
+        hashes.into_iter().flatten()
+    }
+
+    /// Has hashes be under the present pepper that were sealed under another.
+    pub fn reseal(&mut self, sealed_under: &Pepper, present: &Pepper) {
+        let both = present.with_retired(sealed_under);
+        for hash in self.hashes_mut() {
+            if let Some(resealed) = both.renewed(hash) {
+                *hash = resealed;
+            }
+        }
+    }
+
     /// The digests under which a token finds this key: the current and, during an overlap and
     /// until the next rotation, the one before. A deleted key has none.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {

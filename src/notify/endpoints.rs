@@ -120,7 +120,10 @@ impl Endpoints {
     }
 
     /// Has every secret be under the present master key. Each endpoint is held for its own commit.
+    /// What cannot be renewed stays as it is: the rotation finds it in the rows, and does not end.
     pub(super) fn renew(&self, committer: &Committer, vault: &Vault) -> Result<(), CommitError> {
+        // One that is being made is sealed already and not among the names yet.
+        drop(self.write());
         for of in self.names() {
             let writing = self.write();
             let Some(mut row) = self.get(&of.0, &of.1) else { continue };

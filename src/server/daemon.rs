@@ -40,7 +40,7 @@ use crate::key::token::{BrandError, Prefixes};
 use crate::ledger::Ledger;
 use crate::notify::{self, Moved, Notifier};
 use crate::store::{
-    self, CommitError, Committer, CommitterOptions, Keys, Rotating, StoreError, StoreOptions,
+    self, CommitError, Committer, CommitterOptions, Keys, StoreError, StoreOptions,
 };
 
 /// Descriptors beside those of connections: the store, listeners, runtimes, the log.
@@ -189,11 +189,7 @@ impl Daemon {
         let courier = notify::deliverer(&config.alerts, &config.sinks)?;
         let settings = notify::Settings::new(&config.alerts);
         let notifier = Arc::new(Notifier::open(source_of_alerts, settings, courier)?);
-        let origin = Origin {
-            engine: config.store.engine,
-            pepper: keyring.own(Rotating::Pepper)?,
-            master_key: keyring.own(Rotating::Master)?,
-        };
+        let origin = Origin { engine: config.store.engine };
         let failing = Arc::downgrade(&notifier);
         let tell_failing = move |why: Option<String>| match (failing.upgrade(), why) {
             (Some(notifier), Some(why)) => notifier.audit_failing(why),
@@ -345,6 +341,12 @@ impl Daemon {
             cut: cut.clone(),
         });
         let tasks = Tasks { accepting: TaskTracker::new(), admin: TaskTracker::new() };
+        // Before anything is accepted: a backup that waits in the queue must not come first.
+        let rotating = Arc::clone(&shared.admin);
+        let resumed = Arc::clone(&rotating);
+        tokio::task::spawn_blocking(move || resumed.resume_rotations())
+            .await
+            .map_err(io::Error::other)??;
         accept(&listeners, &workers, &shared, &tasks, &stop)?;
         if let Some(socket) = &listeners.http {
             let parts = Parts {
@@ -363,11 +365,6 @@ impl Daemon {
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
-        let rotating = Arc::clone(&shared.admin);
-        let resumed = Arc::clone(&rotating);
-        tokio::task::spawn_blocking(move || resumed.resume_rotations())
-            .await
-            .map_err(io::Error::other)??;
         let vitals = Vitals { workers: Arc::clone(&workers), committer: Arc::clone(&committer) };
         let watch = supervisor::watch(vitals);
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(watch));

@@ -5,12 +5,12 @@
 //! is exchanged which takes its place. Files are told apart by that id and never by their names
 //! alone: so a crash between a file and what the store says of it leaves nothing to guess.
 
-use std::io;
+mod files;
+
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::admin::SecretFiles;
 use crate::key::Pepper;
 use crate::secret::{self, SecretError, SecretFile};
 use crate::store::{Keys, Rotating, StoreError};
@@ -113,39 +113,44 @@ impl Keyring {
         })
     }
 
-    /// Its file, where that lies in the data directory.
-    pub(super) fn own(&self, of: Rotating) -> Result<Option<PathBuf>, KeyringError> {
-        let path = self.place(of, false)?;
-        Ok(self.is_own(&path).then_some(path))
-    }
-
     fn load(&self, of: Rotating, keys: &Keys) -> Result<Loaded, KeyringError> {
         let what = of.name();
         let (first, second) = (self.place(of, false)?, self.place(of, true)?);
         let file = |path| SecretFile { what, path };
-        let found = [file(&first).read()?, file(&second).read()?];
+        // What cannot be read matters where nothing else is what the store knows.
+        let found = [file(&first).read(), file(&second).read()];
         let present = |bytes: Bytes| Loaded { present: bytes, retired: None };
         let Some(known) = keys.secret_id(of)? else {
             let [first_found, _] = found;
-            let bytes = first_found.map_or_else(|| file(&first).make(), Ok)?;
+            let bytes = first_found?.map_or_else(|| file(&first).make(), Ok)?;
             keys.set_secret_id(of, &id(of, &bytes))?;
             return Ok(present(bytes));
         };
-        let has = |wanted: &str| found.iter().flatten().find(|bytes| id(of, bytes) == wanted);
+        let has = |wanted: &str| {
+            found.iter().flatten().flatten().find(|bytes| id(of, bytes) == wanted).cloned()
+        };
         if let Some(next) = keys.next_secret_id(of)? {
-            let next = has(&next).ok_or(KeyringError::NextMissing { what, path: second })?;
-            let retired = has(&known).ok_or(KeyringError::Missing { what, path: first })?;
-            return Ok(Loaded { present: next.clone(), retired: Some(retired.clone()) });
+            let lost = match (has(&next), has(&known)) {
+                (Some(present), retired @ Some(_)) => return Ok(Loaded { present, retired }),
+                (None, _) => KeyringError::NextMissing { what, path: second },
+                (_, None) => KeyringError::Missing { what, path: first },
+            };
+            return Err(found.into_iter().find_map(Result::err).map_or(lost, KeyringError::File));
         }
         if let Some(bytes) = has(&known) {
-            let bytes = bytes.clone();
-            if found[0].as_ref().is_none_or(|first| **first != *bytes) {
-                // The rotation was over, and its file had not been moved yet.
-                self.settle_files(of).map_err(|error| error.of(what))?;
+            for error in found.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "the {what} was found, and this is not it");
             }
+            // A rotation was over, and its file had not been moved yet. What is in use is here, so
+            // the daemon starts.
+            if let Err(error) = self.settle_files(of, &known) {
+                tracing::warn!(%error, "an old {what} is not gone");
+            }
+            self.warn_of_another(of, &first, &known);
             return Ok(present(bytes));
         }
-        let [first_found, _] = found;
+        let [first_found, second_found] = found;
+        let (first_found, _) = (first_found?, second_found?);
         // Nothing is lost with it: a directory that was restored without it goes on.
         if of == Rotating::Master && !keys.needs_master_key()? {
             tracing::warn!(
@@ -171,93 +176,6 @@ impl Keyring {
     fn is_own(&self, path: &Path) -> bool {
         path.starts_with(&self.data_dir)
     }
-
-    /// Has the file of a rotation that is over be the only one; whether it stays a credential of the
-    /// other name.
-    fn settle_files(&self, of: Rotating) -> Result<bool, Failed> {
-        let (first, second) = (self.place(of, false)?, self.place(of, true)?);
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |error| Failed::Io { path, error }
-        };
-        if self.is_own(&second) {
-            std::fs::rename(&second, self.data_dir.join(name(of, false))).map_err(io(&second))?;
-        } else if self.is_own(&first) {
-            match std::fs::remove_file(&first) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io(&first)(error));
-                }
-                _ => {}
-            }
-        }
-        let directory = std::fs::File::open(&self.data_dir);
-        directory.and_then(|it| it.sync_all()).map_err(io(&self.data_dir))?;
-        Ok(!self.is_own(&second))
-    }
-}
-
-/// Why files were not settled.
-enum Failed {
-    Secret(SecretError),
-    Io { path: PathBuf, error: io::Error },
-}
-
-impl From<SecretError> for Failed {
-    fn from(error: SecretError) -> Self {
-        Self::Secret(error)
-    }
-}
-
-impl Failed {
-    fn of(self, what: &'static str) -> SecretError {
-        match self {
-            Self::Secret(error) => error,
-            Self::Io { path, error } => {
-                SecretError::Io { doing: "move or remove", what, path, error }
-            }
-        }
-    }
-}
-
-impl SecretFiles for Keyring {
-    fn next(&self, of: Rotating) -> Result<Bytes, String> {
-        let words = |error: SecretError| error.to_string();
-        let (first, second) =
-            (self.place(of, false).map_err(words)?, self.place(of, true).map_err(words)?);
-        let file = SecretFile { what: of.name(), path: &second };
-        if !self.is_own(&second) {
-            let bytes = file.read().map_err(words)?;
-            return bytes.ok_or_else(|| format!("{} is gone", second.display()));
-        }
-        if !self.is_own(&first) {
-            return Err(format!(
-                "the {what} comes from a credential, so its successor must too: pass 32 random bytes \
-                 as the credential {next}, restart keygate, and rotate then",
-                what = of.name(),
-                next = name(of, true),
-            ));
-        }
-        file.make().map_err(words)
-    }
-
-    fn settle(&self, of: Rotating) -> Result<Option<String>, String> {
-        let stays = self.settle_files(of).map_err(|error| error.of(of.name()).to_string())?;
-        Ok(stays.then(|| {
-            format!(
-                "pass what is the credential {next} as the credential {name} from now on, and {next} \
-                 no more: then nothing of the old {what} is left",
-                next = name(of, true),
-                name = name(of, false),
-                what = of.name(),
-            )
-        }))
-    }
-
-    fn is_credential(&self, of: Rotating) -> bool {
-        [false, true]
-            .into_iter()
-            .any(|next| self.place(of, next).is_ok_and(|path| !self.is_own(&path)))
-    }
 }
 
 /// The name of the credential, and of the file in the data directory.
@@ -278,71 +196,4 @@ fn id(of: Rotating, bytes: &[u8; secret::BYTES]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::store::{MemoryStore, Write};
-
-    fn keys(store: &Arc<MemoryStore>) -> Keys {
-        Keys::open(Arc::<MemoryStore>::clone(store) as _).expect("a store")
-    }
-
-    #[test]
-    fn a_secret_is_made_once_and_another_or_none_is_refused() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (store, ring) = (Arc::new(MemoryStore::new()), Keyring::of(dir.path()));
-        let made = ring.pepper(&keys(&store)).expect("made").fingerprint();
-        assert_eq!(ring.pepper(&keys(&store)).expect("read").fingerprint(), made);
-        let path = dir.path().join("pepper");
-        for (bytes, says) in [(Some(&[7; 32][..]), "not the one"), (None, "is missing")] {
-            match bytes {
-                Some(bytes) => std::fs::write(&path, bytes).expect("written"),
-                None => std::fs::remove_file(&path).expect("removed"),
-            }
-            let error = ring.pepper(&keys(&store)).err().expect("refused").to_string();
-            assert!(error.contains(says) && error.contains("no key would be found"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_master_key_that_nothing_needs_may_be_another() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (store, ring) = (Arc::new(MemoryStore::new()), Keyring::of(dir.path()));
-        let made = ring.vault(&keys(&store)).expect("made").master_id();
-        assert_eq!(ring.vault(&keys(&store)).expect("read").master_id(), made);
-        std::fs::remove_file(dir.path().join("master.key")).expect("removed");
-        assert_ne!(ring.vault(&keys(&store)).expect("another").master_id(), made);
-    }
-
-    /// Wherever a crash falls, the files are told apart by what the store says.
-    #[test]
-    fn a_rotation_is_found_again_at_each_of_its_steps() {
-        for of in Rotating::ALL {
-            let dir = tempfile::tempdir().expect("a directory");
-            let (store, ring) = (Arc::new(MemoryStore::new()), Keyring::of(dir.path()));
-            let load = || {
-                ring.load(of, &keys(&store))
-                    .map(|it| (id(of, &it.present), it.retired.map(|bytes| id(of, &bytes))))
-            };
-            let (old, _) = load().expect("made");
-            // The file is there, and nothing was begun.
-            let next = id(of, &ring.next(of).expect("made"));
-            assert_eq!(load().expect("the old one"), (old.clone(), None));
-            let keys = keys(&store);
-            let options = crate::store::CommitterOptions::default();
-            let committer = crate::store::Committer::start(&keys, &options).expect("threads");
-            committer
-                .commit(vec![Write::BeginRotation { of, to: next.clone() }], true)
-                .expect("begun");
-            assert_eq!(load().expect("both"), (next.clone(), Some(old.clone())));
-            // It is over, and the file was not moved.
-            committer
-                .commit(Write::finish_rotation(of, &next).expect("texts"), true)
-                .expect("over");
-            assert_eq!(load().expect("the new one"), (next.clone(), None));
-            assert!(!dir.path().join(name(of, true)).exists(), "moved to its place");
-            assert_eq!(load().expect("and stays"), (next, None));
-        }
-    }
-}
+mod tests;

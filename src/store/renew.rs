@@ -16,15 +16,18 @@ impl Plan<'_> {
         }
     }
 
-    /// The same of a record that is there. One that cannot be read stays as it is.
+    /// The same of a record that is there, or that this batch writes: it may have been planned before
+    /// the new secret was there. One that cannot be read stays as it is, and [`Keys::outdated`] finds
+    /// it before the rotation ends.
+    ///
+    /// [`Keys::outdated`]: super::Keys::outdated
     pub(super) fn renew_stored(&mut self, id: u64) -> Result<(), WriteError> {
         let key = layout::record(id);
         let Some(seals) = self.store.seals() else { return Ok(()) };
-        // One that this batch writes is renewed, and sealed when it is applied.
-        let Some(row) = self.store.raw().get(&key)?.filter(|_| !self.rows.contains_key(&key))
-        else {
-            return Ok(());
-        };
+        let planned = self.rows.contains_key(&key);
+        let row = if planned { self.get(&key)? } else { self.store.raw().get(&key)? };
+        let Some(row) = row else { return Ok(()) };
+        // What is planned is in clear yet: it is sealed when it is applied.
         let read = stored_record(id, &self.store.opened(&key, &row));
         let read = read.map_err(WriteError::from).and_then(|it| Ok((index_rows(&it)?, it)));
         let (before, mut record) = match read {

@@ -32,6 +32,15 @@ impl Rotating {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Pepper, Self::Master];
 
+    /// The command that is about it: `keygate pepper …`.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Pepper => "pepper",
+            Self::Master => "master",
+        }
+    }
+
     /// What it is, for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -132,18 +141,12 @@ impl Seals {
     }
 
     /// Has everything in a record be under the present secrets; whether anything was not. What opens
-    /// under none of them stays as it is.
+    /// under none of them stays as it is; [`Keys::outdated`] finds it.
     pub(super) fn renew(&self, record: &mut KeyRecord) -> bool {
         let pepper = self.pepper();
         let mut renewed = false;
         if pepper.is_rotating() {
-            let hashes = [
-                &mut record.key_hash,
-                &mut record.previous_key_hash,
-                &mut record.client_secret_hash,
-                &mut record.previous_client_secret_hash,
-            ];
-            for hash in hashes.into_iter().flatten() {
+            for hash in record.hashes_mut() {
                 if let Some(new) = pepper.renewed(hash) {
                     *hash = new;
                     renewed = true;

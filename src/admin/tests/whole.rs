@@ -8,13 +8,16 @@ use base64::engine::general_purpose::STANDARD;
 use keygate_protocol::ErrorCode;
 use keygate_protocol::admin::{Backup, BackupFrame};
 use keygate_protocol::limits::ADMIN_FRAME_BYTES_MAX;
+use zeroize::Zeroizing;
 
-use super::super::{Admin, AdminError, Caller, Import, Origin};
+use super::super::{Admin, AdminError, Caller, Import, Origin, SecretFiles};
 use super::{ALL, START_US, admin_over, code, record, records};
 use crate::clock::ManualClock;
 use crate::store::rows::{IDS_SCHEMA, IdChunk};
 use crate::store::verify::{NoWriters, verify};
-use crate::store::{Keys, MemoryStore, Op, Store as _, StoreEngine, VALUE_BYTES_MAX, Write};
+use crate::store::{
+    Keys, MemoryStore, Op, Rotating, Store as _, StoreEngine, VALUE_BYTES_MAX, Write,
+};
 
 fn backup_frames(admin: &Admin, caller: &Caller) -> Result<Vec<BackupFrame>, AdminError> {
     let mut frames = Vec::new();
@@ -30,6 +33,27 @@ fn backup_frames(admin: &Admin, caller: &Caller) -> Result<Vec<BackupFrame>, Adm
     Ok(frames.into_iter().map(|(frame, _)| frame).collect())
 }
 
+/// Secrets that are all the same, or that cannot be had.
+struct Kept(Result<[u8; 32], &'static str>);
+
+impl SecretFiles for Kept {
+    fn next(&self, _: Rotating, _: &str) -> Result<Zeroizing<[u8; 32]>, String> {
+        Err("nothing is rotated".to_owned())
+    }
+
+    fn settle(&self, _: Rotating, _: &str) -> Result<Option<String>, String> {
+        Ok(None)
+    }
+
+    fn kept(&self, _: Rotating, _: &str) -> Result<Option<Zeroizing<[u8; 32]>>, String> {
+        self.0.map(|secret| Some(Zeroizing::new(secret))).map_err(str::to_owned)
+    }
+
+    fn is_credential(&self, _: Rotating) -> bool {
+        false
+    }
+}
+
 fn over(store: Arc<MemoryStore>) -> Admin {
     let admin = admin_over(store, Arc::new(ManualClock::new(START_US)));
     Arc::into_inner(admin).expect("nobody else has it")
@@ -42,7 +66,7 @@ fn whole_admin(rows: &[(Vec<u8>, Vec<u8>)]) -> (Arc<MemoryStore>, Admin) {
         store.apply(&[put]).expect("applied");
     }
     let admin = over(Arc::<MemoryStore>::clone(&store));
-    let origin = Origin { engine: StoreEngine::Redb, pepper: None, master_key: None };
+    let origin = Origin { engine: StoreEngine::Redb };
     (store, admin.with_origin(origin))
 }
 
@@ -76,13 +100,11 @@ fn a_backup_has_every_row_whole_whatever_its_length() {
 /// What outgrows its buffer is left behind in memory: the pepper never shares one with rows.
 #[test]
 fn the_pepper_comes_first_and_alone() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let pepper = dir.path().join("pepper");
-    std::fs::write(&pepper, [7; 32]).expect("written");
     let store = Arc::new(MemoryStore::new());
     store.apply(&[Op::Put { key: b"z".to_vec(), value: vec![0; 1000] }]).expect("applied");
-    let origin = Origin { engine: StoreEngine::Sled, pepper: Some(pepper), master_key: None };
-    let admin = over(store).with_origin(origin);
+    let admin = over(store).with_origin(Origin { engine: StoreEngine::Sled });
+    let admin = admin.with_secret_files(Arc::new(Kept(Ok([7; 32]))));
+    admin.keys.set_secret_id(Rotating::Pepper, "present").expect("written");
     let frames = backup_frames(&admin, &ALL).expect("a backup");
     assert_eq!(frames[0].pepper, Some(STANDARD.encode([7; 32])));
     assert!(frames[0].engine.is_some() && frames[0].pepper_from.is_some());
@@ -97,6 +119,23 @@ fn the_pepper_comes_first_and_alone() {
         ControlFlow::Continue(())
     });
     assert_eq!((outcome.is_ok(), shown), (true, 0));
+}
+
+#[test]
+fn there_is_no_backup_without_the_secret_that_it_needs() {
+    for of in Rotating::ALL {
+        let (_, admin) = whole_admin(&[]);
+        let admin = admin.with_secret_files(Arc::new(Kept(Err("it is nowhere"))));
+        assert!(backup_frames(&admin, &ALL).is_ok(), "a store that knows none");
+        admin.keys.set_secret_id(of, "present").expect("written");
+        assert_eq!(code(backup_frames(&admin, &ALL)), Some(ErrorCode::Storage));
+        let (_, admin) = whole_admin(&[]);
+        let begun = Write::BeginRotation { of, to: "next".to_owned() };
+        admin.committer.commit(vec![begun], true).expect("begun");
+        let error = backup_frames(&admin, &ALL).err().expect("a rotation that stands still");
+        assert_eq!(error.code, ErrorCode::Busy);
+        assert!(error.message.contains(of.name()), "{error}");
+    }
 }
 
 #[test]
@@ -167,11 +206,7 @@ async fn a_backup_in_the_middle_of_an_import_has_nothing_of_it() {
     let store = Arc::new(MemoryStore::new());
     let admin = admin_over(Arc::clone(&store), Arc::new(ManualClock::new(START_US)));
     let admin = Arc::into_inner(admin).expect("nobody else has it");
-    let admin = Arc::new(admin.with_origin(Origin {
-        engine: StoreEngine::Sled,
-        pepper: None,
-        master_key: None,
-    }));
+    let admin = Arc::new(admin.with_origin(Origin { engine: StoreEngine::Sled }));
     let before = Import::begin(Arc::clone(&admin), ALL, false).await.expect("begun");
     let before = before.take(records([record(1), record(2)])).await.expect("taken");
     before.finish().await.expect("whole");

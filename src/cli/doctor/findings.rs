@@ -95,7 +95,14 @@ pub(super) fn health(health: &Health) -> Vec<Finding> {
         Finding::wrong("latch", reason.clone(), mend)
     };
     let other = |reason: &String| {
-        Finding::wrong("health", reason.clone(), "`keygate verify` names what cannot be read")
+        let mend = if reason.starts_with("the rotation of the") {
+            "mend what it names, then `keygate pepper rotate` or `keygate master rotate` goes on"
+        } else if reason.contains("is still there, and the one in use") {
+            "mend what keeps the file from its place, then restart keygate"
+        } else {
+            "`keygate verify` names what cannot be read"
+        };
+        Finding::wrong("health", reason.clone(), mend)
     };
     let about_writes = |reason: &&String| !health.writable && reason.contains("refuses writes");
     let (writes, others): (Vec<_>, Vec<_>) = health.reasons.iter().partition(about_writes);
@@ -262,6 +269,7 @@ mod tests {
             (health(&well), State::Fine, "health", ""),
             (health(&unhealthy(false, "the store refuses writes: full")), State::Wrong, "latch", "restart"),
             (health(&unhealthy(true, "2 records could not be read")), State::Wrong, "health", "keygate verify"),
+            (health(&unhealthy(true, "the rotation of the pepper stands still: full")), State::Wrong, "health", "pepper rotate"),
             (vec![versions(Some("keygate/1.2.3"), "1.2.3")], State::Fine, "versions", ""),
             (vec![versions(Some("keygate/1.2.3"), "1.2.4")], State::Advice, "versions", "restart"),
             (vec![versions(None, "1.2.4")], State::Advice, "versions", "restart"),

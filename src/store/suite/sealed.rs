@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::super::plan::Plan;
 use super::super::verify::{NoWriters, verify};
 use super::super::write::{Conflict, WriteError};
 use super::super::{
-    CommitError, Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Rotating, SealedStore,
-    Seals, Store, StoreError, Write, layout,
+    CommitError, Committer, CommitterOptions, KeyWrite, Keys, MemoryStore, Outdated, Rotating,
+    SealedStore, Seals, Store, StoreError, Write, layout,
 };
 use super::{changed, insert, pepper, put, record, replace, rows_of};
-use crate::key::{KeyRecord, Pepper, SigningKey, SigningMaterial};
+use crate::alert::{EndpointRow, SecretRow};
+use crate::key::{KeyRecord, Pepper, SigningKey, SigningMaterial, StoredSecret};
 use crate::vault::{Master, Purpose, Vault, signing_owner};
 
 fn vault() -> Arc<Vault> {
@@ -196,6 +198,71 @@ fn a_rotation_and_an_import_exclude_each_other_and_so_do_two_rotations() {
     bench.finish(Rotating::Pepper);
     begin(Rotating::Master).expect("begun");
     assert!(import().expect_err("not now").to_string().contains("master key"));
+}
+
+/// One group of the committer: a change, planned before the new secret was there, and its renewal.
+#[test]
+fn what_was_planned_before_the_new_secret_is_renewed_with_the_rest() {
+    for of in Rotating::ALL {
+        let bench = Bench::new();
+        let shared = vec![signing(&bench.vault, 1)];
+        let made = KeyRecord { signing_keys: shared, encrypted: true, ..record(1) };
+        bench.commit(insert(&made)).expect("written");
+        let sealed = SealedStore::new(Arc::<MemoryStore>::clone(&bench.store) as _);
+        sealed.set_seals(Seals::new(Arc::clone(&bench.vault), Arc::new(pepper())));
+        let mut plan = Plan::new(&sealed);
+        let after = changed(&made, |record| record.name = "another".to_owned());
+        assert!(plan.add(&mut [replace(&made, &after)]).expect("planned"));
+        bench.begin(of);
+        if of == Rotating::Pepper {
+            let both = Arc::new(new_pepper().with_retired(&pepper()));
+            sealed.seals().expect("given").set_pepper(both);
+        }
+        assert!(plan.add(&mut [Write::Key(KeyWrite::Renew { id: 1 })]).expect("planned"));
+        sealed.apply(plan.ops()).expect("applied");
+        assert_eq!(bench.get(1).name, "another");
+        let outdated = bench.keys.outdated(of, || false).expect("readable");
+        assert_eq!(outdated, Outdated::default());
+        assert!(bench.is_clean());
+    }
+}
+
+#[test]
+fn what_still_needs_the_old_secret_is_named() {
+    for of in Rotating::ALL {
+        let bench = Bench::new();
+        for id in 1..=3 {
+            let shared = vec![signing(&bench.vault, id)];
+            let made = KeyRecord { encrypted: id == 2, signing_keys: shared, ..record(id) };
+            bench.commit(insert(&made)).expect("written");
+        }
+        let endpoint = layout::endpoint("acme", &[7; 32]);
+        let hook = |secret: StoredSecret| {
+            let secrets = vec![SecretRow { sealed: secret, until_us: None }];
+            let row = EndpointRow { tenant: "acme".to_owned(), secrets, ..EndpointRow::default() };
+            Write::endpoint(&row).expect("it fits")
+        };
+        let secret = bench.vault.seal(Purpose::Webhook, b"acme", b"secret").expect("sealed");
+        bench.commit(hook(secret)).expect("written");
+        bench.begin(of);
+        let hooks = u64::from(of == Rotating::Master);
+        let found = || bench.keys.outdated(of, || false).expect("readable");
+        assert_eq!(found().rows, 3 + hooks);
+        for id in 1..=3 {
+            bench.commit(Write::Key(KeyWrite::Renew { id })).expect("renewed");
+        }
+        let words = if hooks == 1 { "a web hook of tenant \"acme\"" } else { "" };
+        assert_eq!(found().words(), words);
+        let secret = bench.vault.seal(Purpose::Webhook, b"acme", b"secret").expect("sealed");
+        bench.commit(hook(secret)).expect("written");
+        assert_eq!(found(), Outdated::default());
+        // What cannot be read may need it.
+        for key in [layout::record(3), endpoint] {
+            bench.store.apply(&[put(&key, b"damaged")]).expect("applied");
+        }
+        bench.commit(Write::Key(KeyWrite::Renew { id: 3 })).expect("passed over");
+        assert_eq!(found().words(), "key 3, a web hook of tenant \"acme\"");
+    }
 }
 
 #[test]
