@@ -91,6 +91,7 @@ impl std::ops::Deref for Answers {
 struct Known<'a> {
     bound: Bound,
     standing: &'a Standing,
+    again: bool,
 }
 
 impl Engine {
@@ -115,7 +116,7 @@ impl Engine {
         let catalog = self.read();
         // Once for the batch, under the lock: numbers are used again.
         let bound = catalog.tenants.bound(asker.tenant);
-        let asker = Known { bound, standing: &asker.standing };
+        let asker = Known { bound, standing: &asker.standing, again: asker.again };
         let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
         for question in questions.iter().take(BATCH) {
             tokens.push(self.hash(question.token, &catalog));
@@ -150,8 +151,12 @@ impl Engine {
         let Some(throttle) = self.throttle.get().filter(|it| it.is_awake(now.mono_ns)) else {
             return false;
         };
-        let source = throttle.source(question.facts.address(), asker.standing.peer);
-        source.is_some_and(|source| throttle.is_over(source, now.mono_ns))
+        // What waited for a lease was let through when it came.
+        let Standing { peer, answers_for_itself, .. } = *asker.standing;
+        !asker.again
+            && throttle
+                .sources(question.facts.address(), peer, answers_for_itself)
+                .any(|source| throttle.is_over(source, now.mono_ns))
     }
 
     /// Charges a guess that was wrong: a token that no key has, or a client secret.
@@ -160,10 +165,10 @@ impl Engine {
             return;
         }
         let Some(throttle) = self.throttle.get() else { return };
-        let source = throttle.source(question.facts.address(), asker.standing.peer);
-        if let Some(source) = source {
-            throttle.charge(source, now.mono_ns);
-        }
+        let Standing { peer, answers_for_itself, .. } = *asker.standing;
+        throttle
+            .sources(question.facts.address(), peer, answers_for_itself)
+            .for_each(|source| throttle.charge(source, now.mono_ns));
     }
 
     /// 1: shape and checksum; the hash if the token is worth a lookup.

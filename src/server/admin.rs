@@ -263,9 +263,11 @@ impl Connection {
             && frame.header.flags == Flags::NONE
         {
             let (bound, caller) = (limits.admin_frame_bytes_max, &mut self.caller);
-            let login = &self.login;
+            let (login, now) = (&self.login, self.shared.clock.now());
             let bind = |to: &str| {
-                login.may_bind(caller.tenant(), to)?;
+                login.may_bind(caller.tenant(), to).inspect_err(|_| {
+                    login.note_refused(Opcode::Hello, caller.tenant(), now);
+                })?;
                 caller.bind(to).then_some(()).ok_or_else(String::new)
             };
             let go = hello(frame, true, bound, bind, &mut self.output);

@@ -28,8 +28,8 @@ use crate::config::{ClientCertificates, Tls as Settings};
 
 /// Longest file of certificates, keys or revocations.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Others may not read the key.
-const KEY_MODE_FORBIDDEN: u32 = 0o007;
+/// Others may not touch the key, and its group may read it at the most.
+const KEY_MODE_FORBIDDEN: u32 = 0o037;
 
 /// Why TLS cannot be had; each says which file is to blame.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +54,10 @@ pub enum TlsError {
         /// What is wrong with it.
         why: String,
     },
-    /// Everybody may read the key.
+    /// Too many may read or write the key.
     #[error(
-        "tls.key_file {} has the mode {mode:#o}, so every user of this machine may be this daemon: \
-         chmod o= it", path.display()
+        "tls.key_file {} has the mode {mode:#o}, so others than its owner may put in another key or \
+         be this daemon: chmod g-wx,o= it", path.display()
     )]
     OpenKey {
         /// The file.
@@ -320,6 +320,8 @@ mod tests {
         write("key", &key);
         write("open", &key);
         std::fs::set_permissions(path("open"), Permissions::from_mode(0o644)).expect("its mode");
+        write("shared", &key);
+        std::fs::set_permissions(path("shared"), Permissions::from_mode(0o660)).expect("its mode");
         write("empty", "");
         let settings = |certificate: &str, key: &str, ca: &str, crl: &str| Settings {
             listen: vec!["127.0.0.1:0".parse().expect("an address")],
@@ -336,7 +338,8 @@ mod tests {
             ("empty", "key", "other", "", Some("tls.certificate_file")),
             ("certificate", "gone", "other", "", Some("cannot read tls.key_file")),
             ("certificate", "empty", "other", "", Some("no private key")),
-            ("certificate", "open", "other", "", Some("chmod o=")),
+            ("certificate", "open", "other", "", Some("o= it")),
+            ("certificate", "shared", "other", "", Some("g-wx,o= it")),
             ("other", "key", "other", "", Some("not the key of the first certificate")),
             ("certificate", "key", "empty", "", Some("tls.client_ca_file")),
             ("certificate", "key", "other", "other", Some("tls.client_crl_file")),

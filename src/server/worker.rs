@@ -234,8 +234,8 @@ async fn serve_unix(
     shared: &Shared,
     watch: &Watch,
 ) -> io::Result<End> {
-    let peer = Peer::of_unix(&stream)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
+    let peer = Peer::of_unix(&stream)?;
     Ok(enter(stream, (Entrance::Data, peer), shared, watch).await)
 }
 
