@@ -67,7 +67,7 @@ bounds! {
     throttle.address_burst: "lookups", 1, 1_000_000;
     throttle.peer_failures_per_minute: "lookups", 0, 60_000_000;
     throttle.peer_burst: "lookups", 1, 1_000_000;
-    throttle.cells_max: "cells", 8, 1 << 24;
+    throttle.cells_max: "cells", 1024, 1 << 24;
     store.cache_bytes: "bytes", 1 << 20, 1 << 40;
     store.commit_queue_max: "writes", 1, 1 << 20;
     store.usage_flush_interval_ms: "ms", 10, DAY_MS;
