@@ -91,7 +91,8 @@ mod tests {
         drop(held);
         assert!(places.take(from("192.0.2.1")).is_some(), "given back");
         drop((network, others));
-        assert_eq!((places.taken.lock().all, places.taken.lock().by_address.len()), (0, 0));
+        let taken = places.taken.lock();
+        assert_eq!((taken.all, taken.by_address.len()), (0, 0));
     }
 
     #[test]
