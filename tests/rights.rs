@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use support::certs::{Authority, Identity, free_address};
 use support::wire::Wire;
-use support::{DEADLINE, Home};
+use support::{DEADLINE, Daemon, Home};
 
 /// A raw connection by TLS that shows a certificate.
 fn wire(address: std::net::SocketAddr, ca: &std::path::Path, identity: &Identity) -> Wire {
@@ -157,7 +157,7 @@ fn a_peer_of_the_data_plane_is_bound_from_the_beginning() {
     let place = Place::new(&authority);
     let holder = authority.signs(&place.home, "holder");
     place.configure(&right(&holder, "'check'", "tenant = 'acme'"));
-    let daemon = place.home.start();
+    let mut daemon = place.home.start();
     let (_, ours) = place.home.create(&["--name", "ours", "--tenant", "acme"]);
     let (_, theirs) = place.home.create(&["--name", "theirs", "--tenant", "globex"]);
     let tls = keygate::client::Tls::builder().ca_file(&place.ca);
@@ -173,7 +173,40 @@ fn a_peer_of_the_data_plane_is_bound_from_the_beginning() {
     let refused = refused.expect_err("another tenant").to_string();
     assert!(refused.contains("another tenant"), "{refused}");
     drop(client);
+    // Without its certificate it is nobody.
+    let tls = keygate::client::Tls::builder().ca_file(&place.ca).build().expect("a good file");
+    let endpoint = keygate::client::Endpoint::tls(place.data.to_string(), tls);
+    keygate::client::blocking::Client::connect(endpoint).expect_err("nobody");
+    daemon.logs(|log| log.contains("no right names it"));
     daemon.stop();
+}
+
+#[test]
+fn a_service_of_another_container_is_served() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can make a PID namespace");
+        return;
+    }
+    let home = Home::new();
+    let serve = home.serve();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    for (name, value) in serve.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    // The daemon does not see this process: the kernel states 0 as its number.
+    let daemon = Daemon::start(command);
+    let (_, token) = home.create(&["--name", "x"]);
+    let mut validate = home.command();
+    validate.arg("validate").env("KEYGATE_TOKEN", token);
+    support::run(validate, b"").expect(0);
+    home.run(["status"]).expect(0);
+    // Whoever is told to end is the one before it.
+    drop(daemon);
 }
 
 #[test]

@@ -146,11 +146,14 @@ fn what_was_revoked_is_refused_and_so_is_everything_under_an_old_list() {
     let told = refused(try_as(&bad));
     assert!(told.contains("revoked"), "{told}");
     try_as(&good).expect("good");
-    open.ping().expect("an open connection goes on");
+    open.ping().expect_err("what let it in is over");
+    let mut open = try_as(&good).expect("good");
+    open.set_timeout(DEADLINE);
     place.authority.revokes(&place.home, "crl.pem", &[&bad], 2022);
     place.home.run(["reload"]).expect(0);
     let told = refused(try_as(&good));
     assert!(told.contains("tls.client_crl_file"), "{told}");
+    open.ping().expect("an old list says nothing of who is in");
     drop(open);
     daemon.stop();
 }
@@ -217,6 +220,65 @@ fn a_handshake_that_stalls_costs_a_connection_and_ends_in_its_time() {
     place.validates(&mut good, &token);
     place.connect(place.plain()).expect("there is room again");
     drop(good);
+    daemon.stop();
+}
+
+#[test]
+fn an_administrator_whose_certificate_is_revoked_is_out_and_may_still_revoke_his_own() {
+    let place = Place::new();
+    let (admin, own) = (free_address(), place.authority.signs(&place.home, "own"));
+    let right =
+        format!("[[rights]]\ncertificate = '{}'\nroles = ['own']\nall_tenants = true\n", own.hex);
+    place.configure(&right);
+    let file = place.home.path("keygate.toml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    let crl = place.authority.revokes(&place.home, "crl.pem", &[], 2100);
+    let listens =
+        format!("[tls]\nadmin_listen = ['{admin}']\nclient_crl_file = '{}'\n", crl.display());
+    fs::write(&file, text.replace("[tls]\n", &listens)).expect("written");
+    let mut daemon = place.home.start();
+    let endpoint = Endpoint::tls(admin.to_string(), own.tls(&place.ca));
+    let mut open = Client::connect(endpoint.clone()).expect("not revoked yet");
+    open.set_timeout(DEADLINE);
+    open.ping().expect("served");
+    place.authority.revokes(&place.home, "crl.pem", &[&own], 2100);
+    let mut command = place.home.command();
+    let socket = format!("tls://localhost:{}", admin.port());
+    command.args(["--admin-socket", &socket, "--tls-ca"]).arg(&place.ca);
+    command.arg("--tls-cert").arg(&own.certificate).arg("--tls-key").arg(&own.key);
+    command.arg("reload");
+    // What has ended its own connection is carried out and answered.
+    support::run(command, b"").expect(0);
+    daemon.logs(|log| log.contains("connections were closed"));
+    open.ping().expect_err("what let it in is over");
+    let told = refused(Client::connect(endpoint));
+    assert!(told.contains("revoked"), "{told}");
+    daemon.stop();
+}
+
+#[test]
+fn silent_sockets_at_one_port_keep_nobody_out_of_the_other() {
+    let place = Place::new();
+    let (admin, own) = (free_address(), place.authority.signs(&place.home, "own"));
+    let more = format!(
+        "[[rights]]\ncertificate = '{}'\nroles = ['own']\nall_tenants = true\n\
+         [limits]\nhandshakes_max = 4\n",
+        own.hex
+    );
+    place.configure(&more);
+    let path = place.home.path("keygate.toml");
+    let text = fs::read_to_string(&path).expect("it is there");
+    let text = text.replace("[tls]\n", &format!("[tls]\nadmin_listen = ['{admin}']\n"));
+    fs::write(&path, text).expect("written");
+    let mut daemon = place.home.start();
+    let silent: Vec<_> = (0..8)
+        .map(|_| TcpStream::connect(place.address).expect("accepted by the system"))
+        .collect();
+    daemon.logs(|log| log.contains("a TLS handshake came to nothing"));
+    let mut client = Client::connect(Endpoint::tls(admin.to_string(), own.tls(&place.ca)))
+        .expect("places of its own");
+    client.ping().expect("served");
+    drop((silent, client));
     daemon.stop();
 }
 

@@ -67,7 +67,7 @@ bounds! {
     throttle.address_burst: "lookups", 1, 1_000_000;
     throttle.peer_failures_per_minute: "lookups", 0, 60_000_000;
     throttle.peer_burst: "lookups", 1, 1_000_000;
-    throttle.cells_max: "cells", 8, 1 << 24;
+    throttle.cells_max: "cells", 1024, 1 << 24;
     signing.max_age_seconds: "s", 1, 86_400;
     signing.clock_skew_seconds: "s", 0, 3600;
     signing.replays_max: "signatures", 64, 100_000_000;

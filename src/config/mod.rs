@@ -44,7 +44,7 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 pub mod rights;
 
-pub use rights::{Fingerprint, Granted, Right, Who};
+pub use rights::{Fingerprint, Granted, NetworkRoles, Right, Who};
 
 use crate::store::StoreEngine;
 
@@ -73,6 +73,8 @@ pub struct Config {
     pub rights: Vec<Right>,
     /// What those may do on the data plane whom no entry of [`Config::rights`] names.
     pub data_roles_default: Vec<Role>,
+    /// The same of those among them that come by plain TCP, or by TLS without a certificate.
+    pub network_roles_default: NetworkRoles,
     /// Sockets whose callers are trusted to state the certificate of their client.
     pub stated_certificates: Vec<SocketKind>,
     /// TCP addresses of the data plane, in plain text.
@@ -227,6 +229,7 @@ impl Default for Config {
             admin_socket_mode: 0o600,
             rights: Vec::new(),
             data_roles_default: vec![Role::Check, Role::Report],
+            network_roles_default: NetworkRoles::default(),
             stated_certificates: vec![SocketKind::Data, SocketKind::Admin],
             tcp: Vec::new(),
             tcp_plaintext: TcpPlaintext::default(),

@@ -76,6 +76,52 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// What those may do on the data plane that come by plain TCP, or by TLS without a certificate: no
+/// entry of `[[rights]]` can name them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "must be \"auto\", or a list of \"check\", \"report\", \"read\", \
+                               \"manage\" and \"own\""
+)]
+pub enum NetworkRoles {
+    /// As it goes with the rights.
+    ByRights(Auto),
+    /// These.
+    Given(Vec<Role>),
+}
+
+/// The word `auto`: `check` and `report`, as far as `data_roles_default` has them, while nobody has
+/// rights; nothing once anybody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auto {
+    /// The word.
+    Auto,
+}
+
+impl Default for NetworkRoles {
+    fn default() -> Self {
+        Self::ByRights(Auto::Auto)
+    }
+}
+
+impl Config {
+    /// What peers may do on the data plane that are not told apart. A right that binds a user would
+    /// bind nobody if the same user could come by TCP and had more there.
+    #[must_use]
+    pub fn network_roles(&self) -> Roles {
+        match &self.network_roles_default {
+            NetworkRoles::Given(roles) => roles.iter().copied().collect(),
+            NetworkRoles::ByRights(_) if self.rights.is_empty() => {
+                let few = |role: &Role| matches!(role, Role::Check | Role::Report);
+                self.data_roles_default.iter().copied().filter(few).collect()
+            }
+            NetworkRoles::ByRights(_) => Roles::NONE,
+        }
+    }
+}
+
 /// A peer, by what is known of it that it cannot choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -93,7 +139,9 @@ pub enum Who {
 }
 
 impl Right {
-    fn names(&self, who: Who) -> bool {
+    /// Whether it is about this peer.
+    #[must_use]
+    pub fn names(&self, who: Who) -> bool {
         match who {
             Who::User { uid, gid } => self.uid == Some(uid) || self.gid == Some(gid),
             Who::Certificate(shown) => self.certificate == Some(Fingerprint(shown)),

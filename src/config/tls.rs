@@ -93,6 +93,15 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
         let what = "certificates of clients need the authorities that sign them, PEM";
         needs(&tls.client_ca_file, "client_ca_file", what);
     }
+    let trusts_tls = config.stated_certificates.contains(&SocketKind::Tls);
+    if trusts_tls
+        && !tls.listen.is_empty()
+        && tls.client_certificates != ClientCertificates::Required
+    {
+        let why = "has \"tls\", and who comes by TLS need not show a certificate: anybody on the \
+                   network could state any; set tls.client_certificates = \"required\"";
+        problems.add(&["stated_certificates"], why);
+    }
     let named = config.rights.iter().any(|right| right.certificate.is_some());
     if !tls.admin_listen.is_empty() && !named {
         let what = "nobody could use it: a [[rights]] entry must name a certificate";
@@ -132,6 +141,22 @@ mod tests {
             ("tcp = ['0.0.0.0:1']\ntcp_plaintext = 'any-address'\n".to_owned(), None),
             ("tcp_plaintext = 'yes'\n".to_owned(), Some("`any-address`")),
             ("stated_certificates = ['http']\n".to_owned(), Some("`data`")),
+            (
+                format!(
+                    "stated_certificates = ['tls']\n[tls]\nlisten = ['0.0.0.0:1']\n{files}\
+                     client_ca_file = '/a'\nclient_certificates = 'optional'\n"
+                ),
+                Some("anybody on the network"),
+            ),
+            (
+                format!(
+                    "stated_certificates = ['tls']\n[tls]\nlisten = ['0.0.0.0:1']\n{files}\
+                     client_ca_file = '/a'\nclient_certificates = 'required'\n"
+                ),
+                None,
+            ),
+            ("network_roles_default = ['all']\n".to_owned(), Some("\"auto\"")),
+            ("network_roles_default = 'auto'\n".to_owned(), None),
             ("data_roles_default = ['all']\n".to_owned(), Some("`check`")),
         ] {
             let parsed = document::parse(&text).map(drop);

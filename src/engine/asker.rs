@@ -10,6 +10,9 @@ pub struct Standing {
     pub states_certificates: bool,
     /// What the peer's failed lookups are counted under; 0 for one that is not told apart.
     pub peer: u64,
+    /// Whether all failed lookups count as the peer's own too, whatever address its questions state:
+    /// of one that is bound to a tenant, and of one of the network that no right names.
+    pub answers_for_itself: bool,
 }
 
 /// Who asks a question.
@@ -19,4 +22,7 @@ pub struct Asker<'a> {
     pub tenant: Option<&'a str>,
     /// What its connection is.
     pub standing: Standing,
+    /// Whether its questions were looked up before, and are judged anew: they are not throttled for
+    /// what has failed meanwhile.
+    pub again: bool,
 }

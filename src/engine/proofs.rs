@@ -38,7 +38,7 @@ pub(super) struct ClientSecret {
 /// Which certificates pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Certificate {
-    /// Any that whoever ended the TLS connection has verified.
+    /// Any that whoever ended the client's TLS connection has verified and states.
     Any,
     /// The one whose DER has this SHA-256.
     Only([u8; 32]),
@@ -82,7 +82,13 @@ impl Proofs {
         standing: &Standing,
     ) -> Option<VerdictCode> {
         let demanded = self.certificate.as_ref()?;
-        let Some(shown) = standing.certificate_of(facts) else {
+        let shown = match demanded {
+            // A connection's own certificate may be that of a service that asks for its clients: it
+            // says something of the client only where the record names it.
+            Certificate::Any => standing.stated_certificate(facts),
+            Certificate::Only(_) | Certificate::Nothing => standing.certificate_of(facts),
+        };
+        let Some(shown) = shown else {
             return Some(VerdictCode::ClientCertificateRequired);
         };
         let passes = match demanded {
@@ -117,9 +123,14 @@ impl ClientSecret {
 }
 
 impl Standing {
+    /// The certificate that a question states of its client, where it may.
+    fn stated_certificate(&self, facts: &Facts<'_>) -> Option<[u8; 32]> {
+        facts.client_certificate().filter(|_| self.states_certificates)
+    }
+
     /// The certificate of the client that a question is about. Whoever may state certificates speaks
     /// for its clients, so that its own is nobody's proof.
     fn certificate_of(&self, facts: &Facts<'_>) -> Option<[u8; 32]> {
-        if self.states_certificates { facts.client_certificate() } else { self.certificate }
+        if self.states_certificates { self.stated_certificate(facts) } else { self.certificate }
     }
 }

@@ -101,6 +101,7 @@ impl std::ops::Deref for Answers {
 struct Known<'a> {
     bound: Bound,
     standing: &'a Standing,
+    again: bool,
 }
 
 /// A question whose token is worth a lookup.
@@ -133,7 +134,7 @@ impl Engine {
         let catalog = self.read();
         // Once for the batch, under the lock: numbers are used again.
         let bound = catalog.tenants.bound(from.tenant);
-        let asker = Known { bound, standing: &from.standing };
+        let asker = Known { bound, standing: &from.standing, again: from.again };
         let mut tokens = ArrayVec::<Result<TokenHash, VerdictCode>, BATCH>::new();
         for question in questions.iter().take(BATCH) {
             tokens.push(self.hash(question.token, &catalog));
@@ -186,7 +187,7 @@ impl Engine {
         self.settle_signatures(open, questions, moment.now, |proofs| {
             let catalog = self.read();
             let bound = catalog.tenants.bound(from.tenant);
-            let by = Known { bound, standing: &from.standing };
+            let by = Known { bound, standing: &from.standing, again: from.again };
             let mut open = Open::new();
             for (at, proof) in proofs {
                 let (Ok(token), question) = (&tokens[*at], &questions[*at]) else { continue };
@@ -208,8 +209,12 @@ impl Engine {
         let Some(throttle) = self.throttle.get().filter(|it| it.is_awake(now.mono_ns)) else {
             return false;
         };
-        let source = throttle.source(question.facts.address(), asker.standing.peer);
-        source.is_some_and(|source| throttle.is_over(source, now.mono_ns))
+        // What waited for a lease was let through when it came.
+        let Standing { peer, answers_for_itself, .. } = *asker.standing;
+        !asker.again
+            && throttle
+                .sources(question.facts.address(), peer, answers_for_itself)
+                .any(|source| throttle.is_over(source, now.mono_ns))
     }
 
     /// Charges a guess that was wrong: a token that no key has, or a client secret.
@@ -218,10 +223,10 @@ impl Engine {
             return;
         }
         let Some(throttle) = self.throttle.get() else { return };
-        let source = throttle.source(question.facts.address(), asker.standing.peer);
-        if let Some(source) = source {
-            throttle.charge(source, now.mono_ns);
-        }
+        let Standing { peer, answers_for_itself, .. } = *asker.standing;
+        throttle
+            .sources(question.facts.address(), peer, answers_for_itself)
+            .for_each(|source| throttle.charge(source, now.mono_ns));
     }
 
     /// 1: shape and checksum; the hash if the token is worth a lookup.

@@ -2,7 +2,11 @@
 //!
 //! A failed lookup always happens, so it is not asked whether it may: it is charged. A source is over
 //! when its failures have spent the burst, and then nothing of it is looked up until one failure is
-//! earned back; so it guesses at the rate and no faster, and whoever else asks is not held up.
+//! earned back; so it guesses at the rate and no faster. Failures of an address count for the peer that
+//! stated it alone: whatever one peer states holds up no other.
+//!
+//! This guards against the clients of honest services. A peer that states addresses of its own making
+//! is over only where its own failures count too ([`Throttle::sources`]).
 //!
 //! The table is set-associative under a secret of the process: nobody can aim at a cell. Where a set
 //! is full the source that has recovered most makes room, so a flood of sources that have failed once
@@ -49,20 +53,29 @@ impl FailureRate {
 /// Where a question comes from, as failures are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// An address that the question states: an IPv4 address, or the first 64 bits of an IPv6
-    /// address, which are one subscriber's.
-    Address(u64, bool),
+    /// An address that a question states: an IPv4 address, or the first 64 bits of an IPv6
+    /// address, which are one subscriber's; and the peer that states it.
+    Address {
+        /// The address, or its beginning.
+        bits: u64,
+        /// Whether it is of IPv6.
+        is_v6: bool,
+        /// Whose word it is.
+        peer: u64,
+    },
     /// The peer of the connection.
     Peer(u64),
 }
 
 impl Source {
-    /// That of an address.
+    /// That of an address which a peer states.
     #[must_use]
-    pub const fn of_address(address: IpAddr) -> Self {
+    pub const fn of_address(address: IpAddr, peer: u64) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(v4) => Self::Address(v4.to_bits() as u64, false),
-            IpAddr::V6(v6) => Self::Address((v6.to_bits() >> 64) as u64, true),
+            IpAddr::V4(v4) => Self::Address { bits: v4.to_bits() as u64, is_v6: false, peer },
+            IpAddr::V6(v6) => {
+                Self::Address { bits: (v6.to_bits() >> 64) as u64, is_v6: true, peer }
+            }
         }
     }
 }
@@ -74,13 +87,21 @@ struct Cell {
     whole_ns: u64,
 }
 
+/// Cells under one lock.
+#[derive(Debug, Default)]
+struct Set {
+    /// Until when any of them may be over: as long as none is, nobody waits for the lock.
+    over_until_ns: AtomicU64,
+    cells: Mutex<[Cell; WAYS]>,
+}
+
 /// Counts failures and says who is over.
 #[derive(Debug)]
 pub struct Throttle {
     addresses: Option<FailureRate>,
     peers: Option<FailureRate>,
     /// A power of two. Each lock is held for the look at one set, and with no other.
-    sets: Box<[Mutex<[Cell; WAYS]>]>,
+    sets: Box<[Set]>,
     hasher: RandomState,
     /// Until when anybody may be over; as long as nobody is, no question looks further.
     over_until_ns: AtomicU64,
@@ -88,7 +109,7 @@ pub struct Throttle {
 
 impl Throttle {
     /// A throttle of at most `cells_max` sources, rounded down to what makes whole sets (at least
-    /// one), about 17 bytes each.
+    /// one), about 18 bytes each.
     #[must_use]
     pub fn new(
         addresses: Option<FailureRate>,
@@ -100,19 +121,26 @@ impl Throttle {
         Self {
             addresses,
             peers,
-            sets: std::iter::repeat_with(Mutex::default).take(sets).collect(),
+            sets: std::iter::repeat_with(Set::default).take(sets).collect(),
             hasher: RandomState::new(),
             over_until_ns: AtomicU64::new(0),
         }
     }
 
     /// What a question is counted under: its address, where it states one and addresses are counted,
-    /// else its peer, where that is told apart (not 0) and peers are.
-    #[must_use]
-    pub fn source(&self, address: Option<IpAddr>, peer: u64) -> Option<Source> {
-        let address = address.filter(|_| self.addresses.is_some()).map(Source::of_address);
-        let peer = (peer != 0 && self.peers.is_some()).then_some(Source::Peer(peer));
-        address.or(peer)
+    /// else its peer, where that is told apart (not 0) and peers are; both, where the peer answers for
+    /// itself whatever it states.
+    pub fn sources(
+        &self,
+        address: Option<IpAddr>,
+        peer: u64,
+        answers_for_itself: bool,
+    ) -> impl Iterator<Item = Source> {
+        let address = address.filter(|_| self.addresses.is_some());
+        let address = address.map(|address| Source::of_address(address, peer));
+        let counts = peer != 0 && self.peers.is_some();
+        let peer = (counts && (answers_for_itself || address.is_none())).then_some(peer);
+        address.into_iter().chain(peer.map(Source::Peer))
     }
 
     /// Whether anybody may be over at this instant.
@@ -126,7 +154,10 @@ impl Throttle {
     pub fn is_over(&self, source: Source, now_ns: u64) -> bool {
         let Some(rate) = self.rate(source) else { return false };
         let (set, tag) = self.place(source);
-        let cells = self.sets[set].lock();
+        if now_ns >= set.over_until_ns.load(Ordering::Relaxed) {
+            return false;
+        }
+        let cells = set.cells.lock();
         let cell = cells.iter().find(|cell| cell.tag == tag);
         cell.is_some_and(|cell| rate.is_over(cell.whole_ns, now_ns))
     }
@@ -136,7 +167,7 @@ impl Throttle {
         let Some(rate) = self.rate(source) else { return };
         let (set, tag) = self.place(source);
         let whole_ns = {
-            let mut cells = self.sets[set].lock();
+            let mut cells = set.cells.lock();
             let same = cells.iter().position(|cell| cell.tag == tag);
             let most_recovered = || (0..WAYS).min_by_key(|at| cells[*at].whole_ns).unwrap_or(0);
             let at = same.unwrap_or_else(most_recovered);
@@ -149,23 +180,25 @@ impl Throttle {
             whole_ns
         };
         if rate.is_over(whole_ns, now_ns) {
-            self.over_until_ns.fetch_max(rate.ends_ns(whole_ns), Ordering::Relaxed);
+            let ends_ns = rate.ends_ns(whole_ns);
+            set.over_until_ns.fetch_max(ends_ns, Ordering::Relaxed);
+            self.over_until_ns.fetch_max(ends_ns, Ordering::Relaxed);
         }
     }
 
     const fn rate(&self, source: Source) -> Option<FailureRate> {
         match source {
-            Source::Address(..) => self.addresses,
+            Source::Address { .. } => self.addresses,
             Source::Peer(_) => self.peers,
         }
     }
 
     /// The set of a source, and its name there.
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are all that is wanted")]
-    fn place(&self, source: Source) -> (usize, u64) {
+    fn place(&self, source: Source) -> (&Set, u64) {
         let hash = self.hasher.hash_one(source);
         // Free cells have the tag 0.
-        (hash as usize & (self.sets.len() - 1), hash.rotate_left(32) | 1)
+        (&self.sets[hash as usize & (self.sets.len() - 1)], hash.rotate_left(32) | 1)
     }
 }
 
@@ -183,7 +216,7 @@ mod tests {
     }
 
     fn address(text: &str) -> Source {
-        Source::of_address(text.parse().expect("an address"))
+        Source::of_address(text.parse().expect("an address"), 9)
     }
 
     #[test]
@@ -235,13 +268,18 @@ mod tests {
     fn what_a_question_is_counted_under() {
         let given = "203.0.113.7".parse().ok();
         let both = throttle(64);
-        assert_eq!(both.source(given, 9), Some(address("203.0.113.7")));
-        assert_eq!(both.source(None, 9), Some(Source::Peer(9)));
-        assert_eq!(both.source(None, 0), None, "a peer that is not told apart");
+        let of = |throttle: &Throttle, address, peer, itself| {
+            throttle.sources(address, peer, itself).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&both, given, 9, false), [address("203.0.113.7")]);
+        assert_eq!(of(&both, given, 9, true), [address("203.0.113.7"), Source::Peer(9)]);
+        assert_ne!(of(&both, given, 8, false), of(&both, given, 9, false), "another's word");
+        assert_eq!(of(&both, None, 9, false), [Source::Peer(9)]);
+        assert_eq!(of(&both, None, 0, true), [], "a peer that is not told apart");
         let peers = Throttle::new(None, FailureRate::new(1, 1), 64);
-        assert_eq!(peers.source(given, 9), Some(Source::Peer(9)));
+        assert_eq!(of(&peers, given, 9, false), [Source::Peer(9)]);
         let none = Throttle::new(FailureRate::new(0, 5), None, 64);
-        assert_eq!(none.source(given, 9), None);
+        assert_eq!(of(&none, given, 9, true), []);
         none.charge(address("203.0.113.7"), START_NS);
         assert!(!none.is_awake(0));
     }
@@ -251,7 +289,9 @@ mod tests {
         let throttle = throttle(64);
         let guesser = address("203.0.113.7");
         (0..5).for_each(|_| throttle.charge(guesser, START_NS));
-        (0..100_000).for_each(|number| throttle.charge(Source::Address(number, true), START_NS));
+        (0..100_000).for_each(|number| {
+            throttle.charge(Source::Address { bits: number, is_v6: true, peer: 9 }, START_NS);
+        });
         assert!(throttle.is_over(guesser, START_NS));
     }
 

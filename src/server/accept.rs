@@ -2,22 +2,21 @@
 //! it is the admin socket.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keygate_protocol::ErrorCode;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admin::{self, Transport};
 use super::admit::{Entrance, Login, Peer};
 use super::daemon::Tasks;
+use super::handshake::{self, Begun, Shaken};
 use super::listen::Listeners;
-use super::tls::{Side, Tls, certificate_of};
+use super::tls::{Side, Tls};
 use super::worker::{Accepted, Workers};
 
 /// Starts the accept loops; each ends with `stop`.
@@ -68,41 +67,61 @@ pub(super) fn accept(
             door.take_unix(stream);
         }
     }));
-    let Some(tls) = &admin.tls else { return Ok(()) };
-    for listener in &listeners.tls {
+    if let Some(tls) = &admin.tls {
+        accept_tls(listeners, tls, (workers, &of_admin), tasks, stop)?;
+    }
+    Ok(())
+}
+
+/// Starts the loops of TLS: who connects shakes hands on another thread, and is served when it has.
+fn accept_tls(
+    listeners: &Listeners,
+    tls: &Arc<Tls>,
+    (workers, of_admin): (&Arc<Workers>, &AdminDoor),
+    tasks: &Tasks,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let shared = &of_admin.shared;
+    let allowed = Duration::from_millis(shared.limits.handshake_timeout_ms);
+    let (done, mut shaken) = mpsc::unbounded_channel::<Shaken>();
+    let queue = handshake::start(allowed, done)?;
+    let data = listeners.tls.iter().map(|it| (Side::Data, it));
+    let admin = listeners.admin_tls.iter().map(|it| (Side::Admin, it));
+    for (side, listener) in data.chain(admin) {
         let listener = TcpListener::from_std(listener.try_clone()?)?;
-        let (to, door, tls) = (Arc::clone(workers), Arc::clone(&admin.doors.data), Arc::clone(tls));
+        let (queue, tls, shared) = (queue.clone(), Arc::clone(tls), Arc::clone(shared));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
             loop {
                 let Some((stream, from)) = accepted(listener.accept().await).await else {
                     continue;
                 };
-                let Some(handshake) = tls.begin(Side::Data) else {
-                    door.pass(false);
+                let Some(handshake) = tls.begin(side, from) else {
+                    match side {
+                        Side::Data => shared.doors.data.pass(false),
+                        Side::Admin => shared.doors.admin.pass(false),
+                    }
                     continue;
                 };
                 if let Some(stream) =
                     usable(stream.set_nodelay(true).and_then(|()| stream.into_std()))
                 {
-                    door.pass(to.hand_over(Accepted::Tls(stream, from, handshake)));
+                    // The thread ends only with the daemon.
+                    let _ = queue.send(Begun { stream, from, handshake });
                 }
             }
         }));
     }
-    for listener in &listeners.admin_tls {
-        let listener = TcpListener::from_std(listener.try_clone()?)?;
-        let (door, tls) = (of_admin.clone(), Arc::clone(tls));
-        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
-            loop {
-                let Some((stream, from)) = accepted(listener.accept().await).await else {
-                    continue;
-                };
-                if usable(stream.set_nodelay(true)).is_some() {
-                    door.take_tls(stream, from, &tls);
+    let (to, door) = (Arc::clone(workers), of_admin.clone());
+    tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(async move {
+        while let Some(shaken) = shaken.recv().await {
+            match shaken.side() {
+                Side::Data => {
+                    door.shared.doors.data.pass(to.hand_over(Accepted::Tls(Box::new(shaken))));
                 }
+                Side::Admin => door.take_tls(shaken),
             }
-        }));
-    }
+        }
+    }));
     Ok(())
 }
 
@@ -125,40 +144,29 @@ impl AdminDoor {
             }
         };
         let door = self.clone();
-        self.tracker.spawn(async move { door.serve(Box::new(stream), admitted).await });
+        let stop = self.shared.stop.clone();
+        self.tracker.spawn(async move { door.serve(Box::new(stream), admitted, stop).await });
     }
 
-    /// Shakes hands first: until then nobody knows who it is.
-    fn take_tls(&self, stream: TcpStream, from: SocketAddr, tls: &Arc<Tls>) {
-        let Some(handshake) = tls.begin(Side::Admin) else {
-            return self.shared.doors.admin.pass(false);
-        };
+    fn take_tls(&self, shaken: Shaken) {
+        let Some((stream, peer, guest)) = usable(shaken.arrive(&self.shared.stop)) else { return };
+        let admitted = self.shared.gate.admit(Entrance::AdminTls, peer, self.shared.clock.now());
         let door = self.clone();
         self.tracker.spawn(async move {
-            let allowed = Duration::from_millis(door.shared.limits.handshake_timeout_ms);
-            let shaken = tokio::select! {
-                shaken = timeout(allowed, handshake.shake(stream)) => shaken,
-                () = door.shared.stop.cancelled() => return,
-            };
-            let stream = match shaken {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    return tracing::debug!(%from, %error, "a TLS handshake failed");
-                }
-                Err(_) => return handshake.timed_out(),
-            };
-            drop(handshake);
-            let shown = certificate_of(&stream);
-            let peer = shown.map_or(Peer::Address(from), |shown| Peer::Certificate(shown, from));
-            let now = door.shared.clock.now();
-            let admitted = door.shared.gate.admit(Entrance::AdminTls, peer, now);
-            door.serve(stream, admitted).await;
+            // What is under way is carried to its end: nothing cancels between store and catalog.
+            door.serve(stream, admitted, guest.end()).await;
+            drop(guest);
         });
     }
 
     /// Serves a connection to its end, where there is a place for it. The last quarter is kept for
     /// those who see everything: whoever is bound to a tenant must not lock them out.
-    async fn serve(&self, stream: Box<dyn Transport>, admitted: Result<Login, String>) {
+    async fn serve(
+        &self,
+        stream: Box<dyn Transport>,
+        admitted: Result<Login, String>,
+        stop: CancellationToken,
+    ) {
         let shared = &self.shared;
         let place = Arc::clone(&self.room).try_acquire_owned().ok();
         let max = shared.limits.admin_connections_max;
@@ -171,7 +179,7 @@ impl AdminDoor {
             return admin::turn_away(stream, told, shared).await;
         };
         let inside = shared.doors.admin.enter();
-        let serving = admin::serve(stream, admitted, Arc::clone(shared));
+        let serving = admin::serve(stream, admitted, stop, Arc::clone(shared));
         shared.cut.run_until_cancelled(serving).await;
         drop((place, inside));
     }

@@ -96,10 +96,12 @@ pub(super) async fn turn_away(
     let _ = timeout(Duration::from_millis(shared.limits.write_timeout_ms), told).await;
 }
 
-/// Serves one admin connection to its end, if its peer was let in.
+/// Serves one admin connection to its end, if its peer was let in. `stop` ends it behind the request
+/// that is under way: it is the daemon's, or a child of it for this connection alone.
 pub(super) async fn serve(
     stream: Box<dyn Transport>,
     admitted: Result<Login, String>,
+    stop: CancellationToken,
     shared: Arc<Shared>,
 ) {
     let login = match admitted {
@@ -111,6 +113,7 @@ pub(super) async fn serve(
     let caller = tenant.as_deref().map_or_else(Caller::unbound, Caller::of_tenant);
     let mut connection = Connection {
         stream,
+        stop,
         shared,
         under_way,
         answers: None,
@@ -153,6 +156,8 @@ impl Drop for Request {
 
 struct Connection {
     stream: Box<dyn Transport>,
+    /// The order to end.
+    stop: CancellationToken,
     shared: Arc<Shared>,
     under_way: UnderWay,
     /// Where answers are made, once this socket was asked for one.
@@ -179,6 +184,10 @@ impl Connection {
         let mut alarm = pin!(sleep(idle));
         let mut began = false;
         loop {
+            if self.is_over() {
+                self.take_leave();
+                return None;
+            }
             match frame::decode(&self.input, self.shared.limits.admin_frame_bytes_max) {
                 Ok(Some((frame, bytes))) => {
                     let header = frame.header;
@@ -202,8 +211,8 @@ impl Connection {
             tokio::select! {
                 biased;
                 // What is not read by now is not executed; a peer with more to say cannot go on.
-                () = self.shared.stop.cancelled() => {
-                    put_error(&mut self.output, 0, ErrorCode::Stopping, "keygate is stopping");
+                () = self.stop.cancelled() => {
+                    self.take_leave();
                     return None;
                 }
                 read = self.stream.read_buf(&mut self.input) => match read {
@@ -221,6 +230,26 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Whether what let the peer in is over: nothing more of it is carried out, not even what was
+    /// read.
+    fn is_over(&self) -> bool {
+        self.stop.is_cancelled() && !self.shared.stop.is_cancelled()
+    }
+
+    /// Why the connection ends by order.
+    fn parting(&self) -> (ErrorCode, &'static str) {
+        if self.is_over() {
+            (TURNED_AWAY, "the certificate that was shown is not taken any more")
+        } else {
+            (ErrorCode::Stopping, "keygate is stopping")
+        }
+    }
+
+    fn take_leave(&mut self) {
+        let (code, message) = self.parting();
+        put_error(&mut self.output, 0, code, message);
     }
 
     async fn carry_out(&mut self, request: &Request) -> Go {
@@ -265,9 +294,11 @@ impl Connection {
             && frame.header.flags == Flags::NONE
         {
             let (bound, caller) = (limits.admin_frame_bytes_max, &mut self.caller);
-            let login = &self.login;
+            let (login, now) = (&self.login, self.shared.clock.now());
             let bind = |to: &str| {
-                login.may_bind(caller.tenant(), to)?;
+                login.may_bind(caller.tenant(), to).inspect_err(|_| {
+                    login.note_refused(Opcode::Hello, caller.tenant(), now);
+                })?;
                 caller.bind(to).then_some(()).ok_or_else(String::new)
             };
             let go = hello(frame, true, bound, bind, &mut self.output);

@@ -3,11 +3,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use keygate_protocol::{ErrorCode, Opcode, Role, Roles};
-use rustix::net::sockopt::socket_peercred;
+use tokio::net::UnixStream;
 
 use super::refusals::Refusals;
 use crate::clock::Now;
@@ -59,11 +58,13 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    /// Who is at the other end of a Unix socket.
-    pub(super) fn of_unix(stream: impl AsFd) -> std::io::Result<Self> {
-        let peer = socket_peercred(stream)?;
-        let (uid, gid) = (peer.uid.as_raw(), peer.gid.as_raw());
-        Ok(Self::User { uid, gid, pid: Some(peer.pid.as_raw_nonzero().get()) })
+    /// Who is at the other end of a Unix socket. A process that is not seen from this daemon's PID
+    /// namespace, as one of another container, has no number here: the kernel states 0.
+    pub(super) fn of_unix(stream: &UnixStream) -> std::io::Result<Self> {
+        // Not by rustix, whose process numbers cannot be 0.
+        let peer = stream.peer_cred()?;
+        let pid = peer.pid().filter(|pid| *pid > 0);
+        Ok(Self::User { uid: peer.uid(), gid: peer.gid(), pid })
     }
 
     const fn who(self) -> Who {
@@ -102,12 +103,17 @@ impl Peer {
     }
 }
 
+/// Tenants that a message names.
+const TENANTS_NAMED_MAX: usize = 10;
+
 /// Lets peers in. One for the whole daemon.
 pub(super) struct Gate {
     rights: Vec<Right>,
     own_uid: u32,
     /// Of the data plane's peers that no right names.
     data_roles_default: Roles,
+    /// Of those among them that are not told apart.
+    network_roles_default: Roles,
     stated_certificates: Vec<SocketKind>,
     /// Makes numbers of peers, under a secret of this process: nobody can aim at another's number.
     numbers: RandomState,
@@ -120,6 +126,7 @@ impl Gate {
             rights: config.rights.clone(),
             own_uid: rustix::process::geteuid().as_raw(),
             data_roles_default: config.data_roles_default.iter().copied().collect(),
+            network_roles_default: config.network_roles(),
             stated_certificates: config.stated_certificates.clone(),
             numbers: RandomState::new(),
             refusals,
@@ -133,11 +140,13 @@ impl Gate {
         peer: Peer,
         now: Now,
     ) -> Result<Login, String> {
-        let unnamed = match entrance {
-            Entrance::Data | Entrance::Tcp | Entrance::Tls => self.data_roles_default,
+        let unnamed = match (entrance, peer) {
+            // Whoever is bound on one socket must not come by another as nobody.
+            (Entrance::Tcp | Entrance::Tls, Peer::Address(_)) => self.network_roles_default,
+            (Entrance::Data | Entrance::Tcp | Entrance::Tls, _) => self.data_roles_default,
             // The mode of the socket is the guard.
-            Entrance::Admin if self.rights.is_empty() => Roles::ALL,
-            Entrance::Admin | Entrance::AdminTls => Roles::NONE,
+            (Entrance::Admin, _) if self.rights.is_empty() => Roles::ALL,
+            (Entrance::Admin | Entrance::AdminTls, _) => Roles::NONE,
         };
         let granted = Granted::to(peer.who(), &self.rights, self.own_uid, unnamed);
         if granted.is_nothing() {
@@ -148,7 +157,12 @@ impl Gate {
             Peer::User { .. } | Peer::Address(_) => None,
         };
         let states_certificates = self.stated_certificates.contains(&entrance.kind());
-        let standing = Standing { certificate, states_certificates, peer: self.number(peer) };
+        let is_foreign = matches!(entrance, Entrance::Tcp | Entrance::Tls)
+            && !self.rights.iter().any(|right| right.names(peer.who()));
+        let answers_for_itself = is_foreign || granted.roles(None).is_empty();
+        let peer_number = self.number(peer);
+        let standing =
+            Standing { certificate, states_certificates, peer: peer_number, answers_for_itself };
         Ok(Login { entrance, peer, standing, granted, gate: Arc::clone(self) })
     }
 
@@ -236,10 +250,31 @@ impl Login {
             return Err(why.to_owned());
         }
         if !self.granted.may_bind(to) {
-            let known = self.granted.tenants().collect::<Vec<_>>().join(", ");
+            let known = self.known();
             return Err(format!("tenant: this peer has rights for {known}, and for no other"));
         }
         Ok(())
+    }
+
+    /// The tenants that it has rights for, as a message names them.
+    fn known(&self) -> String {
+        let mut tenants = self.granted.tenants();
+        let named = tenants.by_ref().take(TENANTS_NAMED_MAX).collect::<Vec<_>>().join(", ");
+        match tenants.count() {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        }
+    }
+
+    /// Takes note of a request that is refused for another reason than a role that it lacks.
+    pub(super) fn note_refused(&self, opcode: Opcode, tenant: Option<&str>, now: Now) {
+        let roles = self.roles(tenant);
+        self.gate.refusals.note(None, now, || {
+            let refusal = refusal(self.entrance, self.peer, roles);
+            let tenant = tenant.map(str::to_owned);
+            let actor = Actor { tenant, ..refusal.actor };
+            Refusal { actor, request: Some(opcode.name().to_owned()), ..refusal }
+        });
     }
 
     /// Takes note that a request was refused, and tells why.
@@ -253,7 +288,7 @@ impl Login {
         self.gate.refusals.note(opcode.role(), now, refusal);
         let name = opcode.name();
         if tenant.is_none() && roles.is_empty() {
-            let known = self.granted.tenants().collect::<Vec<_>>().join(", ");
+            let known = self.known();
             return format!(
                 "{name}: this peer has rights for several tenants: say in Hello for which of them it \
                  asks ({known})"
@@ -324,6 +359,7 @@ pub(super) mod tests {
         let right = "[[rights]]\nuid = 7\nroles = ['read']\nall_tenants = true\n";
         let none = "data_roles_default = []\n";
         let both = [none, right].concat();
+        let said = ["network_roles_default = ['check']\n", right].concat();
         let all = Role::ALL;
         for (config, entrance, peer, roles) in [
             ("", Entrance::Data, user(1), &[Check, Report][..]),
@@ -336,6 +372,17 @@ pub(super) mod tests {
             (right, Entrance::Admin, user(1), &[]),
             (right, Entrance::Admin, user(0), all),
             (right, Entrance::Admin, user(990), all),
+            // Whoever is bound by his number must not come as nobody.
+            (right, Entrance::Tcp, Peer::Address(address), &[]),
+            (right, Entrance::Tls, Peer::Address(address), &[]),
+            (right, Entrance::Tls, Peer::Certificate([1; 32], address), &[Check, Report]),
+            (&said, Entrance::Tcp, Peer::Address(address), &[Check]),
+            (
+                "data_roles_default = ['check', 'read']\n",
+                Entrance::Tcp,
+                Peer::Address(address),
+                &[Check],
+            ),
             (none, Entrance::Data, user(1), &[]),
             (none, Entrance::Data, user(0), all),
             (none, Entrance::Tls, Peer::Address(address), &[]),
@@ -378,6 +425,36 @@ pub(super) mod tests {
             assert_eq!(states(Entrance::Data, user(1)), data, "{config}");
             assert_eq!(states(Entrance::Tcp, address), tcp, "{config}");
         }
+    }
+
+    #[test]
+    fn whoever_is_bound_or_unknown_answers_for_itself() {
+        let gate = gate(
+            "network_roles_default = ['check']\n\
+             [[rights]]\nuid = 7\nroles = ['check']\ntenant = 'acme'\n\
+             [[rights]]\nuid = 8\nroles = ['check']\nall_tenants = true\n",
+        );
+        let address = Peer::Address("192.0.2.1:5".parse().expect("an address"));
+        for (entrance, peer, itself) in [
+            (Entrance::Data, user(1), false),
+            (Entrance::Data, user(7), true),
+            (Entrance::Admin, user(8), false),
+            (Entrance::Tcp, address, true),
+            (Entrance::Tls, address, true),
+        ] {
+            let login = gate.admit(entrance, peer, NOW).expect("it may check");
+            assert_eq!(login.standing.answers_for_itself, itself, "{entrance:?} {peer:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_names_few_of_many_tenants() {
+        let right =
+            |number| format!("[[rights]]\nuid = 7\nroles = ['check']\ntenant = 't{number}'\n");
+        let gate = gate(&(0..12).map(right).collect::<String>());
+        let login = gate.admit(Entrance::Data, user(7), NOW).expect("named");
+        let told = login.refuse(Opcode::Validate, None, NOW);
+        assert!(told.contains("t9 and 2 more") && !told.contains("t10"), "{told}");
     }
 
     #[test]

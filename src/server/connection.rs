@@ -133,8 +133,8 @@ impl Connection<'_> {
             return Event::Order(order);
         }
         let parked = self.parked();
+        self.make_room();
         let deferred = &self.dispatcher.under_way.deferred;
-        self.input.reserve(BUFFER_BYTES);
         tokio::select! {
             biased;
             // First, and so must those whose wait is over.
@@ -257,10 +257,24 @@ impl Connection<'_> {
         written.err().map(|_| End::Broken)
     }
 
+    /// Has room to read. What grows is wiped where it was.
+    fn make_room(&mut self) {
+        if self.input.capacity() - self.input.len() >= BUFFER_BYTES
+            || self.input.try_reclaim(BUFFER_BYTES)
+        {
+            return;
+        }
+        let mut larger = BytesMut::with_capacity(2 * self.input.len() + BUFFER_BYTES);
+        larger.extend_from_slice(&self.input);
+        wipe(&mut self.input);
+        self.input = larger;
+    }
+
     /// A connection that once had much to say must not hold its memory for ever.
     fn shrink(&mut self) {
         const LARGE: usize = 4 * BUFFER_BYTES;
         if self.input.is_empty() && self.input.capacity() > LARGE {
+            wipe(&mut self.input);
             self.input = BytesMut::with_capacity(BUFFER_BYTES);
         }
         if self.output.capacity() > LARGE {
@@ -274,7 +288,7 @@ impl Connection<'_> {
         for _ in 0..64 {
             // Has the runtime ask the system once more what has arrived.
             tokio::task::yield_now().await;
-            self.input.reserve(BUFFER_BYTES);
+            self.make_room();
             let read = std::future::poll_fn(|cx| {
                 let mut read = pin!(stream.read_buf(&mut self.input));
                 // Not there now is not there: no waker is left behind.
@@ -317,6 +331,19 @@ impl Connection<'_> {
         // The order to end stands, so a peer that does not read is not waited for.
         self.flush(stream, self.clock.now()).await.unwrap_or(End::TimedOut)
     }
+}
+
+/// What it had begun to read may have a token or a client secret.
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        wipe(&mut self.input);
+    }
+}
+
+/// Overwrites what a buffer has, and what it had before that was moved.
+fn wipe(buffer: &mut BytesMut) {
+    buffer.zeroize();
+    buffer.spare_capacity_mut().zeroize();
 }
 
 /// Where the last of some whole frames begins.

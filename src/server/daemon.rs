@@ -133,7 +133,9 @@ impl Daemon {
         let options = StoreOptions { cache_bytes: config.store.cache_bytes };
         let store = store::open(config.store.engine, &config.data_dir, &options)?;
         let tls = Material::load(&config.tls)?;
-        let tls = tls.map(|material| Arc::new(Tls::new(material, config.limits.handshakes_max)));
+        let tls = tls.map(|material| {
+            Arc::new(Tls::new(material, config.limits.handshakes_max, Arc::clone(&clock)))
+        });
         let listeners = Listeners::open(&config)?;
         let keyring = Keyring::of(&config.data_dir);
         let (keys, pepper, vault) = open_keys(&keyring, store)?;
@@ -448,12 +450,7 @@ async fn tick(workers: Arc<Workers>, period: Duration) {
 /// Often enough that a deadline is met within a quarter of itself, and once a second at the least.
 fn tick_period(config: &Config) -> Duration {
     let limits = &config.limits;
-    let nearest_ms = [
-        limits.idle_timeout_ms,
-        limits.frame_timeout_ms,
-        limits.write_timeout_ms,
-        limits.handshake_timeout_ms,
-    ];
+    let nearest_ms = [limits.idle_timeout_ms, limits.frame_timeout_ms, limits.write_timeout_ms];
     let nearest_ms = nearest_ms.into_iter().min().unwrap_or(1000);
     Duration::from_millis((nearest_ms / 4).clamp(25, 1000))
 }
@@ -466,8 +463,9 @@ fn raise_descriptor_limit(Config { limits, http, tls, .. }: &Config) {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-    // Handshakes of the admin plane have no connection's place yet.
-    let shaking = if tls.admin_listen.is_empty() { 0 } else { limits.handshakes_max };
+    // Who shakes hands has no connection's place yet.
+    let planes = [&tls.listen, &tls.admin_listen];
+    let shaking = limits.handshakes_max * planes.iter().filter(|it| !it.is_empty()).count();
     let needed =
         limits.connections_max + limits.admin_connections_max + http.connections_max + shaking;
     let needed = needed as u64;

@@ -188,7 +188,7 @@ impl Dispatcher<'_> {
 
     /// Who asked when the connection was bound to this tenant.
     fn asker_of<'a>(&self, tenant: Option<&'a str>) -> Asker<'a> {
-        Asker { tenant, standing: self.standing }
+        Asker { tenant, standing: self.standing, again: false }
     }
 
     /// Tells the ledger that leases are nearly spent, where some are.
@@ -249,7 +249,9 @@ impl Dispatcher<'_> {
             Opcode::Hello => {
                 let (tenant, login) = (&mut self.tenant, self.login);
                 let bind = |to: &str| {
-                    login.may_bind(tenant.as_deref(), to)?;
+                    login.may_bind(tenant.as_deref(), to).inspect_err(|_| {
+                        login.note_refused(Opcode::Hello, tenant.as_deref(), now);
+                    })?;
                     tenant.get_or_insert_with(|| to.into());
                     Ok(())
                 };
@@ -275,6 +277,7 @@ impl Dispatcher<'_> {
         match Validate::decode(frame.payload) {
             Ok(question) if self.overstates(&question) => {
                 self.observer.refused(ErrorCode::Forbidden);
+                self.login.note_refused(Opcode::Validate, self.tenant.as_deref(), now);
                 put_error(out, frame.header.correlation, ErrorCode::Forbidden, OVERSTATED);
             }
             Ok(question) => {

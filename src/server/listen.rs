@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 pub use deliver::deliver;
 pub use http::HttpSocket;
-use rustix::net::sockopt::socket_peercred;
 
 use crate::config::Config;
 
@@ -282,10 +281,24 @@ fn clear_stale(path: &Path) -> Result<(), ListenError> {
     }
 }
 
+/// The process behind a socket, where this process sees it: one of another container it does not.
+fn peer_pid(stream: &UnixStream) -> Option<i32> {
+    let stream = stream.try_clone().ok()?;
+    // The runtime's socket knows processes without a number, and wants a runtime, which cannot be
+    // had inside of another.
+    let asking = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
+        let _inside = runtime.enter();
+        stream.set_nonblocking(true).ok()?;
+        let stream = tokio::net::UnixStream::from_std(stream).ok()?;
+        stream.peer_cred().ok()?.pid().filter(|pid| *pid > 0)
+    });
+    asking.join().ok().flatten()
+}
+
 /// Who is behind a socket, for a message.
 fn holder(stream: &UnixStream) -> String {
-    let Ok(peer) = socket_peercred(stream) else { return "another process".to_owned() };
-    let pid = peer.pid.as_raw_nonzero();
+    let Some(pid) = peer_pid(stream) else { return "another process".to_owned() };
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     match name.trim() {
         "" => format!("process {pid}"),

@@ -2,7 +2,8 @@
 //!
 //! [`listen`] makes or inherits the sockets; [`accept`] takes connections, on one control thread,
 //! and hands each of the data plane to the [`worker`] with the fewest; there it stays.
-//! Before anything is read, [`tls`] shakes hands where it is spoken, and [`admit`] tells what the peer
+//! Before anything is read, hands are shaken where [`tls`] is spoken, on a thread of its own
+//! ([`handshake`]) and as far as there are [`places`], and [`admit`] tells what the peer
 //! may do; what it asks without a right is noted by [`refusals`].
 //! [`connection`] reads all there is, has [`dispatch`] answer all of it, and writes once; requests
 //! that wait for the ledger are [`deferred`], and [`slots`] end with their connection. [`admin`]
@@ -22,6 +23,7 @@ mod dispatch;
 mod doors;
 mod families;
 mod flush;
+mod handshake;
 mod held;
 mod hello;
 mod http;
@@ -30,6 +32,7 @@ mod keyring;
 pub mod listen;
 mod loading;
 mod observe;
+mod places;
 mod recorder;
 mod refusals;
 mod reload;

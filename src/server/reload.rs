@@ -117,7 +117,10 @@ impl Reload {
             notifier.set(notify::Settings::new(&next.alerts), courier);
         }
         if let (Some(tls), Some(material)) = (&self.tls, material) {
-            tls.set(material);
+            let tls = Arc::clone(tls);
+            // Certificates of open connections are verified anew, and may be many.
+            let set = tokio::task::spawn_blocking(move || tls.set(material));
+            set.await.map_err(|_| refused("the daemon is stopping"))?;
         }
         self.note(caller, &changes);
         *current = next;

@@ -1,78 +1,37 @@
-//! TLS of the daemon: its certificate, whose certificates it takes, and handshakes.
+//! TLS of the daemon: what is in force, who may shake hands, and who came in by a certificate.
 //!
 //! TLS 1.3 alone: whoever speaks keygate's protocol has it, and below it a client's certificate would
 //! cross the network in the clear. No session is resumed: a certificate that was revoked since would
 //! go on counting. Both cost a full handshake a connection, which clients keep.
 
-use std::io::Read as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+mod material;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use parking_lot::RwLock;
-use rustix::fs::OFlags;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+pub(super) use material::{Material, TlsError};
+use parking_lot::{Mutex, RwLock};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use zeroize::Zeroizing;
+use tokio_util::sync::CancellationToken;
 
-use crate::config::{ClientCertificates, Tls as Settings};
+use super::places::{Place, Places};
+use crate::audit::Sampler;
+use crate::clock::Clock;
 
-/// Longest file of certificates, keys or revocations.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Others may not read the key.
-const KEY_MODE_FORBIDDEN: u32 = 0o007;
-
-/// Why TLS cannot be had; each says which file is to blame.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read {name} {}: {error}", path.display())]
-    Read {
-        /// The setting.
-        name: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// A file has not what it should.
-    #[error("{name} {} is of no use: {why}", path.display())]
-    Form {
-        /// The setting.
-        name: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Everybody may read the key.
-    #[error(
-        "tls.key_file {} has the mode {mode:#o}, so every user of this machine may be this daemon: \
-         chmod o= it", path.display()
-    )]
-    OpenKey {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-}
-
-/// What the files say: how either plane shakes hands.
-pub(super) struct Material {
-    data: Arc<ServerConfig>,
-    /// Where the admin plane is spoken.
-    admin: Option<Arc<ServerConfig>>,
-}
+/// Messages about strangers in a second.
+const TOLD_PER_SECOND_MAX: u32 = 1;
+/// All are sampled together.
+const TOGETHER: u8 = 0;
 
 /// Whose handshake it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,50 +54,114 @@ pub(super) struct Handshakes {
 pub(super) struct Tls {
     /// Protects the material; held to clone or to replace an [`Arc`].
     material: RwLock<Material>,
-    places: Arc<Semaphore>,
+    data: Arc<Places>,
+    admin: Arc<Places>,
     pub(super) handshakes: Handshakes,
+    /// Who came in by a certificate, by number. Held with no other lock.
+    guests: Mutex<HashMap<u64, Known>>,
+    next_guest: AtomicU64,
+    told: Sampler,
+    clock: Arc<dyn Clock>,
+}
+
+/// A certificate with those between it and its authority, and what ends its connection.
+#[derive(Clone)]
+struct Known {
+    chain: Arc<[CertificateDer<'static>]>,
+    end: CancellationToken,
 }
 
 /// A handshake that may begin: its terms, and its place among those under way.
 pub(super) struct Handshake {
+    side: Side,
     config: Arc<ServerConfig>,
     tls: Arc<Tls>,
-    place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Tls {
-    /// At most so many handshakes at a time.
-    pub(super) fn new(material: Material, handshakes_max: usize) -> Self {
+    /// At most so many handshakes of either plane at a time.
+    pub(super) fn new(material: Material, handshakes_max: usize, clock: Arc<dyn Clock>) -> Self {
         Self {
             material: RwLock::new(material),
-            places: Arc::new(Semaphore::new(handshakes_max)),
+            data: Places::new(handshakes_max),
+            admin: Places::new(handshakes_max),
             handshakes: Handshakes::default(),
+            guests: Mutex::default(),
+            next_guest: AtomicU64::new(0),
+            told: Sampler::new(TOLD_PER_SECOND_MAX),
+            clock,
         }
     }
 
-    /// From the next handshake on. Open connections go on with what they have.
-    pub(super) fn set(&self, material: Material) {
+    /// From the next handshake on. Open connections whose certificate would not be taken any more are
+    /// ended; how many. It verifies a signature or two for each that came in by a certificate.
+    pub(super) fn set(&self, material: Material) -> usize {
+        let judge = material.judge.clone();
         *self.material.write() = material;
+        let Some(judge) = judge else { return 0 };
+        let guests: Vec<Known> = self.guests.lock().values().cloned().collect();
+        let over = guests.iter().filter(|guest| self.is_over(&*judge, guest));
+        let ended = over.inspect(|guest| guest.end.cancel()).count();
+        if ended > 0 {
+            tracing::warn!(ended, "connections were closed: their certificates are not taken now");
+        }
+        ended
     }
 
-    /// A handshake, if one more may be under way.
-    pub(super) fn begin(self: &Arc<Self>, side: Side) -> Option<Handshake> {
-        let config = {
-            let material = self.material.read();
-            match side {
-                Side::Data => Some(Arc::clone(&material.data)),
-                Side::Admin => material.admin.clone(),
-            }
-        }?;
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+    /// Whether a certificate that was taken would not be now. A list of revocations that is out of its
+    /// time says nothing of it: that keeps newcomers out, and drops nobody.
+    fn is_over(&self, judge: &dyn ClientCertVerifier, guest: &Known) -> bool {
+        use rustls::CertificateError::{ExpiredRevocationList, ExpiredRevocationListContext};
+        let since_1970 = u64::try_from(self.clock.now().wall_us).unwrap_or(0);
+        let now = UnixTime::since_unix_epoch(Duration::from_micros(since_1970));
+        let Some((own, between)) = guest.chain.split_first() else { return false };
+        match judge.verify_client_cert(own, between, now) {
+            Ok(_)
+            | Err(rustls::Error::InvalidCertificate(
+                ExpiredRevocationList | ExpiredRevocationListContext { .. },
+            )) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// A handshake, if one more may be under way, of the plane and of the address.
+    pub(super) fn begin(self: &Arc<Self>, side: Side, from: SocketAddr) -> Option<Handshake> {
+        let config = self.config(side)?;
+        let places = match side {
+            Side::Data => &self.data,
+            Side::Admin => &self.admin,
+        };
+        let Some(place) = places.take(from.ip()) else {
             self.handshakes.refused.fetch_add(1, Relaxed);
+            self.tell(from, &"too many are under way, of this address or at all");
             return None;
         };
-        Some(Handshake { config, tls: Arc::clone(self), place })
+        Some(Handshake { side, config, tls: Arc::clone(self), _place: place })
+    }
+
+    fn config(&self, side: Side) -> Option<Arc<ServerConfig>> {
+        let material = self.material.read();
+        match side {
+            Side::Data => Some(Arc::clone(&material.data)),
+            Side::Admin => material.admin.clone(),
+        }
+    }
+
+    /// Logs why a handshake came to nothing, within a rate: anybody can have one fail.
+    fn tell(&self, from: SocketAddr, why: &dyn fmt::Display) {
+        if self.told.admit(TOGETHER, self.clock.now().mono_ns) {
+            let others: u64 = self.told.take().map(|(_, count)| count).sum();
+            tracing::warn!(%from, %why, others, "a TLS handshake came to nothing");
+        }
     }
 }
 
 impl Handshake {
+    pub(super) const fn side(&self) -> Side {
+        self.side
+    }
+
     /// Shakes hands. Takes as long as the peer does: whoever waits for it has the deadline, and says
     /// so by [`Handshake::timed_out`].
     ///
@@ -148,17 +171,70 @@ impl Handshake {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let shaken = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await;
-        let handshakes = &self.tls.handshakes;
-        let counter = if shaken.is_ok() { &handshakes.done } else { &handshakes.failed };
-        counter.fetch_add(1, Relaxed);
-        shaken.map(Box::new)
+        let shaken = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await?;
+        self.tls.handshakes.done.fetch_add(1, Relaxed);
+        Ok(Box::new(shaken))
+    }
+
+    /// It came to nothing.
+    pub(super) fn failed(self, from: SocketAddr, error: &std::io::Error) {
+        self.tls.handshakes.failed.fetch_add(1, Relaxed);
+        // Whoever only looks whether the port is open is nobody's concern.
+        if error.kind() == std::io::ErrorKind::InvalidData {
+            self.tls.tell(from, error);
+        } else {
+            tracing::debug!(%from, %error, "a TLS handshake failed");
+        }
     }
 
     /// The peer took too long.
-    pub(super) fn timed_out(self) {
+    pub(super) fn timed_out(self, from: SocketAddr) {
         self.tls.handshakes.timed_out.fetch_add(1, Relaxed);
-        drop(self.place);
+        self.tls.tell(from, &"it took too long");
+    }
+
+    /// Takes note of who has come in, until `stop` or until its certificate is not taken any more.
+    pub(super) fn enter<S>(self, stream: &TlsStream<S>, stop: &CancellationToken) -> Guest {
+        let (_, connection) = stream.get_ref();
+        let end = stop.child_token();
+        let Some(chain) = connection.peer_certificates() else {
+            return Guest { end, entry: None };
+        };
+        let chain = chain.iter().map(|it| it.clone().into_owned()).collect();
+        let known = Known { chain, end: end.clone() };
+        let number = self.tls.next_guest.fetch_add(1, Relaxed);
+        self.tls.guests.lock().insert(number, known.clone());
+        // A reload while it shook hands has not seen it among the guests.
+        let is_same = self.tls.config(self.side).is_some_and(|it| Arc::ptr_eq(&it, &self.config));
+        if !is_same {
+            let judge = self.tls.material.read().judge.clone();
+            if judge.is_some_and(|judge| self.tls.is_over(&*judge, &known)) {
+                known.end.cancel();
+            }
+        }
+        Guest { end, entry: Some((self.tls, number)) }
+    }
+}
+
+/// A connection that has shaken hands, as long as it stands.
+pub(super) struct Guest {
+    end: CancellationToken,
+    /// Where it is known, if it came in by a certificate.
+    entry: Option<(Arc<Tls>, u64)>,
+}
+
+impl Guest {
+    /// The order to end it.
+    pub(super) fn end(&self) -> CancellationToken {
+        self.end.clone()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some((tls, number)) = &self.entry {
+            tls.guests.lock().remove(number);
+        }
     }
 }
 
@@ -168,190 +244,4 @@ pub(super) fn certificate_of<S>(stream: &TlsStream<S>) -> Option<[u8; 32]> {
     let (_, connection) = stream.get_ref();
     let shown = connection.peer_certificates()?.first()?;
     Some(Sha256::digest(shown).into())
-}
-
-impl Material {
-    /// Reads the files; `None` where TLS is spoken nowhere.
-    ///
-    /// # Errors
-    /// [`TlsError`].
-    pub(super) fn load(settings: &Settings) -> Result<Option<Self>, TlsError> {
-        if settings.listen.is_empty() && settings.admin_listen.is_empty() {
-            return Ok(None);
-        }
-        let provider = Arc::new(ring::default_provider());
-        let load = |asks| server(settings, asks, &provider);
-        let data = Arc::new(load(settings.client_certificates)?);
-        let admin = match settings.admin_listen.as_slice() {
-            [] => None,
-            _ => Some(Arc::new(load(ClientCertificates::Required)?)),
-        };
-        Ok(Some(Self { data, admin }))
-    }
-}
-
-fn server(
-    settings: &Settings,
-    asks: ClientCertificates,
-    provider: &Arc<CryptoProvider>,
-) -> Result<ServerConfig, TlsError> {
-    let path = &settings.certificate_file;
-    let of_certificate = |why: &dyn std::fmt::Display| form("tls.certificate_file", path, why);
-    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| of_certificate(&error))?;
-    let builder = match asks {
-        ClientCertificates::None => builder.with_no_client_auth(),
-        ClientCertificates::Optional | ClientCertificates::Required => {
-            let optional = asks == ClientCertificates::Optional;
-            builder.with_client_cert_verifier(verifier(settings, optional, provider)?)
-        }
-    };
-    let chain: Vec<CertificateDer<'static>> = pem("tls.certificate_file", path)?;
-    let key = private_key(&settings.key_file)?;
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            let why = "it is not the key of the first certificate in tls.certificate_file";
-            form("tls.key_file", &settings.key_file, &why)
-        }
-        error => of_certificate(&error),
-    })?;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(config)
-}
-
-fn verifier(
-    settings: &Settings,
-    optional: bool,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let (name, path) = ("tls.client_ca_file", &settings.client_ca_file);
-    let mut roots = RootCertStore::empty();
-    for authority in pem::<CertificateDer<'static>>(name, path)? {
-        roots.add(authority).map_err(|error| form(name, path, &error))?;
-    }
-    let provider = Arc::clone(provider);
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let (crl_name, crl) = ("tls.client_crl_file", &settings.client_crl_file);
-    if !crl.as_os_str().is_empty() {
-        let revoked: Vec<CertificateRevocationListDer<'static>> = pem(crl_name, crl)?;
-        // A list whose time is over may lack what was revoked since: it is no permission.
-        builder = builder.with_crls(revoked).enforce_revocation_expiration();
-    }
-    if optional {
-        builder = builder.allow_unauthenticated();
-    }
-    builder.build().map_err(|error| match error {
-        rustls::server::VerifierBuilderError::InvalidCrl(error) => {
-            form(crl_name, crl, &format!("{error:?}"))
-        }
-        error => form(name, path, &error),
-    })
-}
-
-/// All of a kind that a PEM file has: at least one.
-fn pem<T: PemObject>(name: &'static str, path: &Path) -> Result<Vec<T>, TlsError> {
-    let (bytes, _) = read(name, path)?;
-    let all: Result<Vec<T>, _> = T::pem_slice_iter(&bytes).collect();
-    let all = all.map_err(|error| form(name, path, &error))?;
-    if all.is_empty() {
-        return Err(form(name, path, &"there is none in it, as PEM"));
-    }
-    Ok(all)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let name = "tls.key_file";
-    let (bytes, mode) = read(name, path)?;
-    if mode & KEY_MODE_FORBIDDEN != 0 {
-        return Err(TlsError::OpenKey { path: path.to_owned(), mode });
-    }
-    // What the parser says of a key may repeat some of it.
-    let unusable = |_| form(name, path, &"there is no private key in it, as PEM");
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(unusable)
-}
-
-/// A regular file as a whole and its mode, without waiting as a pipe would have it; wiped in the end.
-fn read(name: &'static str, path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), TlsError> {
-    let failed = |error| TlsError::Read { name, path: path.to_owned(), error };
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let mut options = std::fs::File::options();
-    let file = options.read(true).custom_flags(flags).open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-        let why = format!("it is no regular file of at most {FILE_BYTES_MAX} bytes");
-        return Err(form(name, path, &why));
-    }
-    // Room for all of it from the beginning: what grows leaves copies behind.
-    let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    Ok((bytes, metadata.permissions().mode() & 0o777))
-}
-
-fn form(name: &'static str, path: &Path, why: &dyn std::fmt::Display) -> TlsError {
-    TlsError::Form { name, path: path.to_owned(), why: why.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::Permissions;
-
-    use super::*;
-
-    /// A certificate of its own authority, and its key.
-    fn pair(name: &str) -> (String, String) {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
-        (made.cert.pem(), made.signing_key.serialize_pem())
-    }
-
-    #[test]
-    fn files_that_are_of_no_use_are_named() {
-        let place = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| place.path().join(name);
-        let write = |name: &str, text: &str| {
-            std::fs::write(path(name), text).expect("written");
-            std::fs::set_permissions(path(name), Permissions::from_mode(0o600)).expect("its mode");
-        };
-        let ((certificate, key), (other, _)) = (pair("a"), pair("b"));
-        write("certificate", &certificate);
-        write("other", &other);
-        write("key", &key);
-        write("open", &key);
-        std::fs::set_permissions(path("open"), Permissions::from_mode(0o644)).expect("its mode");
-        write("empty", "");
-        let settings = |certificate: &str, key: &str, ca: &str, crl: &str| Settings {
-            listen: vec!["127.0.0.1:0".parse().expect("an address")],
-            certificate_file: path(certificate),
-            key_file: path(key),
-            client_ca_file: path(ca),
-            client_crl_file: if crl.is_empty() { PathBuf::new() } else { path(crl) },
-            client_certificates: ClientCertificates::Optional,
-            ..Settings::default()
-        };
-        for (certificate, key, ca, crl, says) in [
-            ("certificate", "key", "other", "", None),
-            ("gone", "key", "other", "", Some("cannot read tls.certificate_file")),
-            ("empty", "key", "other", "", Some("tls.certificate_file")),
-            ("certificate", "gone", "other", "", Some("cannot read tls.key_file")),
-            ("certificate", "empty", "other", "", Some("no private key")),
-            ("certificate", "open", "other", "", Some("chmod o=")),
-            ("other", "key", "other", "", Some("not the key of the first certificate")),
-            ("certificate", "key", "empty", "", Some("tls.client_ca_file")),
-            ("certificate", "key", "other", "other", Some("tls.client_crl_file")),
-            ("certificate", "key", ".", "", Some("no regular file")),
-        ] {
-            let loaded = Material::load(&settings(certificate, key, ca, crl));
-            match (loaded, says) {
-                (Ok(loaded), says) => assert_eq!((loaded.is_some(), says), (true, None)),
-                (Err(error), says) => {
-                    let says = says.unwrap_or_else(|| panic!("{error}"));
-                    assert!(error.to_string().contains(says), "{says}: {error}");
-                    assert!(!error.to_string().contains("PRIVATE"), "{error}");
-                }
-            }
-        }
-        assert!(Material::load(&Settings::default()).expect("nothing to read").is_none());
-    }
 }

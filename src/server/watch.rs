@@ -52,8 +52,6 @@ pub(super) struct Watch {
     frame_since_ns: Cell<Option<u64>>,
     /// Since when replies wait for the peer to read them.
     writing_since_ns: Cell<Option<u64>>,
-    /// Since when the peer shakes hands.
-    handshake_since_ns: Cell<Option<u64>>,
     parked: Cell<Parked>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
@@ -65,7 +63,6 @@ impl Watch {
             last_read_ns: Cell::new(now.mono_ns),
             frame_since_ns: Cell::new(None),
             writing_since_ns: Cell::new(None),
-            handshake_since_ns: Cell::new(None),
             parked: Cell::new(Parked::None),
             order: Cell::new(None),
             waker: RefCell::new(None),
@@ -85,11 +82,6 @@ impl Watch {
     /// Notes since when replies are being written; `None` once they have been.
     pub(super) fn note_writing(&self, since: Option<Now>) {
         self.writing_since_ns.set(since.map(|now| now.mono_ns));
-    }
-
-    /// Notes since when the peer shakes hands; `None` once it has. Until then that is all that counts.
-    pub(super) fn note_handshake(&self, since: Option<Now>) {
-        self.handshake_since_ns.set(since.map(|now| now.mono_ns));
     }
 
     /// Notes whether requests wait for the ledger. Until they are answered the silence is not the
@@ -136,9 +128,6 @@ impl Watch {
     fn due(&self, limits: &Limits, now: Now) -> Option<Order> {
         let passed =
             |since_ns: u64, ms: u64| now.mono_ns.saturating_sub(since_ns) / 1_000_000 >= ms;
-        if let Some(since) = self.handshake_since_ns.get() {
-            return passed(since, limits.handshake_timeout_ms).then_some(Order::TimeOut);
-        }
         if let Some(since) = self.writing_since_ns.get() {
             // While it is answered, the silence is not the peer's.
             return passed(since, limits.write_timeout_ms).then_some(Order::GiveUp);

@@ -17,14 +17,17 @@ use tokio_util::task::TaskTracker;
 use super::admit::{Entrance, Peer};
 use super::connection::{End, Shared, serve};
 use super::dispatch::put_error;
-use super::tls::{Handshake, certificate_of};
-use super::watch::{Left, Order, Roster, Watch};
+use super::handshake::Shaken;
+use super::watch::{Roster, Watch};
+
+/// One connection of so many is kept for Unix sockets.
+const KEPT_FOR_UNIX: usize = 8;
 
 /// A socket on its way to a worker.
 pub(super) enum Accepted {
     Unix(std::os::unix::net::UnixStream),
     Tcp(std::net::TcpStream, SocketAddr),
-    Tls(std::net::TcpStream, SocketAddr, Handshake),
+    Tls(Box<Shaken>),
 }
 
 impl Accepted {
@@ -38,9 +41,13 @@ impl Accepted {
         let _ = match self {
             Self::Unix(mut stream) => stream.write(&out),
             Self::Tcp(mut stream, _) => stream.write(&out),
-            // It could only be told after a handshake, for which there is no room either.
-            Self::Tls(..) => Ok(0),
+            Self::Tls(shaken) => shaken.tell(&out),
         };
+    }
+
+    /// Whether it came by a socket of this machine alone.
+    const fn is_local(&self) -> bool {
+        matches!(self, Self::Unix(_))
     }
 }
 
@@ -84,9 +91,12 @@ impl Workers {
     pub(super) fn hand_over(&self, accepted: Accepted) -> bool {
         let open: usize = self.open();
         let least = self.workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
-        let Some(worker) = least.filter(|_| open < self.connections_max) else {
+        // Strangers of the network must not keep out the services of this machine.
+        let kept = if accepted.is_local() { 0 } else { self.connections_max / KEPT_FOR_UNIX };
+        let max = self.connections_max - kept;
+        let Some(worker) = least.filter(|_| open < max) else {
             tracing::warn!(open, "a connection was refused: too many are open");
-            accepted.refuse(self.connections_max);
+            accepted.refuse(max);
             return false;
         };
         worker.open.fetch_add(1, Ordering::Relaxed);
@@ -219,9 +229,7 @@ async fn run_connection(socket: Accepted, shared: &Shared, watch: &Watch) {
             }
             Err(error) => Err(error),
         },
-        Accepted::Tls(stream, address, handshake) => {
-            serve_tls(stream, address, handshake, (shared, watch)).await
-        }
+        Accepted::Tls(shaken) => serve_tls(*shaken, shared, watch).await,
     };
     match served {
         Ok(end) => tracing::debug!(?end, "a connection ended"),
@@ -234,46 +242,20 @@ async fn serve_unix(
     shared: &Shared,
     watch: &Watch,
 ) -> io::Result<End> {
-    let peer = Peer::of_unix(&stream)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
+    let peer = Peer::of_unix(&stream)?;
     Ok(enter(stream, (Entrance::Data, peer), shared, watch).await)
 }
 
-/// Shakes hands under the connection's own watch, and serves who has shown what it must.
-async fn serve_tls(
-    stream: std::net::TcpStream,
-    address: SocketAddr,
-    handshake: Handshake,
-    (shared, watch): (&Shared, &Watch),
-) -> io::Result<End> {
-    let stream = tokio::net::TcpStream::from_std(stream)?;
-    watch.note_handshake(Some(shared.clock.now()));
-    let shaken = tokio::select! {
-        biased;
-        shaken = handshake.shake(stream) => shaken,
-        order = watch.order() => {
-            if order == Order::Stop {
-                return Ok(End::Stopped);
-            }
-            handshake.timed_out();
-            return Ok(End::TimedOut);
-        }
-    };
-    watch.note_handshake(None);
-    drop(handshake);
-    let stream = match shaken {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(%address, %error, "a TLS handshake failed");
-            return Ok(End::Broken);
-        }
-    };
-    watch.note(shared.clock.now(), Left::Nothing);
-    let peer = match certificate_of(&stream) {
-        Some(shown) => Peer::Certificate(shown, address),
-        None => Peer::Address(address),
-    };
-    Ok(enter(stream, (Entrance::Tls, peer), shared, watch).await)
+/// Serves who has shaken hands, until its certificate is taken no more.
+async fn serve_tls(shaken: Shaken, shared: &Shared, watch: &Watch) -> io::Result<End> {
+    // The order to stop comes by the watch.
+    let (stream, peer, guest) = shaken.arrive(&CancellationToken::new())?;
+    let end = guest.end();
+    let serving = enter(stream, (Entrance::Tls, peer), shared, watch);
+    let served = end.run_until_cancelled(serving).await;
+    drop(guest);
+    Ok(served.unwrap_or(End::NotAdmitted))
 }
 
 /// Lets a peer in, serves it, and takes leave of it.

@@ -65,6 +65,28 @@ enum Socket {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
+/// Shakes hands within a deadline, however slowly the other side trickles.
+fn shake(conn: &mut ClientConnection, sock: &mut TcpStream, watch: Deadline) -> io::Result<()> {
+    while conn.is_handshaking() || conn.wants_write() {
+        let left = Some(watch.left()?.max(Duration::from_millis(1)));
+        if conn.wants_write() {
+            sock.set_write_timeout(left)?;
+            conn.write_tls(sock)?;
+            continue;
+        }
+        sock.set_read_timeout(left)?;
+        if conn.read_tls(sock)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Err(error) = conn.process_new_packets() {
+            // The other side is told why, as far as that goes.
+            let _ = conn.write_tls(sock);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+    }
+    Ok(())
+}
+
 impl Socket {
     fn connect(endpoint: &Endpoint, watch: Deadline) -> Result<Self, ConnectError> {
         match &endpoint.0 {
@@ -76,13 +98,8 @@ impl Socket {
                 let connection = connection.map_err(io::Error::other)?;
                 let stream = connect_tcp(address, watch)?;
                 let mut stream = Box::new(StreamOwned::new(connection, stream));
-                while stream.conn.is_handshaking() {
-                    let left = Some(watch.left()?.max(Duration::from_millis(1)));
-                    stream.sock.set_read_timeout(left)?;
-                    stream.sock.set_write_timeout(left)?;
-                    let StreamOwned { conn, sock } = &mut *stream;
-                    conn.complete_io(sock)?;
-                }
+                let StreamOwned { conn, sock } = &mut *stream;
+                shake(conn, sock, watch)?;
                 Ok(Self::Tls(stream))
             }
         }

@@ -23,7 +23,7 @@ impl Bench {
         facts(&mut ValidateWriter::new(&mut payload, flags, 1, token.as_bytes()));
         let question = Validate::decode(&payload).expect("well-formed");
         let mut answers = Answers::default();
-        let asker = Asker { tenant: None, standing };
+        let asker = Asker { standing, ..Asker::default() };
         self.engine.validate_for(asker, &[question], self.clock.now(), &mut answers);
         answers[0].verdict.code
     }
@@ -128,9 +128,11 @@ fn a_certificate_is_the_connections_own_or_what_a_trusted_one_states() {
     let good: Put = |it| it.client_certificate(&[0xAB; 32]);
     let bad: Put = |it| it.client_certificate(&[0xAC; 32]);
     type Key<'a> = &'a dyn Fn(&mut KeyRecord);
-    let cases: [(Key<'_>, Standing, Put, VerdictCode); 13] = [
+    let cases: [(Key<'_>, Standing, Put, VerdictCode); 14] = [
         (&any, none, NOTHING, ClientCertificateRequired),
-        (&any, tls, NOTHING, Valid),
+        // A service's own, which asks for clients that have shown it none.
+        (&any, tls, NOTHING, ClientCertificateRequired),
+        (&any, tls, bad, ClientCertificateRequired),
         (&any, states, bad, Valid),
         // What may state certificates shows its own, which is none of its clients'.
         (&any, states, NOTHING, ClientCertificateRequired),

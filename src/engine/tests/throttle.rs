@@ -13,7 +13,9 @@ impl Bench {
         let question = Validate::decode(&payload).expect("well-formed");
         let mut answers = Answers::default();
         let standing = Standing { peer, ..Standing::default() };
-        let asker = Asker { tenant: None, standing };
+        // By number: those from 100 on answer for themselves, and from 200 on ask again.
+        let standing = Standing { answers_for_itself: peer >= 100, ..standing };
+        let asker = Asker { tenant: None, standing, again: peer >= 200 };
         self.engine.validate_for(asker, &[question], self.clock.now(), &mut answers);
         answers[0].verdict.code
     }
@@ -36,8 +38,9 @@ fn an_address_that_fails_too_often_is_told_nothing_and_others_notice_nothing() {
     }
     for token in [&unknown, &known] {
         assert_eq!(bench.guess(token, guesser, 5), Throttled);
-        assert_eq!(bench.guess(token, Some("2001:db8::2"), 6), Throttled, "the same subscriber");
+        assert_eq!(bench.guess(token, Some("2001:db8::2"), 5), Throttled, "the same subscriber");
     }
+    assert_eq!(bench.guess(&known, guesser, 6), Valid, "what one peer states holds up no other");
     assert_eq!(bench.guess(&known, other, 5), Valid);
     assert_eq!(bench.guess(&known, None, 5), Valid, "its peer has not failed");
     bench.clock.advance_us(999_999);
@@ -64,4 +67,34 @@ fn peers_are_slowed_down_where_no_address_is_stated_and_strangers_never() {
     for _ in 0..3 {
         assert_eq!(bench.guess(&unknown, None, 0), NotFound, "not told apart from others");
     }
+}
+
+#[test]
+fn whoever_answers_for_itself_is_slowed_down_whatever_it_states() {
+    use VerdictCode::{NotFound, Throttled, Valid};
+    let bench = Bench::new();
+    let rate = FailureRate::new(60, 3);
+    bench.engine.set_throttle(Throttle::new(rate, rate, 64));
+    let (known, unknown) = (bench.token(1), bench.token(2));
+    bench.put(&bench.record(7, &known));
+    let address = |number: u8| format!("203.0.113.{number}");
+    for number in 0..3 {
+        assert_eq!(bench.guess(&unknown, Some(&address(number)), 100), NotFound);
+        assert_eq!(bench.guess(&unknown, Some(&address(number)), 5), NotFound);
+    }
+    assert_eq!(bench.guess(&known, Some(&address(9)), 100), Throttled);
+    assert_eq!(bench.guess(&known, None, 100), Throttled);
+    assert_eq!(bench.guess(&known, Some(&address(9)), 5), Valid, "a service is not its clients");
+}
+
+#[test]
+fn what_was_let_through_is_not_throttled_when_it_is_judged_anew() {
+    let bench = Bench::new();
+    bench.engine.set_throttle(Throttle::new(None, FailureRate::new(60, 1), 64));
+    let (known, unknown) = (bench.token(1), bench.token(2));
+    bench.put(&bench.record(7, &known));
+    assert_eq!(bench.guess(&unknown, None, 200), VerdictCode::NotFound);
+    assert_eq!(bench.guess(&known, None, 200), VerdictCode::Valid);
+    assert_eq!(bench.guess(&unknown, None, 150), VerdictCode::NotFound);
+    assert_eq!(bench.guess(&known, None, 150), VerdictCode::Throttled);
 }

@@ -45,7 +45,8 @@ impl Connection {
                 Next::Gone => return Go::Close,
                 Next::Stop => {
                     let header = request.header;
-                    self.error(header, ErrorCode::Stopping, "keygate is stopping");
+                    let (code, message) = self.parting();
+                    self.error(header, code, message);
                     return Go::Close;
                 }
             }
@@ -77,6 +78,10 @@ impl Connection {
     async fn next_of(&mut self, watcher: &Watcher, quiet: &mut tokio::time::Interval) -> Next {
         let mut gathered = Gathered { frame: WatchFrame::default(), bytes: 0 };
         loop {
+            // Whoever always has events must hear of it too.
+            if self.is_over() {
+                return Next::Stop;
+            }
             gathered.rest(watcher);
             if !gathered.is_empty() {
                 quiet.reset();
@@ -84,7 +89,7 @@ impl Connection {
             }
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => return Next::Stop,
+                () = self.stop.cancelled() => return Next::Stop,
                 () = watcher.filled() => {}
                 // A peer that has more to ask waits, or takes another connection.
                 read = self.stream.read_buf(&mut self.input), if self.input.len() < READ_BYTES => {

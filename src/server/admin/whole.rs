@@ -39,11 +39,12 @@ impl Connection {
                 None => admin.verify(&caller, &mut each),
             }
         });
-        let stop = self.shared.stop.clone();
+        let stop = self.stop.clone();
         loop {
             // A stop waits for no walk over everything; it changes nothing that could be torn.
             let Some(frame) = stop.run_until_cancelled(made.recv()).await else {
-                self.error(header, ErrorCode::Stopping, "keygate is stopping; this is not whole");
+                let (code, message) = self.parting();
+                self.error(header, code, &format!("{message}; this is not whole"));
                 return Go::Close;
             };
             let Some((json, more)) = frame else { break };

@@ -38,6 +38,7 @@ impl Dispatcher<'_> {
         };
         let mut asked = items.clone().filter_map(|item| Validate::decode(item).ok());
         if asked.any(|question| self.overstates(&question)) {
+            self.login.note_refused(Opcode::ValidateBatch, self.tenant.as_deref(), now);
             return put_error(out, frame.header.correlation, ErrorCode::Forbidden, OVERSTATED);
         }
         let start = out.len();

@@ -9,7 +9,7 @@ use keygate_protocol::{Flags, Opcode, Validate, frame};
 
 use super::{Dispatcher, SIGNATURES_AT_ONCE, put_reply};
 use crate::clock::Now;
-use crate::engine::{Account, BATCH};
+use crate::engine::{Account, Asker, BATCH};
 use crate::server::deferred::{Group, Parked, Verdicts};
 
 impl Dispatcher<'_> {
@@ -46,7 +46,8 @@ impl Dispatcher<'_> {
             let questions: ArrayVec<Validate<'_>, BATCH> =
                 group.iter().filter_map(|(_, it)| Validate::decode(&it.payload).ok()).collect();
             let tenant = group.first().and_then(|(_, first)| first.tenant.as_deref());
-            self.engine.validate_for(self.asker_of(tenant), &questions, now, &mut answers);
+            let asker = Asker { again: true, ..self.asker_of(tenant) };
+            self.engine.validate_for(asker, &questions, now, &mut answers);
             self.under_way.verified += answers.verified();
         }
         for (answer, (number, request)) in answers.iter().zip(group) {
@@ -97,12 +98,8 @@ impl Dispatcher<'_> {
             let questions: ArrayVec<Validate<'_>, BATCH> =
                 chunk.iter().map(|(_, question)| *question).collect();
             let mut answers = self.answers.borrow_mut();
-            self.engine.validate_for(
-                self.asker_of(batch.tenant.as_deref()),
-                &questions,
-                now,
-                &mut answers,
-            );
+            let asker = Asker { again: true, ..self.asker_of(batch.tenant.as_deref()) };
+            self.engine.validate_for(asker, &questions, now, &mut answers);
             self.under_way.verified += answers.verified();
             for (answer, (at, question)) in answers.iter().zip(chunk) {
                 if let Some(wait) = &answer.wait {
