@@ -29,8 +29,6 @@ const ROUNDS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Signing {
     verifiers: Verifiers,
-    /// Whether a shared secret does not open: what it would verify cannot be told from what is wrong.
-    is_incomplete: bool,
 }
 
 /// What is known of the signature of a question.
@@ -85,13 +83,11 @@ impl Signing {
         if !record.enforce_signing && !record.require_request_signing {
             return None;
         }
-        let keys: Vec<_> =
-            record.signing_keys.iter().map(|key| verifier(record.id, key, vault)).collect();
-        let is_incomplete = keys.iter().any(Option::is_none);
+        let keys = record.signing_keys.iter().map(|key| verifier(record.id, key, vault)).collect();
         let allowed =
             Algorithms::of_list(record.allowed_signature_algorithms.iter().map(AsRef::as_ref));
-        let verifiers = Verifiers::new(keys.into_iter().flatten().collect(), allowed);
-        Some(Arc::new(Self { verifiers, is_incomplete }))
+        let verifiers = Verifiers::new(keys, allowed);
+        Some(Arc::new(Self { verifiers }))
     }
 
     fn verify(
@@ -118,10 +114,10 @@ impl Signing {
         self.verifiers.verify(&request, policy, now_s)
     }
 
-    fn denial(&self, failure: Failure) -> VerdictCode {
+    const fn denial(failure: Failure) -> VerdictCode {
         match failure {
             Failure::Missing => VerdictCode::SignatureRequired,
-            Failure::Invalid if self.is_incomplete => VerdictCode::SignatureUnchecked,
+            Failure::Unusable => VerdictCode::SignatureUnchecked,
             Failure::Invalid => VerdictCode::SignatureInvalid,
             Failure::Expired => VerdictCode::SignatureExpired,
             Failure::Algorithm => VerdictCode::SignatureAlgorithmNotAllowed,
@@ -129,15 +125,26 @@ impl Signing {
     }
 }
 
-fn verifier(id: u64, key: &SigningKey, vault: Option<&Vault>) -> Option<Verifier> {
+/// One that cannot be used stays, by its name: what it would verify cannot be told from what is wrong.
+fn verifier(id: u64, key: &SigningKey, vault: Option<&Vault>) -> Verifier {
     let material = match &key.material {
-        SigningMaterial::Public(spki) => Material::Public(PublicKey::from_spki(spki).ok()?),
-        SigningMaterial::Shared(secret) => {
-            let owner = signing_owner(id, &key.id);
-            Material::Shared(vault?.open(Purpose::Signing, &owner, secret).ok()?)
+        SigningMaterial::Public(spki) => {
+            PublicKey::from_spki(spki).map(Material::Public).map_err(|error| error.to_string())
         }
+        SigningMaterial::Shared(secret) => vault
+            .ok_or_else(|| "there is no master key".to_owned())
+            .and_then(|vault| {
+                let owner = signing_owner(id, &key.id);
+                let opened = vault.open(Purpose::Signing, &owner, secret);
+                opened.map_err(|error| error.to_string())
+            })
+            .map(Material::Shared),
     };
-    Some(Verifier { id: key.id.clone(), material })
+    let material = material.unwrap_or_else(|error| {
+        tracing::error!(key = id, signing_key = key.id, error, "a verification key cannot be used");
+        Material::Unusable
+    });
+    Verifier { id: key.id.clone(), material }
 }
 
 impl Engine {
@@ -145,6 +152,15 @@ impl Engine {
     pub fn set_signing(&self, policy: Policy, replays_max: usize) {
         *self.signing.policy.write() = Arc::new(policy);
         self.signing.replays.set_max(replays_max);
+    }
+
+    /// Whether every signature must cover a header field, as the one that carries the token; the
+    /// digest of the body is none.
+    #[must_use]
+    pub fn signatures_cover_a_field(&self) -> bool {
+        let policy = self.signing.policy();
+        let mut names = policy.components.iter().map(crate::sign::input::Component::name);
+        names.any(|name| !name.starts_with('@') && name != "content-digest")
     }
 
     /// Signatures that were used.
@@ -169,7 +185,7 @@ impl Engine {
         };
         let signature = match verified {
             Ok(signature) => signature,
-            Err(failure) => return Outcome::Denied(signing.denial(*failure)),
+            Err(failure) => return Outcome::Denied(Signing::denial(*failure)),
         };
         let used = Used::new(key, &signature.replay, signature.created);
         let age = Age { now_s: seconds(now), max_s: self.signing.policy.read().max_age_s };

@@ -212,9 +212,11 @@ impl Engine {
         source.is_some_and(|source| throttle.is_over(source, now.mono_ns))
     }
 
-    /// Charges a guess that was wrong: a token that no key has, or a client secret.
+    /// Charges what was wrong: a token that no key has, a client secret, or a signature, which costs
+    /// more than all else to look at.
     fn note_failure(&self, asker: Known<'_>, question: &Validate<'_>, code: VerdictCode, now: Now) {
-        if !matches!(code, VerdictCode::NotFound | VerdictCode::ClientSecretWrong) {
+        use VerdictCode::{ClientSecretWrong, NotFound, SignatureInvalid};
+        if !matches!(code, NotFound | ClientSecretWrong | SignatureInvalid) {
             return;
         }
         let Some(throttle) = self.throttle.get() else { return };
