@@ -7,12 +7,13 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use bytes::BytesMut;
+use keygate_protocol::batch::{Batch, BatchWriter};
 use keygate_protocol::validate::{Body, ValidateWriter};
-use keygate_protocol::{Opcode, ValidateFlags, VerdictCode};
+use keygate_protocol::{Flags, Opcode, ValidateFlags, Verdict, VerdictCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use support::wire::Wire;
+use support::wire::{Wire, request, validate};
 use support::{Home, text};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/signatures/signer.py");
@@ -126,8 +127,8 @@ impl Signed {
         &mut field.expect("it has it").1
     }
 
-    /// The verdict on a token that comes with the request.
-    fn verdict(&self, wire: &mut Wire, token: &str, flags: ValidateFlags) -> VerdictCode {
+    /// What asks about a token that comes with the request.
+    fn payload(&self, token: &str, flags: ValidateFlags) -> BytesMut {
         let mut payload = BytesMut::new();
         let mut writer = ValidateWriter::new(&mut payload, flags, 1, token.as_bytes());
         writer.method(self.method);
@@ -145,7 +146,11 @@ impl Signed {
                 writer.body(Body::Sha256(&Sha256::digest(body).into()));
             }
         }
-        wire.send(Opcode::Validate, 1, &payload);
+        payload
+    }
+
+    fn verdict(&self, wire: &mut Wire, token: &str, flags: ValidateFlags) -> VerdictCode {
+        wire.send(Opcode::Validate, 1, &self.payload(token, flags));
         wire.read().verdict().code
     }
 
@@ -311,4 +316,138 @@ fn a_clean_stop_forgets_no_signature_and_a_crash_trusts_none_from_before() {
     for request in [request, unused] {
         assert_eq!(request.code(&mut home.wire(), &token), SignatureUnchecked);
     }
+}
+
+/// Asks again as long as the answer is that it cannot be told yet.
+fn settled(request: &Signed, wire: &mut Wire, token: &str) -> (usize, VerdictCode) {
+    (0..100_000)
+        .map(|asked| (asked, request.code(wire, token)))
+        .find(|(_, code)| *code != VerdictCode::SignatureUnchecked)
+        .expect("it passes once the lead is kept")
+}
+
+#[test]
+fn a_crash_costs_as_long_as_signers_are_ahead_and_not_what_they_are_granted() {
+    use VerdictCode::{SignatureExpired, SignatureReplayed, SignatureUnchecked, Valid};
+    let home = Home::new();
+    let daemon = home.start();
+    let mut signer = Signer::start();
+    let (_, token) = key(&home, &signer, &[]);
+    let mut signed = |seconds: i64, nonce: &str| {
+        signer.sign("hmac-sha256", "GET", &json!({"seconds": seconds, "nonce": nonce}))
+    };
+    let mut wire = home.wire();
+    // Whose clock is ahead by more than was ever needed is told to try again, and then passes.
+    let (slightly, far) = (signed(3, "slightly"), signed(90, "far"));
+    assert_eq!(slightly.code(&mut wire, &token), Valid);
+    let (refused, code) = settled(&far, &mut wire, &token);
+    assert!(refused > 0 && code == Valid, "{refused} {code:?}");
+    assert_eq!(far.code(&mut wire, &token), SignatureReplayed);
+    assert_eq!(signed(400, "granted to nobody").code(&mut wire, &token), SignatureExpired);
+    daemon.kill();
+    let daemon = home.start();
+    let mut wire = home.wire();
+    for request in [&slightly, &far, &signed(0, "new"), &signed(80, "new")] {
+        assert_eq!(request.code(&mut wire, &token), SignatureUnchecked);
+    }
+    assert_eq!(settled(&signed(120, "beyond"), &mut wire, &token).1, Valid);
+    // The next crash knows of it, too.
+    daemon.kill();
+    let _daemon = home.start();
+    let mut wire = home.wire();
+    assert_eq!(signed(115, "new").code(&mut wire, &token), SignatureUnchecked);
+    assert_eq!(settled(&signed(200, "new"), &mut wire, &token).1, Valid);
+}
+
+#[test]
+fn a_crash_of_a_daemon_whose_signers_have_its_time_costs_seconds() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut signer = Signer::start();
+    let (_, token) = key(&home, &signer, &[]);
+    let used = signer.sign("hmac-sha256", "GET", &json!({"nonce": "used"}));
+    assert_eq!(used.code(&mut home.wire(), &token), VerdictCode::Valid);
+    daemon.kill();
+    let _daemon = home.start();
+    let mut wire = home.wire();
+    assert_eq!(used.code(&mut wire, &token), VerdictCode::SignatureUnchecked);
+    // As one that is made six seconds from now.
+    let later = signer.sign("hmac-sha256", "GET", &json!({"nonce": "later", "seconds": 7}));
+    assert_eq!(settled(&later, &mut wire, &token).1, VerdictCode::Valid);
+    assert_eq!(used.code(&mut wire, &token), VerdictCode::SignatureUnchecked);
+}
+
+#[test]
+fn signed_requests_are_judged_in_batches_in_pipelines_and_on_the_admin_socket() {
+    use VerdictCode::{SignatureInvalid, SignatureReplayed, SignatureRequired, Valid};
+    let home = Home::new();
+    let _daemon = home.start();
+    let mut signer = Signer::start();
+    let (_, token) = key(&home, &signer, &[]);
+    let mut ask = |nonce: &str| {
+        let request = signer.sign("ed25519", "GET", &json!({"nonce": nonce}));
+        request.payload(&token, ValidateFlags::NONE)
+    };
+    let (first, second, third) = (ask("1"), ask("2"), ask("3"));
+    let mut wire = home.wire();
+
+    let mut batch = BytesMut::new();
+    let mut writer = BatchWriter::new(&mut batch);
+    for item in [&first, &first, &BytesMut::from(&validate(&token)[..]), &second] {
+        writer.item(|out| out.extend_from_slice(item));
+    }
+    writer.finish();
+    wire.send(Opcode::ValidateBatch, 1, &batch);
+    let reply = wire.read();
+    assert_eq!(reply.opcode, Opcode::ValidateBatch.reply());
+    let items = Batch::decode(&reply.payload).expect("a batch");
+    let codes: Vec<_> =
+        items.map(|item| Verdict::decode(item).expect("a verdict").0.code).collect();
+    assert_eq!(codes, [Valid, SignatureReplayed, SignatureRequired, Valid]);
+
+    // More in one write than are verified in one turn, with other questions between them.
+    let many: Vec<_> = (0..100).map(|number| ask(&format!("many {number}"))).collect();
+    let mut frames = Vec::new();
+    for (correlation, payload) in (1..).zip(&many) {
+        frames.extend(request(Opcode::Validate, Flags::NONE, correlation, payload));
+        frames.extend(request(Opcode::Ping, Flags::NONE, 1000 + correlation, b""));
+    }
+    wire.write(&frames);
+    for correlation in 1..=100 {
+        let (verdict, pong) = (wire.read(), wire.read());
+        assert_eq!((verdict.correlation, verdict.verdict().code), (correlation, Valid));
+        assert_eq!(pong.correlation, 1000 + correlation);
+    }
+
+    let mut admin = home.admin_wire();
+    let mut on_admin = |payload: &[u8]| {
+        admin.send(Opcode::Validate, 1, payload);
+        admin.read().verdict().code
+    };
+    assert_eq!(on_admin(&third), Valid);
+    assert_eq!(on_admin(&third), SignatureReplayed);
+    assert_eq!(on_admin(&first), SignatureReplayed, "both sockets remember the same");
+    assert_eq!(on_admin(&validate(&token)), SignatureRequired);
+    let mut altered = ask("4");
+    let at = altered.windows(8).position(|bytes| bytes == b"/leads/7").expect("its path");
+    altered[at + 7] = b'8';
+    assert_eq!(on_admin(&altered), SignatureInvalid);
+}
+
+#[test]
+fn a_signed_request_that_waits_for_the_ledger_is_answered_once_it_is_debited() {
+    let home = Home::new();
+    let _daemon = home.start();
+    let mut signer = Signer::start();
+    let (_, token) = key(&home, &signer, &["--max-uses", "5"]);
+    let mut wire = home.wire();
+    let mut ask = |nonce: u32| {
+        let request = signer.sign("hmac-sha256", "GET", &json!({"nonce": nonce.to_string()}));
+        (request.code(&mut wire, &token), request.code(&mut wire, &token))
+    };
+    for nonce in 0..5 {
+        assert_eq!(ask(nonce), (VerdictCode::Valid, VerdictCode::SignatureReplayed), "{nonce}");
+    }
+    let (spent, again) = ask(5);
+    assert!(!spent.is_valid() && spent == again, "what a limit denies used nothing: {again:?}");
 }

@@ -11,7 +11,7 @@ use super::progress::{self, Rows};
 use super::verify::{judge, print_problems};
 use super::{Exit, Global};
 use crate::store::copy::{compare, copy_all};
-use crate::store::{Draft, StoreEngine, StoreOptions, open_existing};
+use crate::store::{Draft, StoreEngine, StoreOptions, open_existing, rows};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -50,6 +50,8 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     drop(store);
     let store = draft.open(engine, &options)?;
     compare(backup.as_ref(), store.as_ref(), &args.data_dir, |walked| bar.walked(walked))?;
+    // Signatures may have been used since then that were further ahead.
+    rows::forget_signing_lead(store.as_ref())?;
     drop((store, bar));
     let pepper = copy_secret(&args.dir, PEPPER, &draft)?;
     let master_key = copy_secret(&args.dir, MASTER_KEY, &draft)?;

@@ -12,8 +12,8 @@ use crate::sign::input::{COMPONENTS_MAX, Component};
 pub struct Signing {
     /// How long ago a request may have been signed.
     pub max_age_seconds: u32,
-    /// How far ahead of the daemon's clock a signer's may be. So long after a crash no signed request
-    /// is taken: whether one was used before is not known.
+    /// How far ahead of the daemon's clock a signer's may be. After a crash no signed request is taken
+    /// for as long as any signer's was, to five seconds: whether it was used before is not known.
     pub clock_skew_seconds: u32,
     /// What a signature must cover: derived components and header fields in lower case.
     pub components: Vec<String>,
@@ -29,7 +29,7 @@ impl Default for Signing {
         let components = ["@method", "@authority", "@path", "@query"];
         Self {
             max_age_seconds: 300,
-            clock_skew_seconds: 30,
+            clock_skew_seconds: 300,
             components: components.map(str::to_owned).into(),
             body_digest: true,
             replays_max: 1_000_000,

@@ -43,6 +43,7 @@ pub use audit::AuditDesk;
 pub use catalog::{CatalogError, Loaded, Metadata};
 pub use ledger::Account;
 pub use limits::Wait;
+pub use signatures::LeadKeeper;
 pub use tenants::{NamedTenant, TenantView};
 pub use usage::{KeyUsage, SettledKey, SettledSum, Writing};
 pub use uses::Count;

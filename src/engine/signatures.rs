@@ -4,7 +4,8 @@
 //! locked: a first look finds which questions need it, these are verified, and then they are decided
 //! whole, under the lock again. What was verified counts only for the very keys it was verified by.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrayvec::ArrayVec;
 use keygate_protocol::limits::HEADERS_MAX;
@@ -56,12 +57,20 @@ pub(super) enum Outcome {
 /// Questions whose signatures are to be verified: their places in the batch.
 pub(super) type Open = ArrayVec<(usize, Arc<Signing>), BATCH>;
 
+/// Has a lead of so many seconds kept durably (see [`crate::limit::replays::Lead`]), without a wait.
+pub type LeadKeeper = Box<dyn Fn(u32) + Send + Sync>;
+
+/// What comes of a signature, as figures call it; the first is the one that is right.
+const CHECKED: [&str; 5] = ["right", "missing", "invalid", "expired", "algorithm"];
+
 /// The rules of signatures, and which were used.
-#[derive(Debug)]
 pub(super) struct SigningDesk {
     /// Taken for signed questions alone, and outside the catalog's lock or for a glance.
     policy: RwLock<Arc<Policy>>,
     pub(super) replays: Replays,
+    lead_keeper: OnceLock<LeadKeeper>,
+    /// By [`CHECKED`].
+    checked: [AtomicU64; CHECKED.len()],
 }
 
 impl SigningDesk {
@@ -69,7 +78,23 @@ impl SigningDesk {
     pub(super) fn new() -> Self {
         let policy =
             Policy { max_age_s: 0, skew_s: 0, components: Box::new([]), covers_body: true };
-        Self { policy: RwLock::new(Arc::new(policy)), replays: Replays::new(0) }
+        Self {
+            policy: RwLock::new(Arc::new(policy)),
+            replays: Replays::new(0),
+            lead_keeper: OnceLock::new(),
+            checked: Default::default(),
+        }
+    }
+
+    fn count(&self, verified: &Result<Signature, Failure>) {
+        let at = match verified {
+            Ok(_) => 0,
+            Err(Failure::Missing) => 1,
+            Err(Failure::Invalid) => 2,
+            Err(Failure::Expired) => 3,
+            Err(Failure::Algorithm) => 4,
+        };
+        self.checked[at].fetch_add(1, Ordering::Relaxed);
     }
 
     fn policy(&self) -> Arc<Policy> {
@@ -169,6 +194,26 @@ impl Engine {
         &self.signing.replays
     }
 
+    /// Gives it what keeps the lead, once; without it nothing further ahead is ever taken.
+    pub fn keep_lead_by(&self, keeper: LeadKeeper) {
+        let first = self.signing.lead_keeper.set(keeper);
+        debug_assert!(first.is_ok(), "a lead is kept in one place");
+    }
+
+    /// Has a lead kept that was [asked](crate::limit::replays::Lead::ask) for.
+    pub(crate) fn keep_lead(&self, seconds: u32) {
+        if let Some(keeper) = self.signing.lead_keeper.get() {
+            keeper(seconds);
+        }
+    }
+
+    /// Signatures that were looked at since the start, by what came of it. One that is right may
+    /// have been used before.
+    pub fn signatures_checked(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.signing.checked.iter().map(|count| count.load(Ordering::Relaxed));
+        CHECKED.into_iter().zip(counts)
+    }
+
     /// 6: the signature, as far as it is known.
     pub(super) fn check_signature(
         &self,
@@ -199,7 +244,7 @@ impl Engine {
         match taken {
             Ok(()) => Outcome::Right(reserved),
             Err(Refusal::Replayed) => Outcome::Denied(VerdictCode::SignatureReplayed),
-            Err(Refusal::Forgotten | Refusal::Full) => {
+            Err(Refusal::Forgotten | Refusal::Ahead | Refusal::Full) => {
                 Outcome::Denied(VerdictCode::SignatureUnchecked)
             }
         }
@@ -223,10 +268,15 @@ impl Engine {
                     return (at, Proof::GivenUp);
                 }
                 let verified = signing.verify(&questions[at], &policy, seconds(now));
+                self.signing.count(&verified);
                 (at, Proof::Verified(signing, verified))
             };
             let proofs: ArrayVec<_, BATCH> = open.into_iter().map(verify).collect();
             open = decide(&proofs);
+            // What was refused for it passes when it is kept.
+            if let Some(seconds) = self.signing.replays.lead().ask(policy.skew_s) {
+                self.keep_lead(seconds);
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One is remembered until it would be too old anyway. What is forgotten raises the *floor*: nothing
 //! that was made at or before it is taken, whatever the clock says by then. So no step of the clock
-//! opens a window, and a start after a crash, which has forgotten all, begins with a floor.
+//! opens a window, and a start after a crash, which has forgotten all, begins with a floor. How far that
+//! must be ahead of the start is what [`Lead`] keeps small.
 //!
 //! A key may have as many as there is room for others: one key alone takes half of the cache, and
 //! the more keys fill it, the less each has. What is left free is anybody's who has none yet.
@@ -11,6 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+
+mod lead;
+
+pub use lead::{LEAD_STEP_S, Lead, lead_at_start, lead_for};
 
 /// Parts that are locked apart; a key is in one of them.
 const SHARDS: usize = 64;
@@ -47,6 +52,9 @@ pub enum Refusal {
     Replayed,
     /// Whether it was used is not known any more.
     Forgotten,
+    /// It is so far ahead that it could not be told after a crash. It can be once the lead is kept
+    /// that it needs: see [`Lead::ask`].
+    Ahead,
     /// There is no room to remember it, or the key has its share.
     Full,
 }
@@ -74,6 +82,7 @@ pub struct Replays {
     shards: Box<[Mutex<Shard>]>,
     used: AtomicUsize,
     max: AtomicUsize,
+    lead: Lead,
     /// The second in which all shards were last rid of what is too old.
     swept_s: AtomicI64,
 }
@@ -95,13 +104,14 @@ impl Default for Shard {
 }
 
 impl Replays {
-    /// A cache of at most so many.
+    /// A cache of at most so many. It takes nothing that is ahead until its [`Replays::lead`] is.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
             shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             used: AtomicUsize::new(0),
             max: AtomicUsize::new(max),
+            lead: Lead::default(),
             swept_s: AtomicI64::new(i64::MIN),
         }
     }
@@ -123,6 +133,32 @@ impl Replays {
         self.len() == 0
     }
 
+    /// How many may be.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// How far ahead what is used may have been made.
+    #[must_use]
+    pub const fn lead(&self) -> &Lead {
+        &self.lead
+    }
+
+    /// How far ahead anything is that is remembered, or the floor, in seconds: what is made later
+    /// than that was not used.
+    #[must_use]
+    pub fn ahead_s(&self, now_s: i64) -> i64 {
+        let newest = |shard: &Mutex<Shard>| {
+            let shard = shard.lock();
+            let newest =
+                shard.by_created.last_key_value().map_or(i64::MIN, |(created, _)| *created);
+            newest.max(shard.floor_s)
+        };
+        let newest = self.shards.iter().map(newest).max().unwrap_or(i64::MIN);
+        newest.saturating_sub(now_s)
+    }
+
     /// Whether it could be used now, without using it.
     ///
     /// # Errors
@@ -130,7 +166,7 @@ impl Replays {
     pub fn look(&self, used: &Used, age: Age) -> Result<(), Refusal> {
         let mut shard = self.shard(used.key).lock();
         self.forget(&mut shard, age);
-        shard.check(used)
+        self.check(&shard, used, age)
     }
 
     /// Uses it. Whatever denies the request behind it takes it back.
@@ -147,14 +183,20 @@ impl Replays {
     fn try_reserve(&self, used: &Used, age: Age) -> Result<(), Refusal> {
         let mut shard = self.shard(used.key).lock();
         self.forget(&mut shard, age);
-        shard.check(used)?;
-        let free = self.max.load(Ordering::Relaxed).saturating_sub(self.len());
+        self.check(&shard, used, age)?;
+        let free = self.max().saturating_sub(self.len());
         if shard.of_key.get(&used.key).copied().unwrap_or(0) >= free {
             return Err(Refusal::Full);
         }
         shard.add(used);
         self.used.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn check(&self, shard: &Shard, used: &Used, age: Age) -> Result<(), Refusal> {
+        shard.check(used)?;
+        let ahead_s = used.created.saturating_sub(age.now_s);
+        if self.lead.covers(ahead_s) { Ok(()) } else { Err(Refusal::Ahead) }
     }
 
     /// Takes a reservation back, as if it had not been.
@@ -192,7 +234,7 @@ impl Replays {
     /// of the time of what has none.
     pub fn restore(&self, floor_s: i64, all: &[Used]) {
         self.raise_floor(floor_s);
-        let room = self.max.load(Ordering::Relaxed).saturating_sub(self.len());
+        let room = self.max().saturating_sub(self.len());
         let (kept, lost) = all.split_at(all.len().min(room));
         for used in kept {
             let mut shard = self.shard(used.key).lock();

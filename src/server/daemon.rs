@@ -177,7 +177,7 @@ impl Daemon {
         let unavailable = reload::unavailable(&config.ledger);
         let (ledger, unreadable_accounts, crashed) =
             open_ledger(&engine, &keys, &committer, &clock, unavailable)?;
-        load_replays(&engine, &config, crashed, &*clock);
+        load_replays(&engine, &config, &keys, &committer, crashed, &*clock)?;
         let unreadable = unreadable + unreadable_accounts;
         tracing::info!(keys = engine.key_count(), unreadable, "the keys are loaded");
         let source_of_alerts = notify::Source {
@@ -396,6 +396,7 @@ impl Daemon {
             if let Err(error) = replays::save(&data_dir, ending.replays()) {
                 tracing::error!(%error, "which signatures of requests were used cannot be kept");
             }
+            replays::lower_lead(&ending, &committer, clock.now());
             let settled = ledger.stop();
             notifier.stop();
             let committed = committer.stop();

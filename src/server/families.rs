@@ -182,6 +182,25 @@ pub(super) fn catalog(engine: &Engine, limits: &Limits, unreadable: u64) -> Vec<
     families
 }
 
+/// Signatures of requests: what came of them, and what is remembered.
+pub(super) fn signatures(engine: &Engine) -> Vec<Family> {
+    let help = "Signatures of requests that were looked at, by what came of it; a right one may have \
+                been used before";
+    let checked = counter("keygate_signatures_checked", help);
+    let checked = engine.signatures_checked().fold(checked, |family, (outcome, count)| {
+        family.with(&[("outcome", outcome)], Value::Whole(count))
+    });
+    let replays = engine.replays();
+    #[rustfmt::skip]
+    let families = vec![
+        checked,
+        Family::gauge("keygate_signatures_remembered", "Signatures that are remembered, so that none is used twice", replays.len() as u64),
+        Family::gauge("keygate_signatures_limit", "Signatures that may be remembered", replays.max() as u64),
+        Family::gauge("keygate_signatures_lead_seconds", "How long after a crash no signed request would pass", replays.lead().seconds().into()),
+    ];
+    families
+}
+
 /// What the committer has done, how much disk the store takes where that is known, and how many jobs
 /// may wait.
 pub(super) fn store(stats: CommitterStats, size: Option<u64>, queue_max: usize) -> Vec<Family> {

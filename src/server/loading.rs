@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::key::{KeyView, Pepper};
 use crate::ledger::Ledger;
-use crate::limit::LedgerState;
+use crate::limit::{LedgerState, lead_at_start};
+use crate::store::rows::{LeadFact, SIGNING_LEAD, SIGNING_LEAD_SCHEMA};
 use crate::store::{Committer, Keys, Seals, Store, StoreError};
 use crate::vault::Vault;
 
@@ -101,8 +102,15 @@ fn load_usage(engine: &Engine, keys: &Keys, left_out: &HashSet<u64>) -> Result<u
     Ok(unreadable)
 }
 
-/// Has the engine know which signatures of requests were used.
-pub(super) fn load_replays(engine: &Engine, config: &Config, crashed: bool, clock: &dyn Clock) {
+/// Has the engine know which signatures of requests were used, and keep how far ahead any was.
+pub(super) fn load_replays(
+    engine: &Arc<Engine>,
+    config: &Config,
+    keys: &Keys,
+    committer: &Arc<Committer>,
+    crashed: bool,
+    clock: &dyn Clock,
+) -> Result<(), StartError> {
     let signing = &config.signing;
     engine.set_signing(signing.policy(), signing.replays_max);
     let last = match (engine.key_count() + engine.deleted_count(), crashed) {
@@ -110,16 +118,25 @@ pub(super) fn load_replays(engine: &Engine, config: &Config, crashed: bool, cloc
         (_, true) => LastRun::Crashed,
         (_, false) => LastRun::Stopped,
     };
-    // A signer's clock may be ahead, so what was used may have been made until then.
-    let now_s = clock.now().wall_us.div_euclid(1_000_000);
-    let until_s = now_s + i64::from(signing.clock_skew_seconds);
+    let kept = keys.fact::<LeadFact>(SIGNING_LEAD, SIGNING_LEAD_SCHEMA)?;
+    let kept = kept.map(|lead| lead.seconds);
+    // Not less where signers are granted less by now: what was used then may pass again later.
+    let lead_s = lead_at_start(kept, last == LastRun::None, signing.clock_skew_seconds);
+    if kept.is_none() {
+        committer.commit(vec![replays::lead(lead_s)?], true)?;
+    }
+    engine.replays().lead().kept(lead_s);
+    replays::keep_lead(engine, committer);
+    // A signer's clock may have been ahead, so what was used may have been made until then.
+    let until_s = clock.now().wall_us.div_euclid(1_000_000) + i64::from(lead_s);
     if replays::restore(&config.data_dir, engine.replays(), last, until_s) {
         tracing::warn!(
-            seconds = signing.clock_skew_seconds,
+            seconds = lead_s,
             "which signatures of requests the last run had used is not known: none is taken that was \
-             made before this start, or within signing.clock_skew_seconds after it"
+             made before this start, or within so many seconds after it"
         );
     }
+    Ok(())
 }
 
 /// The ledger, with what the store has of every account back in the engine; answers how many rows

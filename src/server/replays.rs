@@ -1,14 +1,19 @@
 //! Signatures that were used, kept over a clean stop: in a file beside the data, which is gone before
 //! anything is served. Whoever starts after a crash knows none of them, and takes no signature that
-//! could have been used before.
+//! could have been used before. How far ahead of the clock that may be is kept in the store.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::limit::{Replays, Used};
+use crate::clock::Now;
+use crate::engine::Engine;
+use crate::limit::{Replays, Used, lead_for};
+use crate::store::rows::{LeadFact, SIGNING_LEAD, SIGNING_LEAD_SCHEMA};
+use crate::store::{Committer, Job, StoreError, Write as Row};
 
 /// The file, in the data directory.
 const NAME: &str = "replays";
@@ -56,6 +61,59 @@ pub(super) fn restore(
         None => replays.raise_floor(unknown_until_s),
     }
     known.is_none()
+}
+
+/// What keeps a lead of so many seconds.
+///
+/// # Errors
+/// None for a number; of the envelope's form.
+pub(super) fn lead(seconds: u32) -> Result<Row, StoreError> {
+    Row::fact(SIGNING_LEAD, SIGNING_LEAD_SCHEMA, &LeadFact { seconds })
+        .map_err(|error| StoreError::corrupt(error.to_string()))
+}
+
+/// Has the committer keep what the engine asks for; nobody waits for that.
+pub(super) fn keep_lead(engine: &Arc<Engine>, committer: &Arc<Committer>) {
+    let (of, committer) = (Arc::downgrade(engine), Arc::downgrade(committer));
+    let keeper = move |seconds| {
+        let Some((engine, committer)) = of.upgrade().zip(committer.upgrade()) else { return };
+        let answered = Arc::clone(&engine);
+        let done = Box::new(move |written: Result<(), _>| {
+            let lead = answered.replays().lead();
+            match written {
+                Ok(()) => {
+                    lead.kept(seconds);
+                    tracing::info!(
+                        seconds,
+                        "signers' clocks are ahead of this one: so long after a crash no signed \
+                         request would pass"
+                    );
+                }
+                // That of the store is told by others.
+                Err(_) => lead.not_kept(),
+            }
+        });
+        let job = lead(seconds).map(|row| Job { writes: vec![row], durable: true, done });
+        if !job.is_ok_and(|job| committer.submit(job).is_ok()) {
+            engine.replays().lead().not_kept();
+        }
+    };
+    engine.keep_lead_by(Box::new(keeper));
+}
+
+/// Lowers the lead to what is still ahead, durably, when nothing is decided any more. Where it cannot
+/// be, the next start has the higher one.
+pub(super) fn lower_lead(engine: &Engine, committer: &Committer, now: Now) {
+    let replays = engine.replays();
+    let needed_s = lead_for(replays.ahead_s(now.wall_us.div_euclid(1_000_000)));
+    if needed_s >= replays.lead().seconds() {
+        return;
+    }
+    let written =
+        lead(needed_s).map_err(Into::into).and_then(|row| committer.commit(vec![row], true));
+    if let Err(error) = written {
+        tracing::warn!(%error, "how far signers' clocks are ahead could not be lowered");
+    }
 }
 
 /// Removes the file: from here on it would be old.
@@ -147,7 +205,9 @@ impl<T: Read> Hashing<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, ManualClock};
     use crate::limit::{Age, Refusal};
+    use crate::store::{CommitterOptions, Keys, MemoryStore};
 
     const NOW_S: i64 = 1_800_000_000;
     const AGE: Age = Age { now_s: NOW_S, max_s: 300 };
@@ -182,5 +242,52 @@ mod tests {
         remove(dir.path()).expect("removed");
         remove(dir.path()).expect("there is none");
         assert_eq!(start(LastRun::Stopped), lost);
+    }
+
+    #[test]
+    fn a_lead_is_raised_when_it_is_durable_and_lowered_at_a_stop_to_what_is_still_ahead() {
+        let keys = Keys::open(Arc::new(MemoryStore::new())).expect("an empty store");
+        let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
+        let committer = Arc::new(committer);
+        let engine = Arc::new(crate::server::dispatch::tests::engine());
+        let clock = ManualClock::new(NOW_S * 1_000_000);
+        let durable = || {
+            let fact = keys.fact::<LeadFact>(SIGNING_LEAD, SIGNING_LEAD_SCHEMA);
+            fact.expect("readable").map(|fact| fact.seconds)
+        };
+        keep_lead(&engine, &committer);
+        let replays = engine.replays();
+        replays.set_max(64);
+        replays.lead().kept(5);
+        let ahead = Used::new(7, &[1; 32], NOW_S + 90);
+        assert_eq!(replays.look(&ahead, AGE), Err(Refusal::Ahead));
+        let asked = replays.lead().ask(300).expect("it is needed");
+        engine.keep_lead(asked);
+        // Behind it in the queue, so it is done.
+        committer.commit(Vec::new(), true).expect("written");
+        assert_eq!((durable(), replays.lead().seconds()), (Some(90), 90));
+        assert_eq!(replays.reserve(&ahead, AGE), Ok(()));
+        for (later_s, lead_s) in [(0, 90), (29, 65), (2, 60), (1000, 5)] {
+            clock.step_wall_us(later_s * 1_000_000);
+            lower_lead(&engine, &committer, clock.now());
+            assert_eq!(durable(), Some(lead_s), "{later_s} s later");
+        }
+    }
+
+    #[test]
+    fn a_lead_that_cannot_be_kept_is_asked_for_again() {
+        let keys = Keys::open(Arc::new(MemoryStore::new())).expect("an empty store");
+        let committer = Committer::start(&keys, &CommitterOptions::default()).expect("threads");
+        let committer = Arc::new(committer);
+        let engine = Arc::new(crate::server::dispatch::tests::engine());
+        keep_lead(&engine, &committer);
+        committer.stop().expect("stopped");
+        let lead = engine.replays().lead();
+        for _ in 0..2 {
+            let ahead = Used::new(7, &[1; 32], NOW_S + 90);
+            assert_eq!(engine.replays().look(&ahead, AGE), Err(Refusal::Ahead));
+            engine.keep_lead(lead.ask(300).expect("it is needed"));
+            assert_eq!(lead.seconds(), 0);
+        }
     }
 }

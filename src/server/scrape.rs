@@ -77,6 +77,8 @@ impl Scrape {
         });
         let of = Arc::clone(shared);
         scrape.add(move |_| families::catalog(&of.engine, &of.limits, of.unreadable));
+        let of = Arc::clone(shared);
+        scrape.add(move |_| families::signatures(&of.engine));
         let of = Arc::clone(ledger);
         scrape.add(move |_| families::ledger(of.stats()));
         let (of, size, queue_max) =

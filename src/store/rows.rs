@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::write::Fact;
+use super::{Op, Store, StoreError, layout};
 
 /// The newest schema of a usage row. Raised with every change of [`crate::usage::UsageRow`].
 pub const USAGE_SCHEMA: u16 = 2;
@@ -36,6 +37,30 @@ pub struct LedgerFact {
     pub last_day: u32,
     /// The latest month in which they may be; 0 where none are.
     pub last_month: u32,
+}
+
+/// How far ahead of the daemon's clock signatures of requests were made that were used: a
+/// [`LeadFact`]. Absent where that is not known.
+pub const SIGNING_LEAD: Fact = Fact("signing_lead");
+
+/// The newest schema of a [`LeadFact`].
+pub const SIGNING_LEAD_SCHEMA: u16 = 1;
+
+/// How far ahead of the daemon's clock signatures of requests were made that were used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LeadFact {
+    /// None was further ahead than so many seconds.
+    pub seconds: u32,
+}
+
+/// Has a restored store know no [`LeadFact`]: that of its backup may be lower than what was used
+/// since then. Durable; not while a committer runs.
+///
+/// # Errors
+/// As [`Store::apply`].
+pub fn forget_signing_lead(store: &dyn Store) -> Result<(), StoreError> {
+    store.apply(&[Op::Remove { key: layout::meta(SIGNING_LEAD.0) }])?;
+    store.sync()
 }
 
 /// The newest schema of what was said of a key. Raised with every change of

@@ -68,6 +68,7 @@ impl Signing {
         let bench = Bench::new();
         bench.engine.set_vault(Arc::new(Vault::new(Master::new(&[5; 32]))));
         bench.engine.set_signing(policy(), 64);
+        bench.engine.replays().lead().kept(5);
         let token = bench.token(1);
         let mut record = bench.record(7, &token);
         record.enforce_signing = true;
@@ -197,6 +198,28 @@ fn what_cannot_be_checked_is_denied_as_that() {
     assert_eq!(key.ask(later), Valid);
     key.bench.engine.set_signing(policy(), 0);
     assert_eq!(key.ask(Signed { nonce: "b", ..later }), SignatureUnchecked, "there is no room");
+}
+
+#[test]
+fn what_is_further_ahead_than_is_kept_is_asked_for_once_and_passes_when_it_is() {
+    use VerdictCode::{SignatureUnchecked, Valid};
+    let key = Signing::new(|_| {});
+    let ahead = Signed { created: NOW_S + 29, ..signed("a") };
+    assert_eq!(key.ask(ahead), SignatureUnchecked, "nobody keeps it");
+    let key = Signing::new(|_| {});
+    let asked = Arc::new(RwLock::new(Vec::new()));
+    let of = Arc::clone(&asked);
+    key.bench.engine.keep_lead_by(Box::new(move |seconds| of.write().push(seconds)));
+    let nearer = Signed { created: NOW_S + 7, ..signed("b") };
+    let answers = key.ask_all(&[ahead, signed("c"), nearer]);
+    let codes: Vec<_> = answers.iter().map(|answer| answer.verdict.code).collect();
+    assert_eq!(codes, [SignatureUnchecked, Valid, SignatureUnchecked]);
+    assert_eq!(key.ask(ahead), SignatureUnchecked);
+    assert_eq!(*asked.read(), [30], "once, and for the furthest");
+    key.bench.engine.replays().lead().kept(30);
+    assert_eq!((key.ask(ahead), key.ask(nearer)), (Valid, Valid), "it used nothing before");
+    let checked: Vec<_> = key.bench.engine.signatures_checked().collect();
+    assert_eq!(checked[..3], [("right", 6), ("missing", 0), ("invalid", 0)]);
 }
 
 #[test]

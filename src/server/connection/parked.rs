@@ -20,6 +20,8 @@ use crate::clock::ManualClock;
 use crate::engine::Account;
 use crate::key::KeyRecord;
 
+mod signed;
+
 const START_US: i64 = 1_800_000_000_000_000;
 const SLOT_TTL_US: u32 = 60_000_000;
 
