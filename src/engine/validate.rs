@@ -273,11 +273,14 @@ impl Engine {
         let signing = proofs.and_then(|proofs| proofs.signing.as_ref());
         let (denial, reserved) = match signing.filter(|_| denial.is_none()) {
             None => (denial, None),
-            Some(signing) => match self.check_signature(signing, entry.id, proof, question, now) {
-                Outcome::Open(signing) => return Some(signing),
-                Outcome::Denied(code) => (Some(code), None),
-                Outcome::Right(reserved) => (None, reserved),
-            },
+            Some(signing) => {
+                match self.check_signature(signing, (entry.id, entry.tenant), proof, question, now)
+                {
+                    Outcome::Open(signing) => return Some(signing),
+                    Outcome::Denied(code) => (Some(code), None),
+                    Outcome::Right(reserved) => (None, reserved),
+                }
+            }
         };
         let denial = denial
             .or_else(|| check_access(rules?, &question.facts))

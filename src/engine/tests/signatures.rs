@@ -67,7 +67,7 @@ impl Signing {
     fn new(fields: impl FnOnce(&mut KeyRecord)) -> Self {
         let bench = Bench::new();
         bench.engine.set_vault(Arc::new(Vault::new(Master::new(&[5; 32]))));
-        bench.engine.set_signing(policy(), 64);
+        bench.engine.set_signing(policy(), 1024);
         bench.engine.replays().lead().kept(5);
         let token = bench.token(1);
         let mut record = bench.record(7, &token);
@@ -235,7 +235,7 @@ fn what_was_verified_counts_only_for_the_keys_that_it_was_verified_by() {
     let mut seen = Vec::new();
     // The key is another one whenever it is looked at.
     engine.settle_signatures([(0, compile())].into_iter().collect(), &questions, now, |proofs| {
-        let outcome = engine.check_signature(&compile(), 7, &proofs[0].1, &questions[0], now);
+        let outcome = engine.check_signature(&compile(), (7, 0), &proofs[0].1, &questions[0], now);
         seen.push(format!("{outcome:?}"));
         match outcome {
             desk::Outcome::Open(signing) => [(0, signing)].into_iter().collect(),
