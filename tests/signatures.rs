@@ -371,8 +371,8 @@ fn a_crash_of_a_daemon_whose_signers_have_its_time_costs_seconds() {
     let _daemon = home.start();
     let mut wire = home.wire();
     assert_eq!(used.code(&mut wire, &token), VerdictCode::SignatureUnchecked);
-    // As one that is made six seconds from now.
-    let later = signer.sign("hmac-sha256", "GET", &json!({"nonce": "later", "seconds": 7}));
+    // As one that is made when the horizon and the lead have passed.
+    let later = signer.sign("hmac-sha256", "GET", &json!({"nonce": "later", "seconds": 27}));
     assert_eq!(settled(&later, &mut wire, &token).1, VerdictCode::Valid);
     assert_eq!(used.code(&mut wire, &token), VerdictCode::SignatureUnchecked);
 }

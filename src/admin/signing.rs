@@ -64,6 +64,14 @@ impl Admin {
                  `keygate key update {id} --enforce-signing` has it do so"
             ));
         }
+        if matches!(offered, Offered::Public(_)) && !self.engine.signatures_cover_a_field() {
+            notices.push(
+                "a request that is signed for this key passes for every other API key that has the \
+                 same verification key: use a pair for this API key alone, or have signers cover the \
+                 header that carries the token (signing.components can demand it)"
+                    .to_owned(),
+            );
+        }
         let allowed = allowed(&record);
         let added = record.signing_keys.last().map(|key| told(key, allowed));
         Ok(wire::SigningAdded {

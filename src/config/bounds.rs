@@ -71,6 +71,8 @@ bounds! {
     signing.max_age_seconds: "s", 1, 86_400;
     signing.clock_skew_seconds: "s", 0, 3600;
     signing.replays_max: "signatures", 64, 100_000_000;
+    signing.replays_tenant_max: "signatures", 0, 100_000_000;
+    signing.replays_key_max: "signatures", 0, 100_000_000;
     store.cache_bytes: "bytes", 1 << 20, 1 << 40;
     store.commit_queue_max: "writes", 1, 1 << 20;
     store.usage_flush_interval_ms: "ms", 10, DAY_MS;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Problems;
+use crate::limit::Room;
 use crate::sign::Policy;
 use crate::sign::input::{COMPONENTS_MAX, Component};
 
@@ -22,6 +23,10 @@ pub struct Signing {
     /// Signatures that are remembered, so that none is used twice: as many as are used within
     /// `max_age_seconds`.
     pub replays_max: usize,
+    /// Those of one tenant; 0 for a quarter of them.
+    pub replays_tenant_max: usize,
+    /// Those of one key; 0 for a sixteenth of them.
+    pub replays_key_max: usize,
 }
 
 impl Default for Signing {
@@ -33,11 +38,19 @@ impl Default for Signing {
             components: components.map(str::to_owned).into(),
             body_digest: true,
             replays_max: 1_000_000,
+            replays_tenant_max: 0,
+            replays_key_max: 0,
         }
     }
 }
 
 impl Signing {
+    /// How many signatures are remembered.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room::new(self.replays_max, self.replays_tenant_max, self.replays_key_max)
+    }
+
     /// What a signature is judged by.
     #[must_use]
     pub fn policy(&self) -> Policy {

@@ -211,6 +211,9 @@ impl Engine {
 
     fn compile_under(&self, record: &KeyView<'_>, rules: &Rules) -> Result<Loaded, CatalogError> {
         let vault = self.vault().map(Arc::as_ref);
+        if record.enforce_signing || record.require_request_signing {
+            self.note_demand_of_signatures();
+        }
         Loaded::compile(record, &self.pepper(), vault, &self.prefixes, rules)
     }
 

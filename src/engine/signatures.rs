@@ -4,7 +4,7 @@
 //! locked: a first look finds which questions need it, these are verified, and then they are decided
 //! whole, under the lock again. What was verified counts only for the very keys it was verified by.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrayvec::ArrayVec;
@@ -17,7 +17,7 @@ use super::Engine;
 use super::validate::BATCH;
 use crate::clock::Now;
 use crate::key::{KeyView, SigningKey, SigningMaterial};
-use crate::limit::{Age, Refusal, Replays, Used};
+use crate::limit::{Age, Refusal, Replays, Room, Used};
 use crate::sign::{
     Algorithms, Body, Failure, Material, Policy, PublicKey, Request, Signature, Verifier, Verifiers,
 };
@@ -30,8 +30,6 @@ const ROUNDS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Signing {
     verifiers: Verifiers,
-    /// Whether a shared secret does not open: what it would verify cannot be told from what is wrong.
-    is_incomplete: bool,
 }
 
 /// What is known of the signature of a question.
@@ -63,7 +61,7 @@ pub(super) type Open = ArrayVec<(usize, Arc<Signing>), BATCH>;
 pub type LeadKeeper = Box<dyn Fn(u32) + Send + Sync>;
 
 /// What comes of a signature, as figures call it; the first is the one that is right.
-const CHECKED: [&str; 5] = ["right", "missing", "invalid", "expired", "algorithm"];
+const CHECKED: [&str; 6] = ["right", "missing", "invalid", "expired", "algorithm", "unusable"];
 
 /// The rules of signatures, and which were used.
 pub(super) struct SigningDesk {
@@ -71,6 +69,8 @@ pub(super) struct SigningDesk {
     policy: RwLock<Arc<Policy>>,
     pub(super) replays: Replays,
     lead_keeper: OnceLock<LeadKeeper>,
+    /// Whether any key has demanded signatures since the start.
+    demanded: AtomicBool,
     /// By [`CHECKED`].
     checked: [AtomicU64; CHECKED.len()],
 }
@@ -84,6 +84,7 @@ impl SigningDesk {
             policy: RwLock::new(Arc::new(policy)),
             replays: Replays::new(0),
             lead_keeper: OnceLock::new(),
+            demanded: AtomicBool::new(false),
             checked: Default::default(),
         }
     }
@@ -95,6 +96,7 @@ impl SigningDesk {
             Err(Failure::Invalid) => 2,
             Err(Failure::Expired) => 3,
             Err(Failure::Algorithm) => 4,
+            Err(Failure::Unusable) => 5,
         };
         self.checked[at].fetch_add(1, Ordering::Relaxed);
     }
@@ -110,13 +112,11 @@ impl Signing {
         if !record.enforce_signing && !record.require_request_signing {
             return None;
         }
-        let keys: Vec<_> =
-            record.signing_keys.iter().map(|key| verifier(record.id, key, vault)).collect();
-        let is_incomplete = keys.iter().any(Option::is_none);
+        let keys = record.signing_keys.iter().map(|key| verifier(record.id, key, vault)).collect();
         let allowed =
             Algorithms::of_list(record.allowed_signature_algorithms.iter().map(AsRef::as_ref));
-        let verifiers = Verifiers::new(keys.into_iter().flatten().collect(), allowed);
-        Some(Arc::new(Self { verifiers, is_incomplete }))
+        let verifiers = Verifiers::new(keys, allowed);
+        Some(Arc::new(Self { verifiers }))
     }
 
     fn verify(
@@ -143,10 +143,10 @@ impl Signing {
         self.verifiers.verify(&request, policy, now_s)
     }
 
-    fn denial(&self, failure: Failure) -> VerdictCode {
+    const fn denial(failure: Failure) -> VerdictCode {
         match failure {
             Failure::Missing => VerdictCode::SignatureRequired,
-            Failure::Invalid if self.is_incomplete => VerdictCode::SignatureUnchecked,
+            Failure::Unusable => VerdictCode::SignatureUnchecked,
             Failure::Invalid => VerdictCode::SignatureInvalid,
             Failure::Expired => VerdictCode::SignatureExpired,
             Failure::Algorithm => VerdictCode::SignatureAlgorithmNotAllowed,
@@ -154,28 +154,75 @@ impl Signing {
     }
 }
 
-fn verifier(id: u64, key: &SigningKey, vault: Option<&Vault>) -> Option<Verifier> {
+/// One that cannot be used stays, by its name: what it would verify cannot be told from what is wrong.
+fn verifier(id: u64, key: &SigningKey, vault: Option<&Vault>) -> Verifier {
     let material = match &key.material {
-        SigningMaterial::Public(spki) => Material::Public(PublicKey::from_spki(spki).ok()?),
-        SigningMaterial::Shared(secret) => {
-            let owner = signing_owner(id, &key.id);
-            Material::Shared(vault?.open(Purpose::Signing, &owner, secret).ok()?)
+        SigningMaterial::Public(spki) => {
+            PublicKey::from_spki(spki).map(Material::Public).map_err(|error| error.to_string())
         }
+        SigningMaterial::Shared(secret) => vault
+            .ok_or_else(|| "there is no master key".to_owned())
+            .and_then(|vault| {
+                let owner = signing_owner(id, &key.id);
+                let opened = vault.open(Purpose::Signing, &owner, secret);
+                opened.map_err(|error| error.to_string())
+            })
+            .map(Material::Shared),
     };
-    Some(Verifier { id: key.id.clone(), material })
+    let material = material.unwrap_or_else(|error| {
+        tracing::error!(key = id, signing_key = key.id, error, "a verification key cannot be used");
+        Material::Unusable
+    });
+    Verifier { id: key.id.clone(), material }
 }
 
 impl Engine {
     /// Has signatures judged by these rules from here on, and so many of them remembered.
-    pub fn set_signing(&self, policy: Policy, replays_max: usize) {
+    pub fn set_signing(&self, policy: Policy, room: impl Into<Room>) {
         *self.signing.policy.write() = Arc::new(policy);
-        self.signing.replays.set_max(replays_max);
+        self.signing.replays.set_room(room);
+    }
+
+    /// Whether every signature must cover a header field, as the one that carries the token; the
+    /// digest of the body is none.
+    #[must_use]
+    pub fn signatures_cover_a_field(&self) -> bool {
+        let policy = self.signing.policy();
+        let mut names = policy.components.iter().map(crate::sign::input::Component::name);
+        names.any(|name| !name.starts_with('@') && name != "content-digest")
     }
 
     /// Signatures that were used.
     #[must_use]
     pub const fn replays(&self) -> &Replays {
         &self.signing.replays
+    }
+
+    /// Forgets what is too old, in some parts of what is remembered.
+    pub fn sweep_replays(&self, now: Now) {
+        let age = Age { now_s: seconds(now), max_s: self.signing.policy.read().max_age_s };
+        self.signing.replays.sweep_some(age);
+    }
+
+    /// Whether any key has demanded signatures since the start.
+    #[must_use]
+    pub fn demands_signatures(&self) -> bool {
+        self.signing.demanded.load(Ordering::Relaxed)
+    }
+
+    /// Notes that one does.
+    pub(crate) fn note_demand_of_signatures(&self) {
+        self.signing.demanded.store(true, Ordering::Relaxed);
+    }
+
+    /// The same signatures, each with the tenant that its key has by now.
+    #[must_use]
+    pub fn with_tenants(&self, mut all: Vec<Used>) -> Vec<Used> {
+        let catalog = self.read();
+        for used in &mut all {
+            used.tenant = catalog.by_id(used.key).map_or(0, |entry| entry.tenant);
+        }
+        all
     }
 
     /// Gives it what keeps the lead, once; without it nothing further ahead is ever taken.
@@ -202,7 +249,7 @@ impl Engine {
     pub(super) fn check_signature(
         &self,
         signing: &Arc<Signing>,
-        key: u64,
+        (key, tenant): (u64, u32),
         proof: &Proof,
         question: &Validate<'_>,
         now: Now,
@@ -214,9 +261,9 @@ impl Engine {
         };
         let signature = match verified {
             Ok(signature) => signature,
-            Err(failure) => return Outcome::Denied(signing.denial(*failure)),
+            Err(failure) => return Outcome::Denied(Signing::denial(*failure)),
         };
-        let used = Used::new(key, &signature.replay, signature.created);
+        let used = Used::new(key, &signature.replay, signature.created).of_tenant(tenant);
         let age = Age { now_s: seconds(now), max_s: self.signing.policy.read().max_age_s };
         let replays = &self.signing.replays;
         // A peek uses nothing, and learns what a use would.

@@ -217,9 +217,11 @@ impl Engine {
                 .any(|source| throttle.is_over(source, now.mono_ns))
     }
 
-    /// Charges a guess that was wrong: a token that no key has, or a client secret.
+    /// Charges what was wrong: a token that no key has, a client secret, or a signature, which costs
+    /// more than all else to look at.
     fn note_failure(&self, asker: Known<'_>, question: &Validate<'_>, code: VerdictCode, now: Now) {
-        if !matches!(code, VerdictCode::NotFound | VerdictCode::ClientSecretWrong) {
+        use VerdictCode::{ClientSecretWrong, NotFound, SignatureInvalid};
+        if !matches!(code, NotFound | ClientSecretWrong | SignatureInvalid) {
             return;
         }
         let Some(throttle) = self.throttle.get() else { return };
@@ -276,11 +278,14 @@ impl Engine {
         let signing = proofs.and_then(|proofs| proofs.signing.as_ref());
         let (denial, reserved) = match signing.filter(|_| denial.is_none()) {
             None => (denial, None),
-            Some(signing) => match self.check_signature(signing, entry.id, proof, question, now) {
-                Outcome::Open(signing) => return Some(signing),
-                Outcome::Denied(code) => (Some(code), None),
-                Outcome::Right(reserved) => (None, reserved),
-            },
+            Some(signing) => {
+                match self.check_signature(signing, (entry.id, entry.tenant), proof, question, now)
+                {
+                    Outcome::Open(signing) => return Some(signing),
+                    Outcome::Denied(code) => (Some(code), None),
+                    Outcome::Right(reserved) => (None, reserved),
+                }
+            }
         };
         let denial = denial
             .or_else(|| check_access(rules?, &question.facts))

@@ -32,7 +32,7 @@ pub use gcra::{Rate, RateState};
 pub use judge::{Ask, Judging, LedgerState, Names, Reports, Windows, code_of};
 pub use named::{NamedForm, NamedTerms};
 pub use quota::UNLIMITED;
-pub use replays::{Age, Refusal, Replays, Used, lead_at_start, lead_for};
+pub use replays::{Age, Refusal, Replays, Room, Used, lead_at_start, lead_for};
 pub use second::PerSecond;
 pub use slots::{Slot, Slots};
 pub use spent::Spent;

@@ -5,20 +5,36 @@
 //! opens a window, and a start after a crash, which has forgotten all, begins with a floor. How far that
 //! must be ahead of the start is what [`Lead`] keeps small.
 //!
-//! A key may have as many as there is room for others: one key alone takes half of the cache, and
-//! the more keys fill it, the less each has. What is left free is anybody's who has none yet.
+//! A tenant may have a part of the cache and a key a smaller one ([`Room`]), so none can fill it for
+//! all. What is too old is forgotten in small steps: no look waits for more than a few of them, and
+//! whoever has time for it sweeps the rest.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+mod horizon;
 mod lead;
+mod shard;
+mod shares;
 
+use shard::Shard;
+use shares::Shares;
+
+pub use horizon::{HORIZON_S, Horizon};
 pub use lead::{LEAD_STEP_S, Lead, lead_at_start, lead_for};
+pub use shares::Room;
 
-/// Parts that are locked apart; a key is in one of them.
-const SHARDS: usize = 64;
+/// Parts that are locked apart. Nobody can choose the part of a signature, so that all stay small: one
+/// that grows is copied under its lock.
+const SHARDS: usize = 1024;
+/// How many are forgotten by one look, which comes with a decision.
+const FORGOTTEN_AT_ONCE: usize = 4;
+/// Parts that are looked through where there is no room.
+const SWEPT_AT_ONCE: usize = 32;
+/// How many of a part are forgotten under one lock by whoever has time.
+const SWEPT_OF_SHARD: usize = 256;
 /// Bytes that a signature is told by: half a SHA-256, which nobody finds two of.
 const TAG_BYTES: usize = 16;
 
@@ -29,6 +45,8 @@ type Tag = [u8; TAG_BYTES];
 pub struct Used {
     /// The key that it was used with.
     pub key: u64,
+    /// The number of the key's tenant.
+    pub tenant: u32,
     /// What tells it from others of the key.
     pub tag: Tag,
     /// When it was made: seconds since 1970.
@@ -36,12 +54,18 @@ pub struct Used {
 }
 
 impl Used {
-    /// One of a key, by a digest and when it was made.
+    /// One of a key, by a digest and when it was made; of tenant 0.
     #[must_use]
     pub fn new(key: u64, digest: &[u8; 32], created: i64) -> Self {
         let mut tag = Tag::default();
         tag.copy_from_slice(&digest[..TAG_BYTES]);
-        Self { key, tag, created }
+        Self { key, tenant: 0, tag, created }
+    }
+
+    /// The same, of this tenant.
+    #[must_use]
+    pub const fn of_tenant(self, tenant: u32) -> Self {
+        Self { tenant, ..self }
     }
 }
 
@@ -52,10 +76,10 @@ pub enum Refusal {
     Replayed,
     /// Whether it was used is not known any more.
     Forgotten,
-    /// It is so far ahead that it could not be told after a crash. It can be once the lead is kept
-    /// that it needs: see [`Lead::ask`].
+    /// It is so far ahead that it could not be told after a crash, or the clock is. It can be once
+    /// the lead is kept that it needs ([`Lead::ask`]), or the [`Horizon`].
     Ahead,
-    /// There is no room to remember it, or the key has its share.
+    /// There is no room to remember it, or the key or its tenant has its share.
     Full,
 }
 
@@ -69,9 +93,9 @@ pub struct Age {
 }
 
 impl Age {
-    /// Whether what was made then is taken by no one any more.
-    const fn is_over(self, created: i64) -> bool {
-        created < self.now_s.saturating_sub(self.max_s as i64)
+    /// The first second that is not too old.
+    const fn oldest(self) -> i64 {
+        self.now_s.saturating_sub(self.max_s as i64)
     }
 }
 
@@ -80,51 +104,38 @@ impl Age {
 pub struct Replays {
     /// Each lock is held for one look, or for the removal of what is too old, and with no other.
     shards: Box<[Mutex<Shard>]>,
-    used: AtomicUsize,
-    max: AtomicUsize,
+    /// What says which part a signature is in.
+    spread: RandomState,
+    shares: Shares,
     lead: Lead,
-    /// The second in which all shards were last rid of what is too old.
-    swept_s: AtomicI64,
-}
-
-#[derive(Debug)]
-struct Shard {
-    tags: HashMap<(u64, Tag), i64>,
-    by_created: BTreeMap<i64, Vec<(u64, Tag)>>,
-    of_key: HashMap<u64, usize>,
-    /// Nothing that was made at or before it is taken.
-    floor_s: i64,
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        let (tags, by_created, of_key) = Default::default();
-        Self { tags, by_created, of_key, floor_s: i64::MIN }
-    }
+    horizon: Horizon,
+    /// The part that is looked through next.
+    next: AtomicUsize,
 }
 
 impl Replays {
     /// A cache of at most so many. It takes nothing that is ahead until its [`Replays::lead`] is.
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub fn new(room: impl Into<Room>) -> Self {
         Self {
             shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
-            used: AtomicUsize::new(0),
-            max: AtomicUsize::new(max),
+            spread: RandomState::new(),
+            shares: Shares::new(room.into()),
             lead: Lead::default(),
-            swept_s: AtomicI64::new(i64::MIN),
+            horizon: Horizon::default(),
+            next: AtomicUsize::new(0),
         }
     }
 
     /// Has it remember at most so many from here on; what it has stays.
-    pub fn set_max(&self, max: usize) {
-        self.max.store(max, Ordering::Relaxed);
+    pub fn set_room(&self, room: impl Into<Room>) {
+        self.shares.set(room.into());
     }
 
     /// Signatures that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.shares.used()
     }
 
     /// Whether none is.
@@ -136,7 +147,7 @@ impl Replays {
     /// How many may be.
     #[must_use]
     pub fn max(&self) -> usize {
-        self.max.load(Ordering::Relaxed)
+        self.shares.max()
     }
 
     /// How far ahead what is used may have been made.
@@ -145,18 +156,18 @@ impl Replays {
         &self.lead
     }
 
+    /// Until when it may be used.
+    #[must_use]
+    pub const fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+
     /// How far ahead anything is that is remembered, or the floor, in seconds: what is made later
     /// than that was not used.
     #[must_use]
     pub fn ahead_s(&self, now_s: i64) -> i64 {
-        let newest = |shard: &Mutex<Shard>| {
-            let shard = shard.lock();
-            let newest =
-                shard.by_created.last_key_value().map_or(i64::MIN, |(created, _)| *created);
-            newest.max(shard.floor_s)
-        };
-        let newest = self.shards.iter().map(newest).max().unwrap_or(i64::MIN);
-        newest.saturating_sub(now_s)
+        let newest = self.shards.iter().map(|shard| shard.lock().newest()).max();
+        newest.unwrap_or(i64::MIN).saturating_sub(now_s)
     }
 
     /// Whether it could be used now, without using it.
@@ -164,9 +175,10 @@ impl Replays {
     /// # Errors
     /// [`Refusal`].
     pub fn look(&self, used: &Used, age: Age) -> Result<(), Refusal> {
-        let mut shard = self.shard(used.key).lock();
-        self.forget(&mut shard, age);
-        self.check(&shard, used, age)
+        let mut shard = self.shard(used).lock();
+        self.forget(&mut shard, age, FORGOTTEN_AT_ONCE);
+        self.check(&shard, used, age)?;
+        if self.shares.has_room(used) { Ok(()) } else { Err(Refusal::Full) }
     }
 
     /// Uses it. Whatever denies the request behind it takes it back.
@@ -175,34 +187,39 @@ impl Replays {
     /// [`Refusal`]; then nothing was used.
     pub fn reserve(&self, used: &Used, age: Age) -> Result<(), Refusal> {
         match self.try_reserve(used, age) {
-            Err(Refusal::Full) if self.sweep(age) => self.try_reserve(used, age),
+            Err(Refusal::Full) => {
+                self.sweep(age, SWEPT_AT_ONCE, FORGOTTEN_AT_ONCE);
+                self.try_reserve(used, age)
+            }
             other => other,
         }
     }
 
     fn try_reserve(&self, used: &Used, age: Age) -> Result<(), Refusal> {
-        let mut shard = self.shard(used.key).lock();
-        self.forget(&mut shard, age);
+        let mut shard = self.shard(used).lock();
+        self.forget(&mut shard, age, FORGOTTEN_AT_ONCE);
         self.check(&shard, used, age)?;
-        let free = self.max().saturating_sub(self.len());
-        if shard.of_key.get(&used.key).copied().unwrap_or(0) >= free {
+        if !self.shares.take(used) {
             return Err(Refusal::Full);
         }
         shard.add(used);
-        self.used.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     fn check(&self, shard: &Shard, used: &Used, age: Age) -> Result<(), Refusal> {
         shard.check(used)?;
         let ahead_s = used.created.saturating_sub(age.now_s);
-        if self.lead.covers(ahead_s) { Ok(()) } else { Err(Refusal::Ahead) }
+        if self.lead.covers(ahead_s) && self.horizon.covers(age.now_s) {
+            Ok(())
+        } else {
+            Err(Refusal::Ahead)
+        }
     }
 
     /// Takes a reservation back, as if it had not been.
     pub fn take_back(&self, used: &Used) {
-        if self.shard(used.key).lock().take_back(used) {
-            self.used.fetch_sub(1, Ordering::Relaxed);
+        if self.shard(used).lock().take_back(used) {
+            self.shares.give_back(used);
         }
     }
 
@@ -221,11 +238,7 @@ impl Replays {
         for shard in &self.shards {
             let shard = shard.lock();
             floor_s = floor_s.max(shard.floor_s);
-            all.extend(shard.tags.iter().map(|((key, tag), created)| Used {
-                key: *key,
-                tag: *tag,
-                created: *created,
-            }));
+            all.extend(shard.all());
         }
         (floor_s, all)
     }
@@ -237,10 +250,10 @@ impl Replays {
         let room = self.max().saturating_sub(self.len());
         let (kept, lost) = all.split_at(all.len().min(room));
         for used in kept {
-            let mut shard = self.shard(used.key).lock();
-            if !shard.tags.contains_key(&(used.key, used.tag)) {
+            let mut shard = self.shard(used).lock();
+            if !shard.has(used) {
                 shard.add(used);
-                self.used.fetch_add(1, Ordering::Relaxed);
+                self.shares.take_any(used);
             }
         }
         if let Some(newest) = lost.iter().map(|used| used.created).max() {
@@ -248,92 +261,30 @@ impl Replays {
         }
     }
 
-    /// Rids all shards of what is too old, once in a second at most; whether it did.
-    fn sweep(&self, age: Age) -> bool {
-        if self.swept_s.swap(age.now_s, Ordering::Relaxed) == age.now_s {
-            return false;
-        }
-        self.shards.iter().for_each(|shard| self.forget(&mut shard.lock(), age));
-        true
+    /// Forgets what is too old in some parts, each time in others: for whoever has time. No lock is held
+    /// for more than a few hundred of them.
+    pub fn sweep_some(&self, age: Age) {
+        self.sweep(age, SWEPT_AT_ONCE, SWEPT_OF_SHARD);
     }
 
-    fn forget(&self, shard: &mut Shard, age: Age) {
-        let forgotten = shard.forget(age);
-        if forgotten > 0 {
-            self.used.fetch_sub(forgotten, Ordering::Relaxed);
-        }
-    }
+    /// How often [`Replays::sweep_some`] goes through all parts once.
+    pub const SWEEPS: usize = SHARDS / SWEPT_AT_ONCE;
 
-    /// Ids are spread by the upper bits of a product with an odd number (2^64 over the golden ratio).
-    fn shard(&self, key: u64) -> &Mutex<Shard> {
-        const SHIFT: u32 = u64::BITS - SHARDS.ilog2();
-        let at = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> SHIFT;
-        &self.shards[usize::try_from(at).unwrap_or(0)]
-    }
-}
-
-impl Shard {
-    fn check(&self, used: &Used) -> Result<(), Refusal> {
-        if self.tags.contains_key(&(used.key, used.tag)) {
-            Err(Refusal::Replayed)
-        } else if used.created <= self.floor_s {
-            Err(Refusal::Forgotten)
-        } else {
-            Ok(())
+    fn sweep(&self, age: Age, shards: usize, of_each: usize) {
+        let first = self.next.fetch_add(shards, Ordering::Relaxed);
+        for at in 0..shards {
+            let shard = &self.shards[first.wrapping_add(at) % SHARDS];
+            self.forget(&mut shard.lock(), age, of_each);
         }
     }
 
-    fn add(&mut self, used: &Used) {
-        let name = (used.key, used.tag);
-        self.tags.insert(name, used.created);
-        self.by_created.entry(used.created).or_default().push(name);
-        *self.of_key.entry(used.key).or_default() += 1;
+    fn forget(&self, shard: &mut Shard, age: Age, at_most: usize) {
+        shard.forget(age, at_most, |used| self.shares.give_back(used));
     }
 
-    fn take_back(&mut self, used: &Used) -> bool {
-        let name = (used.key, used.tag);
-        // By then it may have been forgotten, and another may have it since.
-        if self.tags.get(&name) != Some(&used.created) {
-            return false;
-        }
-        self.tags.remove(&name);
-        if let Some(all) = self.by_created.get_mut(&used.created) {
-            // It is among the last that came.
-            if let Some(at) = all.iter().rposition(|one| *one == name) {
-                all.swap_remove(at);
-            }
-            if all.is_empty() {
-                self.by_created.remove(&used.created);
-            }
-        }
-        self.uncount(used.key);
-        true
-    }
-
-    fn uncount(&mut self, key: u64) {
-        if let Some(count) = self.of_key.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_key.remove(&key);
-            }
-        }
-    }
-
-    /// Forgets what is too old; how many these were.
-    fn forget(&mut self, age: Age) -> usize {
-        let mut forgotten = 0;
-        while let Some(oldest) = self.by_created.first_entry()
-            && age.is_over(*oldest.key())
-        {
-            let (created, all) = oldest.remove_entry();
-            self.floor_s = self.floor_s.max(created);
-            forgotten += all.len();
-            for name in all {
-                self.tags.remove(&name);
-                self.uncount(name.0);
-            }
-        }
-        forgotten
+    fn shard(&self, used: &Used) -> &Mutex<Shard> {
+        let hash = self.spread.hash_one((used.key, used.tag));
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
     }
 }
 

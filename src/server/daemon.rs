@@ -365,6 +365,8 @@ impl Daemon {
         }
         let purges = retention::keep(Arc::clone(&shared.admin), stop.clone());
         tasks.admin.spawn(cut.clone().run_until_cancelled_owned(purges));
+        let kept = replays::keep(Arc::clone(&ending), Arc::clone(&committer), Arc::clone(&clock));
+        tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(kept));
         let ticks = tick(Arc::clone(&workers), tick_period(&config));
         tasks.accepting.spawn(stop.clone().run_until_cancelled_owned(ticks));
         let vitals = Vitals { workers: Arc::clone(&workers), committer: Arc::clone(&committer) };

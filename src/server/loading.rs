@@ -11,8 +11,12 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::key::{KeyView, Pepper};
 use crate::ledger::Ledger;
+use crate::limit::replays::HORIZON_S;
 use crate::limit::{LedgerState, lead_at_start};
-use crate::store::rows::{LeadFact, SIGNING_LEAD, SIGNING_LEAD_SCHEMA};
+use crate::store::rows::{
+    HorizonFact, LeadFact, SIGNING_HORIZON, SIGNING_HORIZON_SCHEMA, SIGNING_LEAD,
+    SIGNING_LEAD_SCHEMA,
+};
 use crate::store::{Committer, Keys, Seals, Store, StoreError};
 use crate::vault::Vault;
 
@@ -112,7 +116,7 @@ pub(super) fn load_replays(
     clock: &dyn Clock,
 ) -> Result<(), StartError> {
     let signing = &config.signing;
-    engine.set_signing(signing.policy(), signing.replays_max);
+    engine.set_signing(signing.policy(), signing.room());
     let last = match (engine.key_count() + engine.deleted_count(), crashed) {
         (0, _) => LastRun::None,
         (_, true) => LastRun::Crashed,
@@ -127,15 +131,27 @@ pub(super) fn load_replays(
     }
     engine.replays().lead().kept(lead_s);
     replays::keep_lead(engine, committer);
-    // A signer's clock may have been ahead, so what was used may have been made until then.
-    let until_s = clock.now().wall_us.div_euclid(1_000_000) + i64::from(lead_s);
-    if replays::restore(&config.data_dir, engine.replays(), last, until_s) {
+    // A signer's clock may have been ahead, so what was used may have been made until then; and this
+    // clock may have been set back since.
+    let horizon = keys.fact::<HorizonFact>(SIGNING_HORIZON, SIGNING_HORIZON_SCHEMA)?;
+    let now_s = clock.now().wall_us.div_euclid(1_000_000);
+    let crashed_s = horizon.map_or(now_s, |horizon| horizon.until_s.max(now_s));
+    let until_s = crashed_s.saturating_add(i64::from(lead_s));
+    let is_unknown = replays::restore(&config.data_dir, engine, last, until_s);
+    if is_unknown {
         tracing::warn!(
-            seconds = lead_s,
+            seconds = until_s - now_s,
             "which signatures of requests the last run had used is not known: none is taken that was \
              made before this start, or within so many seconds after it"
         );
     }
+    // What is lost stays behind the horizon that there was; what is known may be of a time to come, if
+    // the clock was set back over a clean stop.
+    let ahead_s = engine.replays().ahead_s(now_s).max(0);
+    let last_s = if is_unknown { crashed_s } else { now_s.saturating_add(ahead_s) };
+    let begin_s = last_s.max(now_s.saturating_add(HORIZON_S));
+    committer.commit(vec![replays::horizon(begin_s)?], true)?;
+    engine.replays().horizon().begin(begin_s);
     Ok(())
 }
 

@@ -112,7 +112,7 @@ impl Reload {
         let courier = courier.map_err(|error| refused(&format!("nothing was applied: {error}")))?;
         let applied = self.admin.apply(live(&next)).await?;
         let signing = &next.signing;
-        self.admin.engine().set_signing(signing.policy(), signing.replays_max);
+        self.admin.engine().set_signing(signing.policy(), signing.room());
         if let Ok(notifier) = self.admin.notifier() {
             notifier.set(notify::Settings::new(&next.alerts), courier);
         }

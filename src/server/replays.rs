@@ -15,6 +15,10 @@ use crate::limit::{Replays, Used, lead_for};
 use crate::store::rows::{LeadFact, SIGNING_LEAD, SIGNING_LEAD_SCHEMA};
 use crate::store::{Committer, Job, StoreError, Write as Row};
 
+mod keep;
+
+pub(super) use keep::{horizon, keep};
+
 /// The file, in the data directory.
 const NAME: &str = "replays";
 /// What it is written as, before it has its name.
@@ -41,7 +45,7 @@ pub(super) enum LastRun {
 /// before `unknown_until_s`, seconds since 1970: answers whether that is so.
 pub(super) fn restore(
     data_dir: &Path,
-    replays: &Replays,
+    engine: &Engine,
     last: LastRun,
     unknown_until_s: i64,
 ) -> bool {
@@ -56,6 +60,8 @@ pub(super) fn restore(
             }
         },
     };
+    let replays = engine.replays();
+    let known = known.map(|(floor_s, used)| (floor_s, engine.with_tenants(used)));
     match &known {
         Some((floor_s, used)) => replays.restore(*floor_s, used),
         None => replays.raise_floor(unknown_until_s),
@@ -141,7 +147,7 @@ pub(super) fn save(data_dir: &Path, replays: &Replays) -> io::Result<()> {
     out.write_all(&MAGIC)?;
     out.write_all(&floor_s.to_le_bytes())?;
     out.write_all(&(used.len() as u64).to_le_bytes())?;
-    for Used { key, tag, created } in &used {
+    for Used { key, tag, created, .. } in &used {
         out.write_all(&key.to_le_bytes())?;
         out.write_all(&created.to_le_bytes())?;
         out.write_all(tag)?;
@@ -169,7 +175,7 @@ fn read(path: &Path) -> io::Result<(i64, Vec<Used>)> {
     let mut used = Vec::new();
     for _ in 0..count {
         let (key, created) = (u64::from_le_bytes(from.take()?), i64::from_le_bytes(from.take()?));
-        used.push(Used { key, created, tag: from.take()? });
+        used.push(Used { key, tenant: 0, created, tag: from.take()? });
     }
     let Hashing { mut inner, hash } = from;
     let mut digest = [0; DIGEST_BYTES];
@@ -221,8 +227,10 @@ mod tests {
         first.reserve(&one, AGE).expect("new");
         save(dir.path(), &first).expect("saved");
         let start = |last| {
-            let replays = Replays::new(100);
-            let unknown = restore(dir.path(), &replays, last, NOW_S + 30);
+            let engine = crate::server::dispatch::tests::engine();
+            let replays = engine.replays();
+            replays.set_room(100);
+            let unknown = restore(dir.path(), &engine, last, NOW_S + 30);
             (unknown, replays.look(&one, AGE), replays.look(&other, AGE))
         };
         assert_eq!(start(LastRun::Stopped), (false, Err(Refusal::Replayed), Ok(())));
@@ -257,7 +265,7 @@ mod tests {
         };
         keep_lead(&engine, &committer);
         let replays = engine.replays();
-        replays.set_max(64);
+        replays.set_room(1024);
         replays.lead().kept(5);
         let ahead = Used::new(7, &[1; 32], NOW_S + 90);
         assert_eq!(replays.look(&ahead, AGE), Err(Refusal::Ahead));

@@ -15,7 +15,8 @@ use super::{Algorithm, Algorithms};
 /// unless the other is the only one that is allowed.
 pub(super) fn implied(material: &Material, allowed: Algorithms) -> Algorithm {
     match material {
-        Material::Shared(_) => Algorithm::HmacSha256,
+        // What is unusable is refused before that.
+        Material::Shared(_) | Material::Unusable => Algorithm::HmacSha256,
         Material::Public(key) => match key.kind() {
             Kind::P256 => Algorithm::EcdsaP256Sha256,
             Kind::P384 => Algorithm::EcdsaP384Sha384,
@@ -46,7 +47,7 @@ pub(super) fn is_right(
             return mac.verify_slice(signature).is_ok();
         }
         (Material::Public(key), _) => key,
-        (Material::Shared(_), _) => return false,
+        (Material::Shared(_) | Material::Unusable, _) => return false,
     };
     let ring: &'static dyn VerificationAlgorithm = match (key.kind(), algorithm) {
         (Kind::Rsa, Algorithm::RsaPssSha512) => &RSA_PSS_2048_8192_SHA512,

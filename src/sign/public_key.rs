@@ -62,6 +62,12 @@ pub enum KeyError {
     /// Not a point that can be used.
     #[error("its point is not an uncompressed one of its curve")]
     Point,
+    /// A key of `Ed25519` that shows nothing.
+    #[error(
+        "its Ed25519 key is a point of small order, which anybody can sign for, or is not in its \
+         canonical form"
+    )]
+    Weak,
     /// A JWK that breaks its rules.
     #[error("its JWK {0}")]
     Jwk(&'static str),
@@ -91,7 +97,8 @@ const RSA_EXPONENT_MAX: u64 = 1 << 32;
 
 impl PublicKey {
     /// Reads a PEM block (RFC 7468) of a `SubjectPublicKeyInfo` or of PKCS#1 (`RSA PUBLIC KEY`), or a
-    /// JWK (RFC 7517, 7518 and 8037). A point is shown to be on its curve.
+    /// JWK (RFC 7517, 7518 and 8037). A point of P-256 and P-384 is shown to be on its
+    /// curve; 32 bytes of `Ed25519` that are no point verify nothing.
     ///
     /// # Errors
     /// [`KeyError`] says what to give instead.
@@ -124,6 +131,7 @@ impl PublicKey {
                 }
             }
             Some(bytes) if key.len() != bytes => return Err(KeyError::Point),
+            Some(_) if is_weak(key) => return Err(KeyError::Weak),
             Some(_) => {}
         }
         Ok(Self { kind, spki: der.into(), key_at: der.len() - key.len() })
@@ -198,6 +206,50 @@ fn of_pem(text: &str) -> Result<PublicKey, KeyError> {
         "RSA PUBLIC KEY" => PublicKey::from_key(Kind::Rsa, &content()?.1),
         other => Err(KeyError::Label(other.to_owned())),
     }
+}
+
+/// Whether bytes of `Ed25519` are one of the 8 points of small order, or are no canonical encoding
+/// (RFC 8032, 5.1.3: y is below p). By a point of small order, a signature that is made without any
+/// private key verifies, over whatever is signed, and `ring` does not look.
+fn is_weak(key: &[u8]) -> bool {
+    let Ok(mut y) = <[u8; 32]>::try_from(key) else { return true };
+    // The sign of x; without it, points come in pairs.
+    y[31] &= 0x7f;
+    let is_at_least = |floor: &[u8; 32]| y.iter().rev().cmp(floor.iter().rev()).is_ge();
+    is_at_least(&P) || SMALL_ORDER.contains(&y)
+}
+
+/// 2^255 - 19, the last byte of it first.
+const P: [u8; 32] = near_p(0xed);
+
+/// The y of the points of small order: of order 1, 2 and 4 (1, p - 1 and 0), and both of order 8.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    small(1),
+    near_p(0xec),
+    small(0),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
+
+const fn small(y: u8) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[0] = y;
+    bytes
+}
+
+const fn near_p(first: u8) -> [u8; 32] {
+    let mut bytes = [0xff; 32];
+    bytes[0] = first;
+    bytes[31] = 0x7f;
+    bytes
 }
 
 /// RFC 8017 (A.1), RFC 5480 (2.1.1) and RFC 8410 (3) say which parameters each has.

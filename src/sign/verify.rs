@@ -15,6 +15,8 @@ pub enum Material {
     Public(PublicKey),
     /// A secret that the signer has too.
     Shared(Zeroizing<Vec<u8>>),
+    /// Neither, since what was kept cannot be used.
+    Unusable,
 }
 
 /// One verification key.
@@ -59,6 +61,8 @@ pub enum Failure {
     Expired,
     /// The key does not allow its algorithm.
     Algorithm,
+    /// What would verify it cannot be used.
+    Unusable,
 }
 
 /// The verification keys of one API key, and the algorithms that it allows.
@@ -89,6 +93,9 @@ impl Verifiers {
         now_s: i64,
     ) -> Result<Signature, Failure> {
         let (one, verifier) = self.find(request)?;
+        if matches!(verifier.material, Material::Unusable) {
+            return Err(Failure::Unusable);
+        }
         let created = one.created.ok_or(Failure::Invalid)?;
         if !policy.is_covered(&one.components, request.body.is_some()) {
             return Err(Failure::Invalid);

@@ -53,6 +53,19 @@ pub struct LeadFact {
     pub seconds: u32,
 }
 
+/// Until when signatures of requests may be used: a [`HorizonFact`].
+pub const SIGNING_HORIZON: Fact = Fact("signing_horizon");
+
+/// The newest schema of a [`HorizonFact`].
+pub const SIGNING_HORIZON_SCHEMA: u16 = 1;
+
+/// Until when signatures of requests may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HorizonFact {
+    /// None was used when the daemon's clock was past this second, counted since 1970.
+    pub until_s: i64,
+}
+
 /// Has a restored store know no [`LeadFact`]: that of its backup may be lower than what was used
 /// since then. Durable; not while a committer runs.
 ///

@@ -67,7 +67,7 @@ impl Signing {
     fn new(fields: impl FnOnce(&mut KeyRecord)) -> Self {
         let bench = Bench::new();
         bench.engine.set_vault(Arc::new(Vault::new(Master::new(&[5; 32]))));
-        bench.engine.set_signing(policy(), 64);
+        bench.engine.set_signing(policy(), 1024);
         bench.engine.replays().lead().kept(5);
         let token = bench.token(1);
         let mut record = bench.record(7, &token);
@@ -235,7 +235,7 @@ fn what_was_verified_counts_only_for_the_keys_that_it_was_verified_by() {
     let mut seen = Vec::new();
     // The key is another one whenever it is looked at.
     engine.settle_signatures([(0, compile())].into_iter().collect(), &questions, now, |proofs| {
-        let outcome = engine.check_signature(&compile(), 7, &proofs[0].1, &questions[0], now);
+        let outcome = engine.check_signature(&compile(), (7, 0), &proofs[0].1, &questions[0], now);
         seen.push(format!("{outcome:?}"));
         match outcome {
             desk::Outcome::Open(signing) => [(0, signing)].into_iter().collect(),
@@ -245,4 +245,45 @@ fn what_was_verified_counts_only_for_the_keys_that_it_was_verified_by() {
     assert!(seen[0].starts_with("Open") && seen[1].starts_with("Open"), "{seen:?}");
     assert_eq!(seen[2..], ["Denied(SignatureUnchecked)"]);
     assert_eq!(key.remembered(), 0);
+}
+
+#[test]
+fn one_verification_key_that_cannot_be_used_hides_nothing_of_the_others() {
+    use VerdictCode::{SignatureInvalid, SignatureUnchecked, Valid};
+    let key = Signing::new(|_| {});
+    let mut record = key.record.clone();
+    record.signing_keys.push(key.bench.shared("broken", "of another name"));
+    key.bench.put(&record);
+    assert_eq!(key.ask(signed("a")), Valid);
+    assert_eq!(key.ask(Signed { path: "/other", ..signed("b") }), SignatureInvalid);
+    record.signing_keys = vec![key.bench.shared("ci", "of another name")];
+    record.signing_keys.push(key.bench.shared("sound", "sound"));
+    key.bench.put(&record);
+    assert_eq!(key.ask(signed("b")), SignatureUnchecked);
+}
+
+#[test]
+fn wrong_signatures_slow_down_whoever_sends_them() {
+    use crate::limit::{FailureRate, Throttle};
+    use VerdictCode::{SignatureInvalid, SignatureRequired, Throttled, Valid};
+    let key = Signing::new(|_| {});
+    let frames = [signed("a"), Signed { path: "/other", ..signed("b") }];
+    let [right, wrong] = frames.map(|it| it.encode(&key.token));
+    let mut none = BytesMut::new();
+    ValidateWriter::new(&mut none, ValidateFlags::NONE, 1, key.token.as_bytes());
+    key.bench.engine.set_throttle(Throttle::new(None, FailureRate::new(60, 1), 64));
+    let ask = |frame: &[u8]| {
+        let question = Validate::decode(frame).expect("well-formed");
+        let mut answers = Answers::default();
+        let standing = Standing { peer: 5, ..Standing::default() };
+        let asker = Asker { tenant: None, standing };
+        key.bench.engine.validate_for(asker, &[question], key.bench.clock.now(), &mut answers);
+        answers[0].verdict.code
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(&none), SignatureRequired, "that costs nothing");
+    }
+    assert_eq!(ask(&right), Valid);
+    assert_eq!(ask(&wrong), SignatureInvalid);
+    assert_eq!(ask(&wrong), Throttled);
 }

@@ -44,29 +44,65 @@ fn what_is_forgotten_is_never_taken_again_whatever_the_clock_says() {
     let one = used(1, 7, NOW_S);
     assert_eq!(replays.reserve(&one, age(NOW_S)), Ok(()));
     assert_eq!(replays.reserve(&used(1, 8, NOW_S + 301), age(NOW_S + 301)), Ok(()));
+    (0..Replays::SWEEPS).for_each(|_| replays.sweep_some(age(NOW_S + 301)));
     assert_eq!(replays.len(), 1);
     // The clock is set back.
     assert_eq!(replays.reserve(&one, age(NOW_S)), Err(Refusal::Forgotten));
-    assert_eq!(replays.look(&used(1, 9, NOW_S), age(NOW_S)), Err(Refusal::Forgotten));
-    assert_eq!(replays.reserve(&used(1, 9, NOW_S + 1), age(NOW_S)), Ok(()));
+    let later = Used { created: NOW_S + 1, ..one };
+    assert_eq!(replays.reserve(&later, age(NOW_S)), Ok(()), "that was not");
+}
+
+fn fill(replays: &Replays, key: u64, tenant: u32, count: u16) -> usize {
+    let take = |number: u16| {
+        let mut one = used(key, 0, NOW_S).of_tenant(tenant);
+        one.tag[..2].copy_from_slice(&number.to_le_bytes());
+        replays.reserve(&one, age(NOW_S)).is_ok()
+    };
+    (0..count).filter(|number| take(*number)).count()
 }
 
 #[test]
-fn one_key_leaves_as_much_as_it_takes_and_a_full_cache_takes_nothing() {
-    let replays = Replays::new(12);
-    let fill = |key| {
-        (0..12).filter(|n| replays.reserve(&used(key, *n, NOW_S), age(NOW_S)).is_ok()).count()
+fn neither_a_key_nor_a_tenant_takes_more_than_its_share() {
+    let replays = Replays::new(64);
+    let taken = |tenant| -> Vec<_> {
+        (0..20).map(|key| fill(&replays, u64::from(tenant) * 100 + key, tenant, 64)).collect()
     };
-    assert_eq!(fill(1), 6);
-    assert_eq!(fill(2), 3);
-    assert_eq!(fill(3), 2, "less for each, and never all");
-    assert_eq!(fill(4), 1);
-    assert_eq!(fill(5), 0);
-    assert_eq!(replays.reserve(&used(6, 1, NOW_S), age(NOW_S)), Err(Refusal::Full));
-    assert_eq!(replays.len(), 12);
-    // What is too old makes room, in whatever shard it is.
-    assert_eq!(replays.reserve(&used(6, 1, NOW_S + 301), age(NOW_S + 301)), Ok(()));
-    assert_eq!(replays.len(), 1);
+    let first = taken(1);
+    assert_eq!((&first[..5], first.iter().sum()), (&[4, 4, 4, 4, 0][..], 16));
+    for tenant in 2..4 {
+        assert_eq!(fill(&replays, tenant.into(), tenant, 64), 4, "whatever others have");
+        assert_eq!(taken(tenant).iter().sum::<usize>(), 12);
+    }
+    assert_eq!((fill(&replays, 7, 7, 64), replays.len()), (4, 52));
+    let one = used(8, 1, NOW_S).of_tenant(1);
+    assert_eq!(replays.look(&one, age(NOW_S)), Err(Refusal::Full), "a look says so too");
+    assert_eq!(replays.look(&one.of_tenant(8), age(NOW_S)), Ok(()));
+    replays.set_room(Room::new(64, 64, 64));
+    assert_eq!(fill(&replays, 9, 1, 64), 12, "what is left");
+    assert_eq!(replays.reserve(&used(10, 1, NOW_S), age(NOW_S)), Err(Refusal::Full));
+    // What is too old makes room, whatever part it is in.
+    let later = age(NOW_S + 301);
+    (0..Replays::SWEEPS).for_each(|_| replays.sweep_some(later));
+    assert_eq!(replays.len(), 0);
+    assert_eq!(replays.reserve(&used(10, 1, NOW_S + 301), later), Ok(()));
+}
+
+#[test]
+fn what_is_too_old_is_forgotten_in_small_steps_and_memory_is_given_back() {
+    let replays = Replays::new(Room::new(100_000, 100_000, 100_000));
+    assert_eq!(fill(&replays, 1, 1, 60_000), 60_000);
+    let capacity = || -> usize { replays.shards.iter().map(|it| it.lock().capacity()).sum() };
+    assert!(capacity() >= 60_000);
+    let later = age(NOW_S + 301);
+    replays.look(&used(1, 9, NOW_S + 301), later).expect("new");
+    assert!(replays.len() >= 60_000 - FORGOTTEN_AT_ONCE, "{}", replays.len());
+    let mut before = replays.len();
+    while !replays.is_empty() {
+        replays.sweep_some(later);
+        assert!(before - replays.len() <= SWEPT_AT_ONCE * SWEPT_OF_SHARD);
+        before = replays.len();
+    }
+    assert!(capacity() <= SHARDS * 64, "{}", capacity());
 }
 
 #[test]
@@ -76,7 +112,7 @@ fn what_is_further_ahead_than_is_kept_waits_until_it_is() {
     lead.kept(5);
     let one = |ahead_s: i64| {
         let created = NOW_S + ahead_s;
-        Used { key: 1, tag: tag_of(1, created), created }
+        Used { tag: tag_of(1, created), ..used(1, 1, created) }
     };
     let take = |ahead_s| replays.reserve(&one(ahead_s), age(NOW_S));
     for ahead_s in [-300, 0, 5] {
@@ -139,6 +175,7 @@ fn what_is_saved_is_remembered_and_what_has_no_room_raises_the_floor() {
     for one in &all {
         assert!(second.reserve(one, age(NOW_S)).is_err(), "{one:?}");
     }
+    second.set_room(100);
     assert_eq!(second.look(&used(1, 99, NOW_S + 9), age(NOW_S)), Err(Refusal::Forgotten));
     assert_eq!(second.look(&used(1, 99, NOW_S + 10), age(NOW_S)), Ok(()));
 }

@@ -66,3 +66,35 @@ fn more_bytes_than_the_key_are_refused() {
     der.push(0);
     assert!(matches!(PublicKey::from_spki(&der), Err(KeyError::Der(_))));
 }
+
+#[test]
+fn points_of_ed25519_that_anybody_can_sign_for_are_refused() {
+    use crate::sign::{Algorithm, Material, check};
+    // Of order 1, 2, 4 and 8 (twice), then p, p + 1 and the most that 255 bits have.
+    let points = [
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ];
+    for point in points {
+        for sign in [0, 0x80] {
+            let byte = |at| u8::from_str_radix(&point[at..at + 2], 16).expect("hexadecimal");
+            let mut key: Vec<_> = (0..64).step_by(2).map(byte).collect();
+            key[31] |= sign;
+            let refused = PublicKey::from_key(Kind::Ed25519, &key);
+            assert_eq!(refused, Err(KeyError::Weak), "{point} {sign}");
+        }
+    }
+    // A neighbour in number is none of them, and verifies nothing that nobody signed.
+    let mut other = [0; 32];
+    other[0] = 3;
+    let key = PublicKey::from_key(Kind::Ed25519, &other).expect("another");
+    let mut forged = [0; 64];
+    forged[0] = 1;
+    assert!(!check::is_right(&Material::Public(key), Algorithm::Ed25519, b"any", &forged));
+}

@@ -25,7 +25,7 @@ impl Bench {
         let bench = Self::new(Limits::default());
         let engine = &bench.shared.engine;
         engine.set_vault(Arc::new(Vault::new(Master::new(&[5; 32]))));
-        engine.set_signing(Signing::default().policy(), 1000);
+        engine.set_signing(Signing::default().policy(), 10_000);
         for (id, max_uses) in [(METERED, Some(1000)), (FREE, None)] {
             let owner = signing_owner(id, "ci");
             let vault = engine.vault().expect("a vault");
