@@ -77,6 +77,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
+        outlive_size_limit()?;
         // Before it is handled, this signal would end the process.
         let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
         // Loading waits for the disk. Nothing was promised to anybody yet, so a stop need not wait
@@ -139,6 +140,14 @@ pub(super) fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> 
         }
     });
     Ok(())
+}
+
+/// A write beyond the limit of a file's size (`LimitFSIZE=`, `ulimit -f`) fails like any other,
+/// where the signal of it would end the process. It is handled until the process ends, whether or
+/// not somebody waits for it.
+pub(super) fn outlive_size_limit() -> Result<(), CliError> {
+    let beyond = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(beyond).map(drop).map_err(no_signals)
 }
 
 pub(super) const fn no_signals(error: std::io::Error) -> CliError {
