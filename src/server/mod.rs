@@ -14,6 +14,7 @@
 mod accept;
 mod admin;
 mod admit;
+mod config_files;
 mod connection;
 pub mod core_dumps;
 mod daemon;
@@ -45,6 +46,7 @@ mod watch;
 mod watchers;
 mod worker;
 
+pub use config_files::{FilesFound, config_files};
 pub use core_dumps::forbid as forbid_core_dumps;
 pub use daemon::{Daemon, StartError};
 pub use reload::Reload;
