@@ -49,11 +49,13 @@ pub(super) struct Args {
 impl Args {
     fn source(&self, global: &Global) -> Source {
         let from_env = || std::env::var_os(DATA_DIR_ENV).filter(|dir| !dir.is_empty());
+        // Of a flag a path may begin where the daemon is started; the setting is a whole one.
+        let deliver_socket = self.deliver_socket.clone().or_else(deliver_socket_of_env);
         let overrides = Overrides {
             data_dir: self.data_dir.clone().or_else(|| from_env().map(PathBuf::from)),
             socket: global.socket.clone(),
             admin_socket: global.admin_socket.clone(),
-            deliver_socket: self.deliver_socket.clone().or_else(deliver_socket_of_env),
+            deliver_socket: deliver_socket.map(|path| std::path::absolute(&path).unwrap_or(path)),
             tcp: self.tcp.clone(),
         };
         Source { file: self.config.clone(), overrides }
