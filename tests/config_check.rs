@@ -14,6 +14,18 @@ fn check(home: &Home, file: &Path, args: &[&str]) -> Ran {
     home.run(words.chain([file.as_os_str()]))
 }
 
+#[test]
+fn files_that_it_names_are_read_as_a_start_would_read_them() {
+    let home = Home::new();
+    let text = "[tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate_file = \"/nowhere/c.pem\"\n\
+                key_file = \"/nowhere/k.pem\"\n";
+    let file = home.file("tls.toml", text);
+    check(&home, &file, &[]).expect(1).shows(&["tls.certificate_file /nowhere/c.pem"]);
+    let report = check(&home, &file, &["--json"]).expect(1).json();
+    assert_eq!(report["ok"], false);
+    check(&home, &file, &["--without-files"]).expect(0).shows(&["nothing is wrong"]);
+}
+
 /// A file with a mistake of every kind, and where each is told.
 const BAD: &str = "\
 threads = 5000

@@ -388,15 +388,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     daemon.stop();
 }
 
-/// `keygate serve` that is not killed by the signal of a limit on file sizes.
-fn serve_under_limit(home: &Home) -> Command {
-    let mut shell = home.dress(Command::new("sh"));
-    shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", BINARY, "serve", "--config"]);
-    shell.arg(home.path("keygate.toml")).arg("--data-dir").arg(home.data());
-    shell
-}
-
-/// From here on no file of the daemon's may grow above this.
+/// From here on no file of the daemon's may grow above this, as by `LimitFSIZE=` of its unit.
 fn limit_files(daemon: &Daemon, bytes: Option<u64>) {
     let limit = Rlimit { current: bytes, maximum: None };
     prlimit(Some(daemon.pid()), Resource::Fsize, limit).expect("the limit is set");
@@ -416,7 +408,7 @@ fn a_disk_that_takes_no_more_stops_changes_and_not_decisions_with_redb() {
 #[test]
 fn a_change_that_cannot_be_read_for_a_full_disk_is_told_why() {
     let home = Home::with("[store]\ncache_bytes = 1048576\n");
-    let daemon = Daemon::start(serve_under_limit(&home));
+    let daemon = home.start();
     let long = |id: u64| {
         let hash = format!("{id:064x}");
         json!({ "id": id.to_string(), "key_hash": hash, "description": "d".repeat(4000) })
@@ -437,7 +429,7 @@ fn a_disk_takes_no_more(engine: &str) {
     // A small cache: what is read later is not all in memory.
     let store = format!("[store]\nengine = \"{engine}\"\ncache_bytes = 1048576\n");
     let home = Home::with(&store);
-    let mut daemon = Daemon::start(serve_under_limit(&home));
+    let mut daemon = home.start();
     let (id, token) = home.create(&["--name", "before"]);
     let long = |id: u64| {
         let hash = format!("{id:064x}");
@@ -516,7 +508,7 @@ fn a_disk_takes_no_more(engine: &str) {
 #[test]
 fn an_import_that_the_disk_does_not_take_leaves_nothing() {
     let home = Home::new();
-    let daemon = Daemon::start(serve_under_limit(&home));
+    let daemon = home.start();
     let (_, token) = home.create(&["--name", "before"]);
     let size = fs::metadata(home.data().join("db")).expect("the store").len();
     limit_files(&daemon, Some(size + 256 * 1024));

@@ -127,12 +127,14 @@ fn what_is_in_the_way_is_said_and_nothing_is_written_over() {
 
     let bare = home.path("bare");
     let ran = home.run(["backup", utf8(&bare), "--without-pepper"]);
-    ran.expect(0).says(&["the pepper is not in it"]);
+    let status = home.json(["pepper", "status"]);
+    let id = status["id"].as_str().expect("an id");
+    ran.expect(0).says(&[&format!("the pepper {id} is not in it")]);
     assert!(!bare.join("pepper").exists() && bare.join("master.key").exists());
     let new = home.path("new");
     fs::create_dir(&new).expect("an empty directory");
     let ran = home.run(["restore", utf8(&bare), "--data-dir", utf8(&new)]);
-    ran.expect(0).says(&["no pepper", "0600"]);
+    ran.expect(0).says(&["no pepper", &format!("made under, {id}"), "0600"]);
     daemon.stop();
     home.run(["backup", utf8(&home.path("late"))]).expect(4);
     assert!(!home.path("late.part").exists(), "a backup that fails leaves nothing");
@@ -261,8 +263,27 @@ fn the_doctor_finds_what_is_wrong_and_what_mends_it() {
     let alone = doctor(&home, 0);
     assert_eq!(finding(&alone, "daemon")["state"], "advice", "a directory was named: {alone}");
     assert_eq!(finding(&alone, "data")["state"], "fine");
-    fs::write(&pepper, b"short").expect("damaged");
-    assert_eq!(finding(&doctor(&home, 1), "pepper")["state"], "wrong");
+    let right = fs::read(&pepper).expect("readable");
+    let put = |bytes: Option<&[u8]>| match bytes {
+        Some(bytes) => {
+            fs::write(&pepper, bytes).expect("written");
+            fs::set_permissions(&pepper, Permissions::from_mode(0o600)).expect("closed");
+        }
+        None => fs::remove_file(&pepper).expect("removed"),
+    };
+    for (bytes, code, state, words) in [
+        (Some(&b"short"[..]), 1, "wrong", "has 5 bytes"),
+        (Some(&[7; 32]), 1, "wrong", "and the store was written under"),
+        (None, 0, "advice", "is wanted"),
+        (Some(&right), 0, "fine", "is the pepper of the store"),
+    ] {
+        put(bytes);
+        let found = doctor(&home, code);
+        let found = finding(&found, "pepper");
+        assert_eq!(found["state"], state, "{found}");
+        assert!(found["found"].as_str().expect("a text").contains(words), "{found}");
+    }
+    put(Some(b"short"));
     let ran = home.run(["doctor"]);
     ran.expect(1);
     assert!(ran.stdout.contains("WRONG   daemon"), "{ran:#?}");

@@ -139,7 +139,7 @@ fn a_directory_that_was_restored_without_a_master_key_goes_on_where_nothing_need
     let (bare, new) = (home.path("bare"), home.path("new"));
     home.run(["backup", utf8(&bare), "--without-master-key"])
         .expect(0)
-        .says(&["master key is not"]);
+        .says(&["the master key ", " is not in it"]);
     home.run(["restore", utf8(&bare), "--data-dir", utf8(&new)]).expect(0).says(&["no master key"]);
     daemon.stop();
     fs::rename(home.data(), home.path("old")).expect("moved");

@@ -29,6 +29,7 @@ impl Admin {
         let grace_us = self.grace_us(request.grace_ms)?;
         let action = if request.remove { "client_secret_remove" } else { "client_secret" };
         let mut secret = None;
+        let mut before_it = None;
         let record = self
             .change(caller, action, id, |before, now| {
                 if let Some(expected) =
@@ -37,6 +38,8 @@ impl Admin {
                     return Err(AdminError::conflict(lost_update(before, expected)));
                 }
                 if request.remove {
+                    before_it =
+                        Some((before.client_secret_hash.is_some(), before.requires_client_secret));
                     return Ok(without_secret(before));
                 }
                 if before.status == Status::Revoked {
@@ -67,6 +70,7 @@ impl Admin {
                  --require-client-secret` has it do so"
             ));
         }
+        notices.extend(before_it.and_then(|(had, demanded)| removed(had, demanded)));
         Ok(wire::KeySecretMade {
             key: self.json(&record),
             client_secret: secret.map(|secret| secret.to_string()),
@@ -103,6 +107,16 @@ impl Admin {
 fn end_of_overlap(before: &KeyRecord, now: Time, grace_us: i64) -> Time {
     let ends_at = Time::from_micros(now.micros_up().saturating_add(grace_us).min(LATEST_US));
     before.expires_at.map_or(ends_at, |expires| expires.min(ends_at))
+}
+
+/// What a removal has done beside that, by what there was before.
+fn removed(had: bool, demanded: bool) -> Option<String> {
+    let words = match (had, demanded) {
+        (_, true) => "the key demands no client secret any more: whoever has its token passes",
+        (true, false) => return None,
+        (false, false) => "the key had no client secret, and demanded none",
+    };
+    Some(words.to_owned())
 }
 
 fn without_secret(before: &KeyRecord) -> KeyRecord {

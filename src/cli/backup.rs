@@ -15,12 +15,16 @@ use super::progress::{self, Rows};
 use super::{Exit, Global};
 use crate::client::Client;
 use crate::store::copy::Writer;
-use crate::store::{Draft, Op, Store, StoreEngine, StoreOptions, VALUE_BYTES_MAX};
+use crate::store::{
+    Draft, Op, Rotating, Store, StoreEngine, StoreOptions, VALUE_BYTES_MAX, secret_ids,
+};
 
 /// The pepper's name in a data directory.
 pub(super) const PEPPER: &str = "pepper";
 /// The master key's name there.
 pub(super) const MASTER_KEY: &str = "master.key";
+/// Characters of a secret's id that are shown, which is enough to tell two apart.
+const SECRET_ID_SHOWN: usize = 16;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -49,14 +53,20 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         print_json(&json!({
             "directory": args.dir, "engine": engine, "rows": rows, "bytes": bytes,
             "pepper": pepper, "master_key": master_key,
+            "pepper_id": made.pepper_id, "master_key_id": made.master_key_id,
         }))?;
     } else {
         let dir = args.dir.display();
         let bytes = progress::bytes(bytes);
         print(&format!("backed up to {dir}: {rows} rows, {bytes}, by the engine {engine}\n"))?;
     }
-    tell("pepper", pepper, "no token of the backup can be found");
-    tell("master key", master_key, "nothing of the backup opens that is encrypted");
+    tell("pepper", pepper, made.pepper_id.as_deref(), "no token of the backup can be found");
+    tell(
+        "master key",
+        master_key,
+        made.master_key_id.as_deref(),
+        "nothing of the backup opens that is encrypted",
+    );
     eprintln!("`keygate verify {}` reads all of it", args.dir.display());
     Ok(Exit::Fine)
 }
@@ -70,21 +80,33 @@ fn fate(from: SecretFrom, left_out: bool) -> &'static str {
     }
 }
 
-fn tell(what: &str, fate: &str, without: &str) {
+fn tell(what: &str, fate: &str, id: Option<&str>, without: &str) {
+    let id = id.map_or_else(String::new, |id| format!(" {id}"));
     match fate {
         "included" => eprintln!("the {what} is in it: keep it as private as the data"),
-        "left_out" => eprintln!("the {what} is not in it, as you asked. Without it {without}"),
+        "left_out" => eprintln!(
+            "the {what}{id} is not in it, as you asked. Without it {without}: keep a copy, also when \
+             the daemon gets another by a rotation"
+        ),
         _ => eprintln!(
-            "the {what} is not in it: the daemon has it from a credential. Keep that too: without \
+            "the {what}{id} is not in it: the daemon has it from a credential. Keep that too: without \
              it {without}"
         ),
     }
+}
+
+/// The beginning of the id by which a store knows its secret, as `keygate pepper status` shows it.
+pub(super) fn secret_id(store: &dyn Store, of: Rotating) -> Result<Option<String>, CliError> {
+    let ids = secret_ids(store, of)?;
+    Ok(ids.into_iter().next().map(|id| id.chars().take(SECRET_ID_SHOWN).collect()))
 }
 
 struct Made {
     engine: StoreEngine,
     pepper_from: SecretFrom,
     master_key_from: SecretFrom,
+    pepper_id: Option<String>,
+    master_key_id: Option<String>,
     rows: u64,
     bytes: u64,
 }
@@ -107,7 +129,15 @@ async fn receive(client: Client, draft: &Draft, request: &Backup) -> Result<Made
         draft.add_file(name, &Zeroizing::new(bytes_of(&secret)?))?;
     }
     let store: Arc<dyn Store> = draft.open(engine, &StoreOptions::default())?;
-    let mut made = Made { engine, pepper_from, master_key_from, rows: 0, bytes: 0 };
+    let mut made = Made {
+        engine,
+        pepper_from,
+        master_key_from,
+        pepper_id: None,
+        master_key_id: None,
+        rows: 0,
+        bytes: 0,
+    };
     let mut writer = Writer::new(store.as_ref());
     let mut value = Vec::new();
     let mut next = Some(first);
@@ -122,6 +152,8 @@ async fn receive(client: Client, draft: &Draft, request: &Backup) -> Result<Made
         next = backup.next_frame().await?;
     }
     writer.finish()?;
+    made.pepper_id = secret_id(store.as_ref(), Rotating::Pepper)?;
+    made.master_key_id = secret_id(store.as_ref(), Rotating::Master)?;
     Ok(made)
 }
 

@@ -8,11 +8,13 @@ use super::error::CliError;
 use super::output::{print, print_json};
 use super::{Exit, Global};
 use crate::config::{Config, ConfigError, Problem};
+use crate::server::{FilesFound, config_files};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Say everything that is wrong with a configuration, with its line; exit code 1 if anything is
-    Check(File),
+    /// Say everything that is wrong with a configuration and the files that it names; exit code 1 if
+    /// anything is
+    Check(Check),
     /// Show every setting of a configuration: what it says, and the defaults of what it does not
     Show(File),
 }
@@ -24,6 +26,15 @@ pub(super) struct File {
     file: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    file: File,
+    /// Do not look at the certificates, keys and passwords that it names: they are on another machine
+    #[arg(long)]
+    without_files: bool,
+}
+
 pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> {
     match command {
         Command::Check(args) => check(args, global),
@@ -31,27 +42,36 @@ pub(super) fn run(command: &Command, global: &Global) -> Result<Exit, CliError> 
     }
 }
 
-fn check(args: &File, global: &Global) -> Result<Exit, CliError> {
-    let problems = match Config::from_file(&args.file) {
-        Ok(_) => {
-            if global.json {
-                let file = args.file.display().to_string();
-                print_json(&json!({"file": file, "ok": true, "problems": [], "notices": []}))?;
-            } else {
-                print(&format!("{}: nothing is wrong\n", args.file.display()))?;
-            }
-            return Ok(Exit::Fine);
+fn check(args: &Check, global: &Global) -> Result<Exit, CliError> {
+    let file = &args.file.file;
+    let (problems, notices) = match Config::from_file(file) {
+        Ok(_) if args.without_files => (Vec::new(), Vec::new()),
+        Ok(config) => {
+            let FilesFound { wrong, hidden } = config_files(&config);
+            let problem = |reason| Problem { line: None, reason };
+            (wrong.into_iter().map(problem).collect(), hidden)
         }
-        Err(ConfigError::File { problems, .. } | ConfigError::Values { problems }) => problems,
+        Err(ConfigError::File { problems, .. } | ConfigError::Values { problems }) => {
+            (problems, Vec::new())
+        }
         Err(error) => return Err(error.into()),
     };
+    let ok = problems.is_empty();
     if global.json {
-        let file = args.file.display().to_string();
-        print_json(&json!({"file": file, "ok": false, "problems": problems, "notices": []}))?;
+        let file = file.display().to_string();
+        print_json(&json!({"file": file, "ok": ok, "problems": problems, "notices": notices}))?;
+    } else if ok {
+        let but = if notices.is_empty() { "" } else { " in what could be looked at" };
+        print(&format!("{}: nothing is wrong{but}\n", file.display()))?;
     } else {
-        print(&problems.iter().map(|problem| line(args, problem)).collect::<String>())?;
+        print(&problems.iter().map(|problem| line(&args.file, problem)).collect::<String>())?;
     }
-    Ok(Exit::Error)
+    if !global.json {
+        for notice in notices {
+            eprintln!("not looked at: {notice}");
+        }
+    }
+    Ok(if ok { Exit::Fine } else { Exit::Error })
 }
 
 /// In the form that editors jump to.

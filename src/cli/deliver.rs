@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
-use super::serve::{deliver_socket_of_env, log, no_signals, stop_on_signals};
+use super::serve::{deliver_socket_of_env, log, no_signals, outlive_size_limit, stop_on_signals};
 use super::{Exit, Global, connect};
 use crate::config::{DELIVER_SOCKET_DEFAULT, Source};
 use crate::deliver::{Courier, Helper};
@@ -67,6 +67,7 @@ async fn serve(
 ) -> Result<(), CliError> {
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
+    outlive_size_limit()?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
     let listener = tokio::net::UnixListener::from_std(listener)
         .map_err(|error| CliError::System { doing: "cannot listen", error })?;

@@ -1,22 +1,28 @@
 //! `keygate doctor`: looks at the daemon and at its data directory, and says what mends what is wrong.
 
 mod findings;
+mod secrets;
 
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use keygate_protocol::admin::{Health, Stats, VerifyReport};
 use serde_json::json;
 
-use super::backup::{MASTER_KEY, PEPPER};
 use super::error::CliError;
 use super::output::{print, print_json};
 use super::{Exit, Global, verify};
 use crate::client::{self, ServerInfo};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::DATA_DIR_DEFAULT;
-use crate::store::{StoreError, StoreOptions, found_in, open_existing};
+use crate::server::secret_files;
+use crate::store::{
+    Keys, RECORD_SCHEMA, Rotating, StoreError, StoreOptions, found_in, open_existing, secret_ids,
+};
 use findings::{Finding, Guarded, Space, State};
+use secrets::Wanted;
 
 const AFTER_HELP: &str = "\
 All of the data is read; a daemon that runs does that beside its work. Exit code 1 means that
@@ -37,7 +43,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     };
     let mut found = Vec::new();
     let daemon = ask(global, args.data_dir.is_some(), &mut found)?;
-    let (report, on_disk) = look_at_data(daemon, dir.as_deref(), &mut found);
+    let (report, on_disk, wanted) = look_at_data(daemon, dir.as_deref(), &mut found);
     let now = SystemClock::default().now().wall_us;
     if let Some(report) = &report {
         found.extend(findings::data(report, dir.as_deref()));
@@ -47,7 +53,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         }
     }
     if let Some(dir) = &dir {
-        look_at_directory(dir, on_disk, &mut found);
+        look_at_directory(dir, on_disk, &wanted, &mut found);
     }
     found.extend(findings::permissions(&guarded(dir.as_deref(), global)));
     tell(&found, global)
@@ -59,6 +65,8 @@ struct Told {
     stats: Stats,
     server: Option<ServerInfo>,
     report: Result<VerifyReport, CliError>,
+    /// Its pepper and its master key, of a release that tells them.
+    secrets: [Wanted; 2],
 }
 
 /// Asks the daemon, if there is one. Without one, and without a directory that was named, something
@@ -67,7 +75,12 @@ fn ask(global: &Global, named: bool, found: &mut Vec<Finding>) -> Result<Option<
     let told = global.with_admin(async |client| {
         let (health, stats) = (client.health().await?, client.stats().await?);
         let server = client.hello().await.ok();
-        Ok(Told { health, stats, server, report: verify::of_daemon(client).await })
+        let mut secrets = [Wanted::default(), Wanted::default()];
+        for (wanted, pepper) in secrets.iter_mut().zip([true, false]) {
+            *wanted =
+                client.secret_status(pepper).await.as_ref().map(Wanted::from).unwrap_or_default();
+        }
+        Ok(Told { health, stats, server, report: verify::of_daemon(client).await, secrets })
     });
     match told {
         Ok(told) => {
@@ -87,24 +100,27 @@ fn ask(global: &Global, named: bool, found: &mut Vec<Finding>) -> Result<Option<
     }
 }
 
-/// The report on the data and its bytes on disk: from the daemon, or from the directory itself.
+/// The report on the data, its bytes on disk, and the secrets that it needs: from the daemon, or from
+/// the directory itself.
 fn look_at_data(
     daemon: Option<Told>,
     dir: Option<&Path>,
     found: &mut Vec<Finding>,
-) -> (Option<VerifyReport>, Option<u64>) {
+) -> (Option<VerifyReport>, Option<u64>, [Wanted; 2]) {
     let own = |read| match read {
-        Ok((report, on_disk)) => (Ok(report), Some(on_disk)),
-        Err(error) => (Err(error), None),
+        Ok((report, on_disk, wanted)) => (Ok(report), Some(on_disk), wanted),
+        Err(error) => (Err(error), None, Default::default()),
     };
-    let (report, on_disk) = match (daemon, dir) {
+    let of_daemon =
+        |told: Told| (told.report, told.stats.get("store_bytes").copied(), told.secrets);
+    let (report, on_disk, wanted) = match (daemon, dir) {
         (None, None) => {
             let mend = "--data-dir DIR has it look at the data";
             found.push(Finding::advice("data", "no data was looked at", mend));
-            return (None, None);
+            return (None, None, Default::default());
         }
         (None, Some(dir)) => own(of_directory(dir)),
-        (Some(told), None) => (told.report, told.stats.get("store_bytes").copied()),
+        (Some(told), None) => of_daemon(told),
         (Some(told), Some(dir)) => match of_directory(dir) {
             // A daemon holds its directory: what can be read here is not the data of this one.
             Ok(read) => {
@@ -114,29 +130,41 @@ fn look_at_data(
                 found.push(Finding::advice("daemon", &words, mend));
                 own(Ok(read))
             }
-            Err(CliError::InUse { .. } | CliError::Store(StoreError::Io { .. })) => {
-                (told.report, told.stats.get("store_bytes").copied())
-            }
+            Err(CliError::InUse { .. } | CliError::Store(StoreError::Io { .. })) => of_daemon(told),
             Err(error) => own(Err(error)),
         },
     };
     match report {
-        Ok(report) => (Some(report), on_disk),
+        Ok(report) => (Some(report), on_disk, wanted),
         Err(error) => {
             let mend = "mend what it says, then `keygate verify`";
             found.push(Finding::wrong("data", error.to_string(), mend));
-            (None, on_disk)
+            (None, on_disk, wanted)
         }
     }
 }
 
-fn of_directory(dir: &Path) -> Result<(VerifyReport, u64), CliError> {
+fn of_directory(dir: &Path) -> Result<(VerifyReport, u64, [Wanted; 2]), CliError> {
     let report = verify::of_directory(dir)?;
     let (_, store) = open_existing(dir, &StoreOptions::default())?;
-    Ok((report, store.bytes_on_disk()?))
+    let mut wanted = [Wanted::default(), Wanted::default()];
+    for (wanted, of) in wanted.iter_mut().zip(Rotating::ALL) {
+        wanted.ids = secret_ids(store.as_ref(), of)?;
+    }
+    // A store of an older schema would be brought to this one.
+    if report.schema == Some(RECORD_SCHEMA) {
+        let needs = Keys::begin(Arc::clone(&store))?.needs_master_key()?;
+        wanted[Rotating::Master as usize].spare = !needs;
+    }
+    Ok((report, store.bytes_on_disk()?, wanted))
 }
 
-fn look_at_directory(dir: &Path, on_disk: Option<u64>, found: &mut Vec<Finding>) {
+fn look_at_directory(
+    dir: &Path,
+    on_disk: Option<u64>,
+    wanted: &[Wanted; 2],
+    found: &mut Vec<Finding>,
+) {
     match rustix::fs::statvfs(dir) {
         Ok(stat) => {
             let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
@@ -154,12 +182,14 @@ fn look_at_directory(dir: &Path, on_disk: Option<u64>, found: &mut Vec<Finding>)
         let words = format!("{} holds data of the engine {engine}", dir.display());
         found.push(Finding::fine("engine", words));
     }
-    let pepper = dir.join(PEPPER);
-    let length = pepper.metadata().ok().map(|metadata| metadata.len());
-    found.push(findings::secret("pepper", &pepper, length, "no token is found"));
-    let master = dir.join(MASTER_KEY);
-    let length = master.metadata().ok().map(|metadata| metadata.len());
-    found.push(findings::secret("master_key", &master, length, "nothing opens that is encrypted"));
+    for (of, wanted) in Rotating::ALL.into_iter().zip(wanted) {
+        found.push(secrets::judge(of, dir, secret_files(dir, of), wanted));
+    }
+    if let Err(error) = dir.read_dir()
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        found.push(findings::hidden("permissions", dir));
+    }
 }
 
 /// What must be private: the directory with its files, and the sockets.

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::backup::{MASTER_KEY, PEPPER, copy_secret};
+use super::backup::{MASTER_KEY, PEPPER, copy_secret, secret_id};
 use super::error::CliError;
 use super::output::{print, print_json};
 use super::progress::{self, Rows};
 use super::verify::{judge, print_problems};
 use super::{Exit, Global};
 use crate::store::copy::{compare, copy_all};
-use crate::store::{Draft, StoreEngine, StoreOptions, open_existing, rows};
+use crate::store::{Draft, Rotating, StoreEngine, StoreOptions, open_existing, rows};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -52,6 +52,8 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     compare(backup.as_ref(), store.as_ref(), &args.data_dir, |walked| bar.walked(walked))?;
     // Signatures may have been used since then that were further ahead.
     rows::forget_signing_lead(store.as_ref())?;
+    let pepper_id = secret_id(store.as_ref(), Rotating::Pepper)?;
+    let master_key_id = secret_id(store.as_ref(), Rotating::Master)?;
     drop((store, bar));
     let pepper = copy_secret(&args.dir, PEPPER, &draft)?;
     let master_key = copy_secret(&args.dir, MASTER_KEY, &draft)?;
@@ -66,7 +68,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         print_json(&json!({
             "directory": args.data_dir, "engine": engine, "rows": report.rows,
             "bytes": report.bytes, "records": report.records, "pepper": pepper,
-            "master_key": master_key,
+            "master_key": master_key, "pepper_id": pepper_id, "master_key_id": master_key_id,
         }))?;
     } else {
         let bytes = progress::bytes(report.bytes);
@@ -75,15 +77,19 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     }
     if !pepper {
         eprintln!(
-            "there was no pepper beside it: put the daemon's pepper to {dir}/pepper (mode 0600), or \
-             pass it as the credential; without it no token is found"
+            "there was no pepper beside it: put the one that it was made under, {id}, to {dir}/pepper \
+             (mode 0600), or pass it as the credential; without it no token is found. The daemon's \
+             own may be another by now: `keygate pepper status` shows which it has, and `keygate \
+             doctor --data-dir {dir}` whether the one that you put there is right",
+            id = pepper_id.as_deref().unwrap_or("of an unknown id")
         );
     }
     if !master_key {
         eprintln!(
-            "there was no master key beside it: put the daemon's to {dir}/master.key (mode 0600), or \
-             pass it as the credential; where nothing in the store is encrypted, keygate makes a new \
-             one when it starts"
+            "there was no master key beside it: put the one that it was made under, {id}, to \
+             {dir}/master.key (mode 0600), or pass it as the credential; where nothing in the store is \
+             encrypted, keygate makes a new one when it starts",
+            id = master_key_id.as_deref().unwrap_or("of an unknown id")
         );
     }
     eprintln!(

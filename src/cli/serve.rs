@@ -49,11 +49,13 @@ pub(super) struct Args {
 impl Args {
     fn source(&self, global: &Global) -> Source {
         let from_env = || std::env::var_os(DATA_DIR_ENV).filter(|dir| !dir.is_empty());
+        // Of a flag a path may begin where the daemon is started; the setting is a whole one.
+        let deliver_socket = self.deliver_socket.clone().or_else(deliver_socket_of_env);
         let overrides = Overrides {
             data_dir: self.data_dir.clone().or_else(|| from_env().map(PathBuf::from)),
             socket: global.socket.clone(),
             admin_socket: global.admin_socket.clone(),
-            deliver_socket: self.deliver_socket.clone().or_else(deliver_socket_of_env),
+            deliver_socket: deliver_socket.map(|path| std::path::absolute(&path).unwrap_or(path)),
             tcp: self.tcp.clone(),
         };
         Source { file: self.config.clone(), overrides }
@@ -77,6 +79,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
+        outlive_size_limit()?;
         // Before it is handled, this signal would end the process.
         let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
         // Loading waits for the disk. Nothing was promised to anybody yet, so a stop need not wait
@@ -139,6 +142,14 @@ pub(super) fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> 
         }
     });
     Ok(())
+}
+
+/// A write beyond the limit of a file's size (`LimitFSIZE=`, `ulimit -f`) fails like any other,
+/// where the signal of it would end the process. It is handled until the process ends, whether or
+/// not somebody waits for it.
+pub(super) fn outlive_size_limit() -> Result<(), CliError> {
+    let beyond = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(beyond).map(drop).map_err(no_signals)
 }
 
 pub(super) const fn no_signals(error: std::io::Error) -> CliError {

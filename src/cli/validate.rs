@@ -6,7 +6,7 @@ use keygate_protocol::VerdictCode;
 
 use super::error::CliError;
 use super::output::{print, print_json, verdict_text};
-use super::signed::SignedArgs;
+use super::signed::{Digested, SignedArgs};
 use super::verdict::VerdictJson;
 use super::whole::whole;
 use super::{Exit, Global, secret};
@@ -136,7 +136,7 @@ impl Facts {
 
 impl Args {
     /// What a person can do about a verdict, where it does not say that itself.
-    fn hint(&self, code: VerdictCode) -> Option<String> {
+    fn hint(&self, code: VerdictCode, body: Option<&Digested>) -> Option<String> {
         if let Some(flag) = self.facts.missing(code) {
             return Some(format!(
                 "the key has a rule for it, and the question did not state it: {flag}"
@@ -148,9 +148,11 @@ impl Args {
                  that has none yet gets one by `keygate key secret ID`",
                 secret::CLIENT_SECRET_ENV
             )),
-            VerdictCode::SignatureRequired if !self.signed.is_given() => Some(
-                "the key demands signed requests, and the question did not state one: --method, \
-                 --scheme, --authority, --path, --query and each --header"
+            VerdictCode::SignatureRequired => self.signed.hint_required(),
+            VerdictCode::SignatureInvalid => Some(self.signed.hint_invalid(body)),
+            VerdictCode::SignatureUnchecked => Some(
+                "sign again: after a crash nothing passes that was signed before the start, or in \
+                 the signing.clock_skew_seconds behind it; if it stays so, the daemon's log says why"
                     .to_owned(),
             ),
             VerdictCode::LimitUnknown => Some(format!(
@@ -211,7 +213,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
         print_json(&VerdictJson::of_answer(&verdict))?;
     } else {
         print(&verdict_text(&verdict))?;
-        if let Some(hint) = args.hint(verdict.code) {
+        if let Some(hint) = args.hint(verdict.code, body.as_ref()) {
             eprintln!("{hint}");
         }
     }
@@ -220,8 +222,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, CliError> {
 
 /// Reads the hash of a certificate.
 fn certificate(text: &str) -> Result<[u8; 32], String> {
-    fingerprint(text).ok_or_else(|| {
-        "it is the SHA-256 of a certificate's DER: 64 hexadecimal digits without colons, or 43 \
+    // As `openssl x509 -fingerprint` writes it.
+    fingerprint(&text.replace(':', "")).ok_or_else(|| {
+        "it is the SHA-256 of a certificate's DER: 64 hexadecimal digits, or 43 \
          characters of base64url"
             .to_owned()
     })
@@ -248,11 +251,22 @@ mod tests {
             (&[], VerdictCode::AddressNotAllowed, Some("did not state it: --ip")),
             (&["--ip=::1"], VerdictCode::AddressNotAllowed, None),
             (&[], VerdictCode::SignatureRequired, Some("--method")),
-            (&["--header=Signature: a"], VerdictCode::SignatureRequired, None),
+            (
+                &["--header=Signature: a"],
+                VerdictCode::SignatureRequired,
+                Some("Signature-Input: …"),
+            ),
+            (
+                &["--header=Signature: a", "--header=signature-input: b"],
+                VerdictCode::SignatureRequired,
+                None,
+            ),
+            (&[], VerdictCode::SignatureInvalid, Some("does not name @method")),
+            (&[], VerdictCode::SignatureUnchecked, Some("sign again")),
             (&[], VerdictCode::RateExceeded, None),
         ] {
             let Cli { args } = Cli::parse_from([&["validate"], args].concat());
-            let hint = args.hint(code);
+            let hint = args.hint(code, None);
             assert_eq!(hint.is_some(), words.is_some(), "{code:?}: {hint:?}");
             assert!(words.is_none_or(|words| hint.unwrap_or_default().contains(words)), "{code:?}");
         }

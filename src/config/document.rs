@@ -24,6 +24,13 @@ pub struct Problem {
     pub reason: String,
 }
 
+/// The parser's words, with what is meant where modes of files are written as elsewhere.
+fn said(words: &str) -> String {
+    let octal = words.contains("unexpected leading zero");
+    let hint = if octal { "; an octal number, such as a mode, is written 0o660" } else { "" };
+    format!("{words}{hint}")
+}
+
 /// Parses a configuration and shows every value to be within its bounds.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let at = |span: Option<Range<usize>>, reason: String| Problem {
@@ -33,7 +40,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     let (document, broken) = DeTable::parse_recoverable(text);
     if !broken.is_empty() {
         let broken = broken.into_iter().take(PROBLEMS_MAX);
-        return Err(broken.map(|error| at(error.span(), error.message().to_owned())).collect());
+        return Err(broken.map(|error| at(error.span(), said(error.message()))).collect());
     }
     let mut problems = Vec::new();
     let mut rest = document.clone();
@@ -143,6 +150,7 @@ mod tests {
         let cases: &[(&str, &[&[&str]])] = &[
             ("", &[]),
             ("threads =\n", &[&["1: "]]),
+            ("admin_socket_mode = 0660\n", &[&["1: ", "0o660"]]),
             ("socket_path = 'x'\n", &[&["1: socket_path: unknown field", "`admin_socket`"]]),
             ("threads = 1\n[limits]\nidle_timeout = 5\n", &[&["3: limits.idle_timeout: unknown field", "`idle_timeout_ms`"]]),
             ("[limits]\nidle_timeout_ms = 'long'\n", &[&["2: limits.idle_timeout_ms: invalid type: string"]]),

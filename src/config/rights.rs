@@ -241,6 +241,15 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
                     do everything";
         problems.add(&["admin_socket_mode"], &format!("is 0o666; it must be {what}"));
     }
+    let of_data = |role: &&Role| matches!(role, Role::Check | Role::Report);
+    if let Some(role) = config.data_roles_default.iter().find(|role| !of_data(role)) {
+        let why = format!(
+            "has {:?}, by which nothing can be asked on the data plane; it takes \"check\" and \
+             \"report\"",
+            role.name()
+        );
+        problems.add(&["data_roles_default"], &why);
+    }
     if rights.len() > RIGHTS_MAX {
         let why = format!("has {} entries, at most {RIGHTS_MAX} are taken", rights.len());
         problems.add(&["rights"], &why);
@@ -372,6 +381,10 @@ mod tests {
             (format!("admin_socket_mode = 0o666\n[[rights]]\n{right}"), None),
             ("admin_socket_mode = 0o666\n".to_owned(), Some("[[rights]]")),
             ("admin_socket_mode = 0o606\n".to_owned(), Some("admin_socket_mode is 0o606")),
+            ("data_roles_default = ['check', 'report']\n".to_owned(), None),
+            ("data_roles_default = []\n".to_owned(), None),
+            ("data_roles_default = ['manage']\n".to_owned(), Some("\"manage\"")),
+            ("data_roles_default = ['check', 'own']\n".to_owned(), Some("\"own\"")),
             ("admin_socket_mode = 660\n".to_owned(), Some("0o1224")),
             (of("tenant = 'a'\n"), Some("one of uid, gid and certificate")),
             (of("uid = 1\ngid = 1\ntenant = 'a'\n"), Some("one of uid, gid and certificate")),

@@ -179,7 +179,7 @@ impl Keyring {
 }
 
 /// The name of the credential, and of the file in the data directory.
-const fn name(of: Rotating, next: bool) -> &'static str {
+pub(super) const fn name(of: Rotating, next: bool) -> &'static str {
     match (of, next) {
         (Rotating::Pepper, false) => "pepper",
         (Rotating::Pepper, true) => "pepper.next",
@@ -188,7 +188,7 @@ const fn name(of: Rotating, next: bool) -> &'static str {
     }
 }
 
-fn id(of: Rotating, bytes: &[u8; secret::BYTES]) -> String {
+pub(super) fn id(of: Rotating, bytes: &[u8; secret::BYTES]) -> String {
     match of {
         Rotating::Pepper => Pepper::new(bytes).fingerprint(),
         Rotating::Master => Master::new(bytes).name(),

@@ -15,6 +15,7 @@
 mod accept;
 mod admin;
 mod admit;
+mod config_files;
 mod connection;
 pub mod core_dumps;
 mod daemon;
@@ -39,6 +40,7 @@ mod reload;
 mod replays;
 mod retention;
 mod scrape;
+mod secret_files;
 mod slots;
 mod store_size;
 pub mod supervisor;
@@ -48,6 +50,8 @@ mod watch;
 mod watchers;
 mod worker;
 
+pub use config_files::{FilesFound, config_files};
 pub use core_dumps::forbid as forbid_core_dumps;
 pub use daemon::{Daemon, StartError};
 pub use reload::Reload;
+pub use secret_files::{SecretError, secret_files};

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 
 use super::envelope::EnvelopeError;
 use super::write::{Fact, RowWrite, Write};
-use super::{Keys, Op, Store, StoreError, layout};
+use super::{Keys, Op, Store, StoreError, envelope, layout, plan};
 use crate::key::{KeyRecord, Pepper, SealedHash, SigningMaterial};
 use crate::vault::{Purpose, Vault, signing_owner};
 
@@ -65,6 +65,21 @@ impl Rotating {
             Self::Master => Fact("master_key_next"),
         }
     }
+}
+
+/// The ids of the secrets that a store needs, read without a write: of the one that it was written
+/// under, and of the one that takes its place while that is under way. None in a new store.
+///
+/// # Errors
+/// As [`Store::get`], and what is said in another form.
+pub fn secret_ids(store: &dyn Store, of: Rotating) -> Result<Vec<String>, StoreError> {
+    let mut ids = Vec::new();
+    for fact in [of.known(), of.next()] {
+        let Some(row) = store.get(&layout::meta(fact.0))? else { continue };
+        let unreadable = |error| plan::from_envelope(&format!("the fact {:?}", fact.0), error);
+        ids.push(envelope::open(&row, FACT_SCHEMA).map_err(unreadable)?);
+    }
+    Ok(ids)
 }
 
 impl Keys {

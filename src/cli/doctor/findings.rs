@@ -8,9 +8,6 @@ use serde::Serialize;
 use crate::cli::progress::bytes;
 use crate::key::Time;
 
-/// Bytes of a pepper, and of a master key.
-const SECRET_BYTES: u64 = 32;
-
 /// Disk use that is worth a compaction: this many times the live data …
 const DISK_TIMES_LIVE_MAX: u64 = 4;
 /// … and this much beside it, which every store takes at the beginning.
@@ -215,27 +212,13 @@ pub(super) fn permissions(guarded: &[Guarded]) -> Vec<Finding> {
     found
 }
 
-/// A secret's file in a data directory: its length, if it is there.
-pub(super) fn secret(
-    check: &'static str,
-    path: &Path,
-    length: Option<u64>,
-    without: &str,
-) -> Finding {
-    let shown = path.display();
-    match length {
-        Some(length) if length == SECRET_BYTES => Finding::fine(check, format!("{shown} is there")),
-        Some(length) => Finding::wrong(
-            check,
-            format!("{shown} has {length} bytes where it must have {SECRET_BYTES}"),
-            format!("restore it from a backup: without it {without}"),
-        ),
-        None => Finding::advice(
-            check,
-            format!("{shown} is not there"),
-            "fine where the daemon has it from a credential; otherwise restore it from a backup",
-        ),
-    }
+/// A file that this user may not see: whether it is there, and right, is not known.
+pub(super) fn hidden(check: &'static str, path: &Path) -> Finding {
+    Finding::advice(
+        check,
+        format!("{} cannot be looked at: permission denied", path.display()),
+        "run `keygate doctor` as the daemon's user, or as root",
+    )
 }
 
 #[cfg(test)]
@@ -286,9 +269,7 @@ mod tests {
             (vec![clock(now, Some(later))], State::Wrong, "clock", "timedatectl"),
             (permissions(&[guard(0o100_600)]), State::Fine, "permissions", ""),
             (permissions(&[guard(0o100_640)]), State::Wrong, "permissions", "chmod 600 /data/pepper"),
-            (vec![secret("pepper", dir, Some(32), "")], State::Fine, "pepper", ""),
-            (vec![secret("pepper", dir, Some(31), "")], State::Wrong, "pepper", "restore"),
-            (vec![secret("master_key", dir, None, "")], State::Advice, "master_key", "credential"),
+            (vec![hidden("pepper", dir)], State::Advice, "pepper", "root"),
         ];
         for (findings, state, check, mend) in cases {
             let found = findings.iter().find(|finding| finding.check == check).expect(check);
