@@ -276,7 +276,7 @@ fn wrong_signatures_slow_down_whoever_sends_them() {
         let question = Validate::decode(frame).expect("well-formed");
         let mut answers = Answers::default();
         let standing = Standing { peer: 5, ..Standing::default() };
-        let asker = Asker { tenant: None, standing };
+        let asker = Asker { standing, ..Asker::default() };
         key.bench.engine.validate_for(asker, &[question], key.bench.clock.now(), &mut answers);
         answers[0].verdict.code
     };
