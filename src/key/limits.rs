@@ -13,7 +13,7 @@ use super::Time;
 use crate::limit::Period;
 
 pub mod in_config;
-mod json;
+pub(in crate::key) mod json;
 
 pub(super) use json::{CreditsOf, Named};
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::digest::Pepper;
 use super::field::{Codec, kind, text};
+use super::limits::json::members;
 use super::{StoredSecret, Time};
 use crate::sign::{KEY_ID_BYTES_MAX, PublicKey, VERIFIERS_MAX};
 
@@ -105,28 +106,27 @@ pub(in crate::key) fn untold(value: &Value) -> impl Iterator<Item = &str> {
 }
 
 fn is_untold(item: &Value) -> bool {
-    item.get("shared_secret") == Some(&Value::Bool(true))
+    members(item, MEMBERS).is_ok_and(|it| it.get("shared_secret") == Some(&&Value::Bool(true)))
 }
+
+/// What one has in a record's JSON.
+const MEMBERS: &[&str] = &["id", "public_key", "shared_secret", "added_at"];
 
 /// Reads one; `None` for a shared secret.
 fn signing_key(item: &Value) -> Result<Option<SigningKey>, String> {
-    let members = item.as_object().ok_or_else(|| format!("it is an object, not {}", kind(item)))?;
-    for name in members.keys() {
-        if !["id", "public_key", "shared_secret", "added_at"].contains(&name.as_str()) {
-            return Err(format!("{name}: no such member"));
-        }
-    }
-    let id = text(members.get("id").unwrap_or(&Value::Null)).map_err(|why| format!("id: {why}"))?;
+    let members = members(item, MEMBERS)?;
+    let member = |name: &str| members.get(name).copied().unwrap_or(&Value::Null);
+    let id = text(member("id")).map_err(|why| format!("id: {why}"))?;
     check_id(id).map_err(|why| format!("id: {why}"))?;
     if is_untold(item) && !members.contains_key("public_key") {
         return Ok(None);
     }
-    let key = text(members.get("public_key").unwrap_or(&Value::Null))
+    let key = text(member("public_key"))
         .and_then(|text| PublicKey::parse(text).map_err(|error| error.to_string()))
         .map_err(|why| format!("public_key: {why}"))?;
-    let added_at = match members.get("added_at") {
-        None | Some(Value::Null) => None,
-        Some(at) => Some(text(at).and_then(Time::parse).map_err(|why| format!("added_at: {why}"))?),
+    let added_at = match member("added_at") {
+        Value::Null => None,
+        at => Some(text(at).and_then(Time::parse).map_err(|why| format!("added_at: {why}"))?),
     };
     Ok(Some(SigningKey {
         id: id.to_owned(),

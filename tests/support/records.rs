@@ -57,7 +57,8 @@ pub(crate) fn spelled(record: &Value, spelling: Spelling) -> Value {
                 number.to_string().into()
             }
             Value::String(text) if !spelling.text && WHOLE.contains(&name.as_str()) => {
-                text.parse::<u64>().expect("a whole number").into()
+                // A verification key's id is a name.
+                text.parse::<u64>().map_or_else(|_| text.as_str().into(), Value::from)
             }
             Value::Array(items) => items.iter().map(inside).collect(),
             value => inside(value),
@@ -167,6 +168,7 @@ fn field(name: &str) -> BoxedStrategy<Value> {
         "requests_per_day" | "concurrent_requests" => (0..=i32::MAX).prop_map(Value::from).boxed(),
         "slot_ttl_seconds" => (1..=86_400).prop_map(Value::from).boxed(),
         "limits" => limits(),
+        "signing_keys" => signing_keys(),
         "credits" => credits(),
         "rotation_frequency_days" => (1..=3650).prop_map(Value::from).boxed(),
         "burst" => (1..=i64::MAX).prop_map(Value::from).boxed(),
@@ -268,6 +270,27 @@ fn limits() -> BoxedStrategy<Value> {
                 json!({"name": name, "count": count.to_string(), "period": period})
             };
             limits.into_iter().map(limit).collect()
+        })
+        .boxed()
+}
+
+/// Public keys, each name once. Shared secrets are not told, so that none comes back.
+fn signing_keys() -> BoxedStrategy<Value> {
+    const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=\n\
+        -----END PUBLIC KEY-----\n";
+    const P256: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqIVYZVLCrPZHGHjP17CTW0/+D9Lf\n\
+        w0EkjqF7xB4FivAxzic30tMM4GF+hR6Dxh71Z50VGGdldkkDXZCnTNnoXQ==\n\
+        -----END PUBLIC KEY-----\n";
+    let name = proptest::string::string_regex("[a-z][a-z0-9-]{0,20}").expect("a pattern");
+    let key = proptest::sample::select(&[ED25519, P256][..]);
+    proptest::collection::btree_map(name, (key, instant()), 1..=8)
+        .prop_map(|keys| {
+            let key = |(id, (public_key, added_at)): (String, (&str, Value))| {
+                json!({"id": id, "public_key": public_key, "added_at": added_at})
+            };
+            keys.into_iter().map(key).collect()
         })
         .boxed()
 }

@@ -129,7 +129,10 @@ fn refill_json(refill: Refill) -> Value {
 }
 
 /// The members of an object by their names in snake_case, without those that are `null`.
-fn members<'a>(value: &'a Value, known: &[&str]) -> Result<HashMap<String, &'a Value>, String> {
+pub(in crate::key) fn members<'a>(
+    value: &'a Value,
+    known: &[&str],
+) -> Result<HashMap<String, &'a Value>, String> {
     let object = value
         .as_object()
         .ok_or_else(|| format!("it is an object of {}, not {}", known.join(", "), kind(value)))?;
